@@ -1,0 +1,45 @@
+"""Errors of the compiler room.
+
+CompileError
+├── ImportModelError          a model file cannot be read, or is of an unknown format
+│   └── UnsupportedOpError    an operator that the graph has no word for
+├── GrammarError              a graph breaks the IR's rules (a bug in a pass)
+├── CalibrationError          calibration data is missing, empty or of the wrong shape
+├── EmitError                 a graph cannot be written in a format
+├── ParityError               two emitted artifacts disagree beyond their bound
+└── GateError                 a compile is out of budget and was not forced
+"""
+
+from __future__ import annotations
+
+
+class CompileError(Exception):
+    """Root of everything this room raises; its text is one line for the user."""
+
+
+class ImportModelError(CompileError):
+    """A model file cannot be read, or is of an unknown format."""
+
+
+class UnsupportedOpError(ImportModelError):
+    """An operator that the graph has no word for; names it, its place and the ways out."""
+
+
+class GrammarError(CompileError):
+    """A graph breaks the IR's rules."""
+
+
+class CalibrationError(CompileError):
+    """Calibration data is missing, empty or of the wrong shape."""
+
+
+class EmitError(CompileError):
+    """A graph cannot be written in a format."""
+
+
+class ParityError(CompileError):
+    """Two emitted artifacts disagree beyond their bound."""
+
+
+class GateError(CompileError):
+    """A compile is out of budget and was not forced."""

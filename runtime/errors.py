@@ -1,0 +1,75 @@
+"""Errors of the runtime room.
+
+RuntimeRoomError
+├── BundleError               a bundle cannot be trusted or read
+│   ├── NotABundleError       not a zip, or no manifest
+│   ├── SchemaVersionError    an unknown major schema version
+│   ├── MemberError           a missing, extra or misplaced member
+│   ├── DigestError           a member's bytes differ from the manifest
+│   └── SizeLimitError        a member or the file is over its limit
+├── ContractError             an input breaks the model's contract
+├── EngineError               no engine can run an artifact on this device
+├── ProtocolError             a message cannot be decoded
+├── TrustError                a signature, a role or a counter says no
+├── AgentError                the update agent cannot go on
+│   └── JournalError          the journal cannot be read or written
+└── DeviceConfigError         a device folder is missing, incomplete or wrong
+"""
+
+from __future__ import annotations
+
+
+class RuntimeRoomError(Exception):
+    """Root of everything this room raises; its text is one line for the user."""
+
+
+class BundleError(RuntimeRoomError):
+    """A bundle cannot be trusted or read."""
+
+
+class NotABundleError(BundleError):
+    """Not a zip, or no manifest."""
+
+
+class SchemaVersionError(BundleError):
+    """An unknown major schema version."""
+
+
+class MemberError(BundleError):
+    """A missing, extra or misplaced member."""
+
+
+class DigestError(BundleError):
+    """A member's bytes differ from the manifest."""
+
+
+class SizeLimitError(BundleError):
+    """A member or the file is over its limit."""
+
+
+class ContractError(RuntimeRoomError):
+    """An input breaks the model's contract."""
+
+
+class EngineError(RuntimeRoomError):
+    """No engine can run an artifact on this device."""
+
+
+class ProtocolError(RuntimeRoomError):
+    """A message cannot be decoded."""
+
+
+class TrustError(RuntimeRoomError):
+    """A signature, a role or a counter says no."""
+
+
+class AgentError(RuntimeRoomError):
+    """The update agent cannot go on."""
+
+
+class JournalError(AgentError):
+    """The journal cannot be read or written."""
+
+
+class DeviceConfigError(RuntimeRoomError):
+    """A device folder is missing, incomplete or wrong."""

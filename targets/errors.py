@@ -1,0 +1,35 @@
+"""Errors of the targets room.
+
+TargetError
+├── UnknownTargetError       no profile of that name in the catalog
+├── ProfileError             a profile file breaks the schema
+├── UnsupportedOperatorError the target has no kernel, or no cost model, for an operator
+└── MeasurementError         a harness could not produce a number
+    └── MissingToolError     a system tool is not installed
+"""
+
+from __future__ import annotations
+
+
+class TargetError(Exception):
+    """Root of everything this room raises; its text is one line for the user."""
+
+
+class UnknownTargetError(TargetError):
+    """No profile of that name in the catalog."""
+
+
+class ProfileError(TargetError):
+    """A profile file breaks the schema."""
+
+
+class UnsupportedOperatorError(TargetError):
+    """The target has no kernel, or no cost model, for an operator."""
+
+
+class MeasurementError(TargetError):
+    """A harness could not produce a number."""
+
+
+class MissingToolError(MeasurementError):
+    """A system tool is not installed; the text names the line that installs it."""

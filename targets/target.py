@@ -1,0 +1,97 @@
+"""`Target`: what a device is, as read from one TOML file of the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .evidence import Budget, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Sizes in bytes. `slots` model slots share the flash: A/B updates halve it."""
+
+    ram: int
+    flash: int
+    ram_reserved: int = 0
+    flash_reserved: int = 0
+    slots: int = 2
+
+    @property
+    def ram_available_bytes(self) -> int:
+        """RAM that a model may use."""
+        return self.ram - self.ram_reserved
+
+    @property
+    def flash_available_bytes(self) -> int:
+        """Flash that one model may use, with every slot reserved for its twin."""
+        return (self.flash - self.flash_reserved) // self.slots
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The engine that runs the model there. Overheads are bytes beside arena and weights."""
+
+    name: str  # litert | onnxruntime | c
+    version: str = ""
+    ram_overhead: int = 0
+    flash_overhead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpCost:
+    """Time of one operator call: `per_call_us + ns_per_mac·MACs + ns_per_byte·bytes_moved`."""
+
+    per_call_us: float
+    ns_per_mac: float
+    ns_per_byte: float
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """A non-negative linear cost model per operator, with its held-out error.
+
+    `per_run_us` is paid once an inference. `low_ratio` and `high_ratio` are the 10 % and 90 %
+    quantiles of actual/predicted on models that the fit did not see.
+    """
+
+    ops: Mapping[str, OpCost]
+    dtype: str
+    tier: Tier
+    evidence_id: str
+    low_ratio: float
+    high_ratio: float
+    per_run_us: float = 0.0
+    samples: int = 0
+    heldout_median_ape: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where a profile's numbers come from."""
+
+    id: str
+    tier: Tier
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A device profile. `digest` is the sha256 of the file it was read from."""
+
+    id: str
+    title: str
+    device_class: str  # host | linux | mcu | npu
+    core: str
+    clock_hz: int
+    memory: Memory
+    runtime: Runtime
+    formats: tuple[str, ...]  # tflite | onnx | c, best first
+    ops: Mapping[str, tuple[str, ...]]  # operator name -> dtypes it runs in
+    costs: tuple[CostTable, ...] = ()
+    budget: Budget = field(default_factory=Budget)  # what the device leaves for a model
+    evidence: tuple[Evidence, ...] = ()
+    cycles_per_instruction: tuple[float, float, float] | None = None  # low, value, high
+    digest: str = ""

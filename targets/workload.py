@@ -1,0 +1,33 @@
+"""What a model asks of a device, layer by layer: the seam between graphs and cost models.
+
+The compiler produces a `Workload` from its graph; cost models read nothing else, so this room
+never needs to know a graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWork:
+    """One operator's work: `op` is the graph's operator name, counts are for one inference."""
+
+    name: str
+    op: str
+    macs: int
+    bytes_moved: int  # input + output + weight bytes touched once
+    output_elements: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """All layers in execution order; `dtype` is `int8` or `float32`."""
+
+    layers: tuple[LayerWork, ...]
+    dtype: str
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(layer.macs for layer in self.layers)
