@@ -1,0 +1,74 @@
+"""What a command says: progress and tables to stderr, the one JSON document to stdout."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import click
+import msgspec
+
+from .errors import MissingExtraError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# extra -> a module that only this extra brings
+EXTRAS = {"onnx": "onnx", "compile": "torch", "search": "scipy", "fleet": "litestar"}
+
+
+def common_options(function: Callable[P, R]) -> Callable[P, R]:
+    """`--json` (passed on as `as_json`) and `--debug` (read by the entry point)."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+    @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+def say(text: str) -> None:
+    """One line of progress on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(document: Any) -> None:
+    """The command's one JSON document; msgspec structs and dataclasses are taken as they are."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout: rich on a terminal, tab-separated in a pipe."""
+    if not sys.stdout.isatty():
+        print("\t".join(columns))
+        for row in rows:
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def need_extra(extra: str) -> None:
+    """Fail in one line where an optional extra is not installed.
+
+    Raises:
+        MissingExtraError: naming the extra and the line that installs it.
+    """
+    if importlib.util.find_spec(EXTRAS[extra]) is None:
+        raise MissingExtraError(
+            f"this command needs the extra '{extra}'; install it with: "
+            f"pip install 'edgekiln[{extra}]'"
+        )

@@ -1,0 +1,74 @@
+"""Fixtures for every test: system tools, data, and an import path for an uninstalled checkout."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+if importlib.util.find_spec("edgekiln") is None:
+    package = types.ModuleType("edgekiln")
+    package.__path__ = [str(ROOT)]
+    sys.modules["edgekiln"] = package
+
+# tool -> the Debian package that brings it
+SYSTEM_TOOLS = {
+    "mosquitto": "mosquitto",
+    "chromium": "chromium",
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi",
+    "qemu-system-arm": "qemu-system-arm",
+    "qemu-system-riscv32": "qemu-system-misc",
+    "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf",
+    "shellcheck": "shellcheck",
+    "gcc": "gcc",
+}
+REQUIRE_ALL = os.environ.get("EDGEKILN_REQUIRE_ALL") == "1"
+SYSTEM_PATHS = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+
+
+def _absent(what: str, install: str) -> None:
+    """Skip, or fail where the run promised that nothing is absent."""
+    message = f"{what} is not here; install it with: {install}"
+    if REQUIRE_ALL:
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[[str], str]:
+    """Path of a system tool; skips with the line that installs it where it is absent."""
+
+    def require(name: str) -> str:
+        found = shutil.which(name, path=SYSTEM_PATHS)
+        if found is None:
+            _absent(name, f"make system   (apt-get install {SYSTEM_TOOLS[name]})")
+        return str(found)
+
+    return require
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real models and data beside the repository (`EDGEKILN_DATA`)."""
+    folder = Path(os.environ.get("EDGEKILN_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data folder {folder}; set EDGEKILN_DATA to run the tests that need it")
+    return folder
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With EDGEKILN_REQUIRE_ALL=1 a skipped test is a failure of the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if REQUIRE_ALL and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
