@@ -12,7 +12,10 @@ RuntimeRoomError
 ├── ProtocolError             a message cannot be decoded
 ├── TrustError                a signature, a role or a counter says no
 ├── AgentError                the update agent cannot go on
-│   └── JournalError          the journal cannot be read or written
+│   ├── JournalError          the journal cannot be read or written
+│   └── TransferError         a file of the repository cannot be fetched now
+│       └── AbsentFileError   the repository has no such file
+├── SourceError               the samples to run on cannot be read
 └── DeviceConfigError         a device folder is missing, incomplete or wrong
 """
 
@@ -69,6 +72,18 @@ class AgentError(RuntimeRoomError):
 
 class JournalError(AgentError):
     """The journal cannot be read or written."""
+
+
+class TransferError(AgentError):
+    """A file of the repository cannot be fetched now."""
+
+
+class AbsentFileError(TransferError):
+    """The repository has no such file."""
+
+
+class SourceError(RuntimeRoomError):
+    """The samples to run on cannot be read."""
 
 
 class DeviceConfigError(RuntimeRoomError):
