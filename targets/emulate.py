@@ -1,0 +1,226 @@
+"""`emulate_folder`: run a folder of generated C on an emulated core and count its instructions.
+
+The folder holds C99 files; `main.c` keeps the model in a static variable `context`, reads
+`ek_port.h` when `EK_PORT` is defined (emulator/ek_port.h), encloses each `model_invoke` call with
+`ek_probe_begin` and `ek_probe_end`, prints each output as one line of hexadecimal digits and
+returns 0 or 1; `weights.c` holds the parameters and nothing else.
+
+QEMU has no timing model, so the figure is instructions, exact and repeatable: a plugin counts
+them from the first instruction of `model_invoke` to its return. Code is compiled with -O2: the
+kernels' loops are what the time goes into, and -Os would trade it for a few hundred bytes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import MeasurementError, MissingToolError
+from .evidence import Estimate, Tier
+from .target import Target
+
+HARNESS = Path(__file__).parent / "emulator"
+TIMEOUT_S = 120
+EVIDENCE_ID = "qemu-instructions"
+# tool -> the Debian package that brings it
+TOOLS = {
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi",
+    "qemu-system-arm": "qemu-system-arm",
+    "gcc": "gcc",
+}
+# Between model_invoke's return and the first instruction of ek_probe_end stands one branch.
+CALL_INSTRUCTIONS = 1
+COMPILE_FLAGS = (
+    *("-std=gnu99", "-O2", "-g0", "-DEK_PORT", "-ffreestanding", "-ffunction-sections"),
+    *("-fdata-sections", "-fno-tree-loop-distribute-patterns", "-fno-common", "-w"),
+)
+LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--build-id=none")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A QEMU board and the compiler flags of its core."""
+
+    board: str
+    flags: tuple[str, ...]
+
+
+MACHINES = {
+    "cortex-m4": Machine("mps2-an386", ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Emulation:
+    """One run of a folder's golden vectors.
+
+    `instructions` is the most that any of the invokes took; `outputs` are all outputs in order,
+    whether or not they equal what `main.c` expects. Bytes are the model's alone, without the
+    harness: `code_bytes` with constants of the layers, `ram_bytes` static memory,
+    `stack_bytes` the deepest stack below the caller of `model_invoke`.
+    """
+
+    instructions: int
+    outputs: bytes
+    code_bytes: int
+    weight_bytes: int
+    ram_bytes: int
+    stack_bytes: int
+
+
+def missing_tools() -> tuple[str, ...]:
+    """Tools that emulation needs and that are not installed."""
+    return tuple(tool for tool in TOOLS if shutil.which(tool) is None)
+
+
+def latency_from_instructions(target: Target, instructions: int) -> Estimate:
+    """Milliseconds on `target`: instructions times cycles per instruction over the clock.
+
+    Raises MeasurementError where the profile states no cycles per instruction.
+    """
+    if target.cycles_per_instruction is None:
+        msg = f"target '{target.id}' states no cycles_per_instruction; add it to its profile"
+        raise MeasurementError(msg)
+    low, value, high = (
+        instructions * cycles * 1e3 / target.clock_hz for cycles in target.cycles_per_instruction
+    )
+    return Estimate(value, low, high, "ms", Tier.T2, EVIDENCE_ID)
+
+
+def emulate_folder(folder: Path, target: Target) -> Emulation:
+    """Build the C files of `folder` for the core of `target`, run them, and count.
+
+    Raises MissingToolError where a tool is absent, MeasurementError where the folder does not
+    build, does not fit the board's 4 MiB of code and 4 MiB of RAM, faults, or hangs.
+    """
+    _require_tools()
+    machine = _machine(target)
+    with tempfile.TemporaryDirectory(prefix="edgekiln-emulate-") as name:
+        build = Path(name)
+        image = _build(folder, machine, build)
+        symbols = _symbols(image)
+        sizes = _section_sizes(image)
+        counts, text = _run(image, machine, symbols)
+    outputs, stack = _parse(text)
+    return Emulation(
+        instructions=max(counts) - CALL_INSTRUCTIONS,
+        outputs=outputs,
+        code_bytes=sizes.get(".text", 0) + sizes.get(".model_data", 0),
+        weight_bytes=sizes.get(".weights", 0),
+        ram_bytes=sizes.get(".model_ram", 0) + sizes.get(".model_data", 0),
+        stack_bytes=stack,
+    )
+
+
+def _require_tools() -> None:
+    absent = missing_tools()
+    if absent:
+        packages = " ".join(TOOLS[tool] for tool in absent)
+        msg = (
+            f"{', '.join(absent)} not found; install with `make system` (apt-get install {packages})"
+        )
+        raise MissingToolError(msg)
+
+
+def _machine(target: Target) -> Machine:
+    machine = MACHINES.get(target.core.lower())
+    if machine is None:
+        known = ", ".join(sorted(MACHINES))
+        msg = f"target '{target.id}': core '{target.core}' has no emulated board; known: {known}"
+        raise MeasurementError(msg)
+    return machine
+
+
+def _build(folder: Path, machine: Machine, build: Path) -> Path:
+    sources = sorted(folder.resolve().glob("*.c"))
+    if not sources:
+        raise MeasurementError(f"{folder}: no C files to build")
+    compiler = ("arm-none-eabi-gcc", *machine.flags)
+    files = [str(path) for path in (*sources, HARNESS / "startup.c")]
+    include = ("-I", str(HARNESS))
+    _call((*compiler, *COMPILE_FLAGS, *include, "-c", *files), f"{folder}: compile", build)
+    objects = [f"{Path(file).stem}.o" for file in files]
+    link = ("-T", str(HARNESS / "link.ld"), *objects, "-lgcc", "-o", "image.elf")
+    _call((*compiler, *LINK_FLAGS, *link), f"{folder}: link", build)
+    return build / "image.elf"
+
+
+def _run(image: Path, machine: Machine, symbols: dict[str, int]) -> tuple[list[int], str]:
+    """Instruction counts of each invoke, and what the program printed."""
+    printed, counted = image.with_name("printed.txt"), image.with_name("counts.txt")
+    begin, end = (symbols[name] & ~1 for name in ("model_invoke", "ek_probe_end"))
+    command = (
+        *("qemu-system-arm", "-M", machine.board, "-kernel", str(image)),
+        *("-display", "none", "-monitor", "none", "-serial", "none"),
+        *("-chardev", f"file,id=printed,path={printed}"),
+        *("-semihosting-config", "enable=on,target=native,chardev=printed"),
+        *("-plugin", f"{_plugin()},begin={begin},end={end},out={counted}"),
+    )
+    result = _process(command, image.parent)
+    if result.returncode not in (0, 1):
+        detail = result.stderr.strip() or "the image faulted"
+        raise MeasurementError(f"{machine.board}: exit code {result.returncode}: {detail}")
+    counts = [int(line) for line in counted.read_text().split()]
+    if not counts:
+        raise MeasurementError(f"{machine.board}: the image ran no invoke: {result.stderr.strip()}")
+    return counts, printed.read_text()
+
+
+def _parse(text: str) -> tuple[bytes, int]:
+    """Outputs and stack bytes from the printed lines."""
+    *lines, last = text.splitlines()
+    return bytes.fromhex("".join(lines)), int(last.removeprefix("stack "))
+
+
+def _symbols(image: Path) -> dict[str, int]:
+    listing = _call(("arm-none-eabi-nm", str(image)), "nm", image.parent)
+    rows = (line.split() for line in listing.splitlines())
+    return {row[-1]: int(row[0], 16) for row in rows if len(row) == 3}
+
+
+def _section_sizes(image: Path) -> dict[str, int]:
+    listing = _call(("arm-none-eabi-size", "-A", "-d", str(image)), "size", image.parent)
+    return {name: int(size) for name, size in re.findall(r"^(\.\S+)\s+(\d+)", listing, re.M)}
+
+
+@functools.cache
+def _plugin() -> Path:
+    """The counting plugin, built once in a process into a folder that goes with it."""
+    folder = Path(tempfile.mkdtemp(prefix="edgekiln-plugin-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    library = folder / "count.so"
+    command = ("gcc", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", str(HARNESS / "count.c"))
+    _call((*command, "-o", str(library)), "counting plugin: compile", folder)
+    return library
+
+
+def _call(command: tuple[str, ...], what: str, cwd: Path) -> str:
+    """Standard output; a failure is one line with the tool's first complaint."""
+    result = _process(command, cwd)
+    if result.returncode != 0:
+        complaints = [line for line in result.stderr.splitlines() if "error" in line]
+        detail = (complaints or result.stderr.splitlines() or ["no message"])[0]
+        raise MeasurementError(f"{what} failed: {detail}")
+    return result.stdout
+
+
+def _process(command: tuple[str, ...], cwd: Path) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        msg = f"{command[0]} did not end within {TIMEOUT_S} s"
+        raise MeasurementError(msg) from error
