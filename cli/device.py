@@ -1,0 +1,55 @@
+"""`edgekiln device`: what runs on a device."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from .console import common_options, say
+
+
+@click.group()
+def device() -> None:
+    """Run what runs on a device."""
+
+
+@device.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--source",
+    "source_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="FILE.npz with x.",
+)
+@click.option("--rate-hz", default=10.0, show_default=True, type=click.FloatRange(min=0.01))
+@click.option("--window-s", default=60.0, show_default=True, type=click.FloatRange(min=0.1))
+@click.option("--seed", default=0, show_default=True, help="Order of the samples.")
+@common_options
+def run(
+    folder: Path, source_path: Path, rate_hz: float, window_s: float, seed: int, as_json: bool
+) -> None:
+    """Infer on samples, report windows, take updates; FOLDER was made by `fleet enroll`.
+
+    SIGTERM and Ctrl-C end it in order: the open window is stored and sent when the fleet is back.
+    """
+    from edgekiln.runtime.config import load_device
+    from edgekiln.runtime.device import run_device
+    from edgekiln.runtime.source import NpzSource
+
+    config = load_device(folder)
+    source = NpzSource(source_path, rate_hz=rate_hz, seed=seed)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run_device(
+        config,
+        source,
+        stop,
+        window_s=window_s,
+        on_ready=lambda running: say(f"{config.device} runs {running[:12]}"),
+    )
+    say(f"{config.device} ended in order")

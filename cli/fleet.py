@@ -1,0 +1,258 @@
+"""`edgekiln fleet`: the fleet folder, its server, devices, rollouts and alerts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .console import common_options, need_extra, print_json, print_table, say
+from .project import load_project
+from .waves import parse_waves
+
+if TYPE_CHECKING:
+    from edgekiln.fleet.client import FleetClient
+
+FOLDER = click.Path(path_type=Path)
+fleet_option = click.option(
+    "--fleet", "folder", type=FOLDER, default=Path("fleet"), show_default=True, help="Its folder."
+)
+
+
+@click.group()
+def fleet() -> None:
+    """Serve a fleet, enrol devices, roll out, see alerts."""
+
+
+def client(folder: Path) -> FleetClient:
+    """A client of the server over `folder`."""
+    need_extra("fleet")
+    from edgekiln.fleet.client import FleetClient
+
+    return FleetClient(folder)
+
+
+@fleet.command("init")
+@click.argument("folder", type=FOLDER)
+@click.option("--http-port", default=0, type=click.IntRange(0, 65535), help="0: choose a free one.")
+@click.option("--broker-port", default=0, type=click.IntRange(0, 65535), help="0: choose.")
+@common_options
+def init(folder: Path, http_port: int, broker_port: int, as_json: bool) -> None:
+    """Make FOLDER: keys, an empty signed repository, a registry."""
+    need_extra("fleet")
+    from edgekiln.fleet.folder import init_fleet
+
+    made = init_fleet(folder, http_port=http_port, broker_port=broker_port)
+    say(f"made {made.path}; keys/offline belongs on a machine that no network reaches")
+    if as_json:
+        print_json({"fleet": str(made.path)})
+
+
+@fleet.command()
+@click.argument("folder", type=FOLDER)
+@common_options
+def serve(folder: Path, as_json: bool) -> None:
+    """Run broker, engine, API and dashboard over FOLDER until Ctrl-C."""
+    need_extra("fleet")
+    from edgekiln.fleet.folder import open_fleet
+    from edgekiln.fleet.server import serve as run
+
+    run(open_fleet(folder), lambda address: say(f"dashboard at {address.url}"))
+
+
+@fleet.command()
+@click.argument("device_id")
+@fleet_option
+@click.option("--target", default="host", show_default=True)
+@click.option("--cohort", "cohorts", multiple=True, default=("all",), show_default=True)
+@click.option("--factory", required=True, help="Release that it leaves the factory with.")
+@click.option("-o", "--out", type=FOLDER, required=True, help="The device's folder.")
+@common_options
+def enroll(
+    device_id: str,
+    folder: Path,
+    target: str,
+    cohorts: tuple[str, ...],
+    factory: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Make credentials and a signed first model for DEVICE_ID."""
+    need_extra("fleet")
+    from edgekiln.fleet.enrol import enrol_device
+    from edgekiln.fleet.folder import open_fleet
+    from edgekiln.fleet.registry import find_release
+
+    opened = open_fleet(folder)
+    release = find_release(opened, factory)
+    made = enrol_device(opened, device_id, target, cohorts, out, release)
+    say(f"enrolled {device_id}; copy {made} to it and run: edgekiln device run {made} --source …")
+    if as_json:
+        print_json({"device": device_id, "folder": str(made)})
+
+
+@fleet.command()
+@fleet_option
+@common_options
+def devices(folder: Path, as_json: bool) -> None:
+    """List devices and what each of them really runs."""
+    found = client(folder).devices()
+    if as_json:
+        print_json({"devices": found})
+        return
+    rows = [
+        (
+            view.device,
+            "online" if view.online else "offline",
+            ",".join(view.cohorts),
+            view.state,
+            view.running[:12],
+            str(view.samples),
+            "–" if view.p95_latency_ms is None else f"{view.p95_latency_ms:.3f} ms",
+            ",".join(view.drifting[:3]) or "–",
+        )
+        for view in found
+    ]
+    columns = (
+        "device", "", "cohorts", "state", "running", "inferences", "p95 latency, measured", "drift",
+    )  # fmt: skip
+    print_table("Devices", columns, rows)
+
+
+@fleet.group()
+def rollout() -> None:
+    """Start, watch and stop rollouts."""
+
+
+@rollout.command("start")
+@click.argument("release")
+@fleet_option
+@click.option("--cohort", help="Default: [rollout] cohort of edgekiln.toml.")
+@click.option("--wave", "waves", multiple=True, help="A share (10%) or a number of devices (2).")
+@click.option("--soak-s", type=float)
+@click.option("--deadline-s", type=float)
+@click.option("--project", type=FOLDER, help="Default: edgekiln.toml here.")
+@click.option("--wait-s", default=0.0, help="Wait this long for it to end; exit 1 if it failed.")
+@common_options
+def start(
+    release: str,
+    folder: Path,
+    cohort: str | None,
+    waves: tuple[str, ...],
+    soak_s: float | None,
+    deadline_s: float | None,
+    project: Path | None,
+    wait_s: float,
+    as_json: bool,
+) -> None:
+    """Roll RELEASE (bundle id, prefix or alias) out to a cohort."""
+    need_extra("fleet")
+    from edgekiln.fleet.requests import StartRollout
+
+    defaults = load_project(project).rollout
+    api = client(folder)
+    request = StartRollout(
+        release=release,
+        cohort=cohort if cohort is not None else defaults.cohort,
+        waves=parse_waves(waves or defaults.waves),
+        soak_s=defaults.soak_s if soak_s is None else soak_s,
+        deadline_s=defaults.deadline_s if deadline_s is None else deadline_s,
+    )
+    started = api.start_rollout(request)
+    say(f"rollout {started.rollout_id}: wave 1 of {len(started.waves)}")
+    if wait_s > 0:
+        _wait(api, started.rollout_id, wait_s)
+    if as_json:
+        print_json(api.rollout(started.rollout_id))
+
+
+def _wait(api: FleetClient, rollout_id: str, wait_s: float) -> None:
+    from edgekiln.fleet.model import RolloutState
+
+    from .errors import CheckFailedError
+
+    deadline = time.monotonic() + wait_s
+    running = (RolloutState.ACTIVE, RolloutState.SOAKING)
+    while (now := api.rollout(rollout_id).rollout).state in running:
+        if time.monotonic() > deadline:
+            raise CheckFailedError(f"rollout {rollout_id} is still {now.state} after {wait_s:g} s")
+        time.sleep(0.5)
+    if now.state is not RolloutState.DONE:
+        raise CheckFailedError(f"rollout {rollout_id} ended {now.state}: {now.reason}")
+
+
+@rollout.command("list")
+@fleet_option
+@common_options
+def list_(folder: Path, as_json: bool) -> None:
+    """List rollouts, newest first."""
+    found = client(folder).rollouts()
+    if as_json:
+        print_json({"rollouts": found})
+        return
+    rows = [
+        (r.rollout_id, r.release[:12], r.cohort, r.state, f"{r.wave + 1}/{len(r.waves)}", r.reason)
+        for r in found
+    ]
+    print_table("Rollouts", ("id", "release", "cohort", "state", "wave", "reason"), rows)
+
+
+@rollout.command()
+@click.argument("rollout_id")
+@fleet_option
+@common_options
+def show(rollout_id: str, folder: Path, as_json: bool) -> None:
+    """Show a rollout and every decision with its evidence."""
+    detail = client(folder).rollout(rollout_id)
+    if as_json:
+        print_json(detail)
+        return
+    print(f"{detail.rollout.rollout_id} {detail.rollout.state} {detail.rollout.reason}")
+    for event in detail.events:
+        print(f"{time.strftime('%H:%M:%S', time.localtime(event.at_s))} {event.text}")
+
+
+@rollout.command()
+@click.argument("rollout_id")
+@click.option("--reason", required=True, help="Kept in the audit log.")
+@fleet_option
+@common_options
+def abort(rollout_id: str, reason: str, folder: Path, as_json: bool) -> None:
+    """Send every device that took the release back to its last good one."""
+    stopped = client(folder).abort(rollout_id, reason)
+    say(f"rollout {rollout_id} is {stopped.state}")
+    if as_json:
+        print_json(stopped)
+
+
+@fleet.group(invoke_without_command=True)
+@fleet_option
+@common_options
+@click.pass_context
+def alerts(ctx: click.Context, folder: Path, as_json: bool) -> None:
+    """List alerts with their evidence; `alerts ack ID` takes one in hand."""
+    if ctx.invoked_subcommand is not None:
+        return
+    found = client(folder).alerts()
+    if as_json:
+        print_json({"alerts": found})
+        return
+    rows = [
+        (str(a.alert_id), a.state, a.kind, a.cohort, a.release[:12], ",".join(a.devices), a.summary)
+        for a in found
+    ]
+    print_table("Alerts", ("id", "state", "kind", "cohort", "release", "devices", "summary"), rows)
+
+
+@alerts.command()
+@click.argument("alert_id", type=int)
+@fleet_option
+@common_options
+def ack(alert_id: int, folder: Path, as_json: bool) -> None:
+    """Acknowledge an alert."""
+    done = client(folder).acknowledge(alert_id)
+    say(f"alert {done.alert_id} is {done.state}")
+    if as_json:
+        print_json(done)

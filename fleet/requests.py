@@ -1,0 +1,69 @@
+"""What the HTTP API takes and gives beside the shared words of `model.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from edgekiln.runtime.protocol import SelfTestLimits
+
+from .model import Rollout, Wave
+
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class StartRollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of POST /api/rollouts. `release` is a bundle id, its unique prefix, or an alias."""
+
+    release: str
+    cohort: str
+    waves: tuple[Wave, ...]
+    soak_s: Seconds = 600.0
+    deadline_s: Seconds = 3600.0
+    limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of the POSTs that overrule the engine: why, for the audit log."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=3, max_length=500)]
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a rollout's log: what was decided, and the evidence as text."""
+
+    at_s: float
+    text: str
+
+
+class RolloutDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A rollout with its decision log, oldest first."""
+
+    rollout: Rollout
+    events: tuple[Decision, ...]
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the chart; `values` stand beside the series' `time_s`."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """A chart: one value per line and time."""
+
+    unit: str
+    time_s: tuple[float, ...]
+    lines: tuple[Line, ...]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /health: which broker runs, and where."""
+
+    tenant: str
+    broker: str  # mosquitto | amqtt
+    broker_port: int
+    revision: int  # grows with every change of the store
+    malformed: int = 0  # messages that could not be read
