@@ -1,0 +1,215 @@
+"""What the journal remembers, and the pure functions that move it from state to state.
+
+One `AgentRecord` is the whole truth about models on the device. `written`, `trial` and
+`last_known_good` are three records, and only `committed` moves the last one forward. Nothing here
+touches a file: the agent appends the new record to the journal first and acts on it afterwards.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .protocol import DeviceState, Event, RolloutDocument
+from .state_machine import BUSY, Step, next_state
+
+MAX_OUTCOMES = 32  # rollouts whose end is remembered, so that none is applied twice
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified bundle file in `slots/`; `sha256` is that of the file."""
+
+    bundle_id: str
+    sha256: str
+    bytes: int
+    security_counter: int
+    rollout_id: str = ""  # by which it came; empty for the factory release
+
+
+class ReleaseInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the signed TUF target says about a release."""
+
+    target_path: str
+    bundle_id: str
+    bytes: int
+    sha256: str  # of the bundle file
+    merkle_root: str  # hex
+    leaves_path: str  # repository path of the block hashes
+    block_bytes: int
+    security_counter: int
+    targets: tuple[str, ...]  # device targets that have an artifact
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a rollout ended here."""
+
+    rollout_id: str
+    state: DeviceState
+
+
+class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent's whole persistent state."""
+
+    state: DeviceState = DeviceState.IDLE
+    steps: int = 0  # transitions and restarts that the rollout in hand has cost
+    starts_left: int = 0  # loads of the new model that are still allowed
+    progress: int = 0  # blocks on disk at the last restart while fetching
+    document: RolloutDocument | None = None  # the rollout in hand, or the last one
+    release: ReleaseInfo | None = None
+    written: Slot | None = None
+    trial: Slot | None = None
+    last_known_good: Slot | None = None
+    previous_good: Slot | None = None  # where an abort of a committed release leads back to
+    floor: int = 0  # lowest security counter that may still be installed
+    outcomes: tuple[Outcome, ...] = ()
+    pending: tuple[Event, ...] = ()  # events of this very transition, until they are in the outbox
+    reason: str = ""
+    schema: int = 1
+
+    @property
+    def busy(self) -> bool:
+        """Whether a rollout is in hand."""
+        return self.state in BUSY
+
+    @property
+    def rollout_id(self) -> str:
+        """Id of the rollout in hand, or of the last one."""
+        return self.document.rollout_id if self.document else ""
+
+    def outcome_of(self, rollout_id: str) -> DeviceState | None:
+        """How a rollout ended here; None when it never did."""
+        found = [entry.state for entry in self.outcomes if entry.rollout_id == rollout_id]
+        return found[-1] if found else None
+
+
+def offered(record: AgentRecord, document: RolloutDocument) -> AgentRecord:
+    """Take a rollout in hand."""
+    fresh = msgspec.structs.replace(record, document=document, release=None, steps=0, progress=0)
+    return _move(fresh, Step.OFFER)
+
+
+def already_running(record: AgentRecord) -> AgentRecord:
+    """The offered release is the last known good one: nothing to do."""
+    return _close(_move(record, Step.ALREADY))
+
+
+def accepted(record: AgentRecord, release: ReleaseInfo) -> AgentRecord:
+    """Start fetching."""
+    return msgspec.structs.replace(_move(record, Step.ACCEPT), release=release)
+
+
+def fetched(record: AgentRecord) -> AgentRecord:
+    """Every block is on disk and the file is the signed one."""
+    return _move(record, Step.FETCHED)
+
+
+def staged(record: AgentRecord, slot: Slot) -> AgentRecord:
+    """The slot's file is in place."""
+    return msgspec.structs.replace(_move(record, Step.STAGE), written=slot)
+
+
+def under_test(record: AgentRecord, starts: int) -> AgentRecord:
+    """Begin the self-test, which may be started `starts` times."""
+    return msgspec.structs.replace(_move(record, Step.TEST), starts_left=starts)
+
+
+def on_trial(record: AgentRecord, starts: int) -> AgentRecord:
+    """Begin the trial of the written slot, which may be started `starts` times."""
+    moved = _move(record, Step.PASS)
+    return msgspec.structs.replace(moved, trial=record.written, starts_left=starts)
+
+
+def started(record: AgentRecord) -> AgentRecord:
+    """Use up one start. Must be in the journal before the model is loaded."""
+    return msgspec.structs.replace(record, starts_left=record.starts_left - 1, pending=())
+
+
+def committed(record: AgentRecord) -> AgentRecord:
+    """The trial passed: its slot becomes the last known good one, and raises the floor."""
+    slot = record.trial
+    counter = slot.security_counter if slot else 0
+    return _close(
+        msgspec.structs.replace(
+            _move(record, Step.COMMIT),
+            last_known_good=slot,
+            previous_good=record.last_known_good,
+            floor=max(record.floor, counter),
+        )
+    )
+
+
+def failed(record: AgentRecord, reason: str) -> AgentRecord:
+    """Self-test or trial failed: go back to the last known good model."""
+    return _move(record, Step.FAIL, reason)
+
+
+def reverted(record: AgentRecord, document: RolloutDocument, reason: str) -> AgentRecord:
+    """Leave a committed release for the one before it.
+
+    The floor stays: the step back that a signed abort orders is the one exception to it.
+    """
+    moved = _move(record, Step.REVERT, reason)
+    return msgspec.structs.replace(
+        moved,
+        document=document,
+        last_known_good=record.previous_good,
+        previous_good=None,
+        steps=1,
+    )
+
+
+def rolled_back(record: AgentRecord) -> AgentRecord:
+    """The last known good model runs again."""
+    return _close(_move(record, Step.RESTORED, record.reason))
+
+
+def refused(record: AgentRecord, reason: str) -> AgentRecord:
+    """The release cannot be installed here."""
+    return _close(_move(record, Step.REFUSE, reason))
+
+
+def superseded(record: AgentRecord, reason: str) -> AgentRecord:
+    """The rollout was aborted, or another took its place."""
+    return _close(_move(record, Step.SUPERSEDE, reason))
+
+
+def broken(record: AgentRecord, reason: str) -> AgentRecord:
+    """No model can be loaded. The rollout in hand has no outcome: it may be what mends this."""
+    moved = _move(record, Step.LOSE, reason)
+    return msgspec.structs.replace(moved, trial=None, written=None)
+
+
+def restored(record: AgentRecord, slot: Slot, reason: str) -> AgentRecord:
+    """Another model than the recorded last known good one had to take its place."""
+    moved = _move(record, Step.RESTORED, reason) if record.state == DeviceState.BROKEN else record
+    previous = None if record.previous_good == slot else record.previous_good
+    return msgspec.structs.replace(moved, last_known_good=slot, previous_good=previous)
+
+
+def resumed(record: AgentRecord, blocks_have: int) -> AgentRecord:
+    """Count a restart in the middle of a rollout; a download that grew since is not counted."""
+    if record.state == DeviceState.FETCHING and blocks_have > record.progress:
+        return msgspec.structs.replace(record, progress=blocks_have)
+    return msgspec.structs.replace(record, steps=record.steps + 1)
+
+
+def _move(record: AgentRecord, step: Step, reason: str = "") -> AgentRecord:
+    return msgspec.structs.replace(
+        record,
+        state=next_state(record.state, step),
+        steps=record.steps + 1,
+        reason=reason,
+        pending=(),
+    )
+
+
+def _close(record: AgentRecord) -> AgentRecord:
+    """End the rollout in hand: remember how, and let go of what was under way."""
+    others = [entry for entry in record.outcomes if entry.rollout_id != record.rollout_id]
+    ended = Outcome(rollout_id=record.rollout_id, state=record.state)
+    return msgspec.structs.replace(
+        record,
+        outcomes=(*others, ended)[-MAX_OUTCOMES:],
+        written=None,
+        trial=None,
+        starts_left=0,
+    )
