@@ -1,0 +1,1 @@
+"""A data set and budgets in, a Pareto front out."""
