@@ -1,0 +1,62 @@
+"""gemmlowp fixed-point arithmetic, as TensorFlow Lite's int8 specification `int8.v1` uses it.
+
+A real factor is `multiplier · 2^(shift - 31)` with `multiplier` in [2^30, 2^31). Products are
+rounded twice: the high half of the doubled product, half up, then the right shift, half away
+from zero. All arrays are int64 that hold int32 numbers, so no step overflows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplier:
+    """A real factor; `shift` > 0 shifts left."""
+
+    multiplier: int
+    shift: int
+
+
+def quantize_multiplier(real: float) -> Multiplier:
+    """The fixed-point factor nearest to `real` ≥ 0; 0 where it is below 2^-32."""
+    if real == 0.0:
+        return Multiplier(0, 0)
+    mantissa, shift = math.frexp(real)
+    # C's round(): half away from zero; the operand is positive.
+    fixed = math.floor(mantissa * (1 << 31) + 0.5)
+    if fixed == 1 << 31:
+        fixed //= 2
+        shift += 1
+    return Multiplier(0, 0) if shift < -31 else Multiplier(fixed, shift)
+
+
+def multiply(values: Int64, factors: tuple[Multiplier, ...]) -> Int64:
+    """`values` times one factor, or one for each index of the last axis."""
+    multipliers = np.array([factor.multiplier for factor in factors], np.int64)
+    shifts = np.array([factor.shift for factor in factors], np.int64)
+    shifted = values << np.maximum(shifts, 0)
+    return rounding_shift(high_product(shifted, multipliers), np.maximum(-shifts, 0))
+
+
+def high_product(values: Int64, multipliers: Int64) -> Int64:
+    """SaturatingRoundingDoublingHighMul: round(values · multipliers / 2^31).
+
+    Its C form nudges by sign and truncates; both halves agree with rounding half up. The one
+    saturating case, -2^31 · -2^31, cannot occur: multipliers are not negative.
+    """
+    return (values * multipliers + (1 << 30)) >> 31
+
+
+def rounding_shift(values: Int64, exponents: Int64) -> Int64:
+    """RoundingDivideByPOT: round(values / 2^exponents), half away from zero."""
+    mask = (np.int64(1) << exponents) - 1
+    remainder = values & mask
+    threshold = (mask >> 1) + (values < 0)
+    return (values >> exponents) + (remainder > threshold)

@@ -1,0 +1,27 @@
+"""Passes: graph in, graph out, nothing mutated. `optimize` runs them in order, checked between.
+
+batch norm → activation → padding → clean-up. After `optimize` only operators are left that every
+emitter and the quantizer know.
+"""
+
+from __future__ import annotations
+
+from ..grammar import check
+from ..graph import Graph
+from .activation import fuse_activations
+from .cleanup import clean_up
+from .norm import fold_batch_norms
+from .padding import fuse_padding, lower_padding
+
+__all__ = ["lower_padding", "optimize"]
+
+PIPELINE = (clean_up, fold_batch_norms, fuse_activations, fuse_padding, clean_up)
+
+
+def optimize(graph: Graph) -> Graph:
+    """The same function with fewer nodes. Raises GrammarError if a pass breaks the graph."""
+    check(graph)
+    for rewrite in PIPELINE:
+        graph = rewrite(graph)
+        check(graph)
+    return graph

@@ -1,0 +1,63 @@
+"""Clean-up: nodes that change nothing, and nodes and values that nobody reads."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..graph import Graph, Node, Op, PadAttrs, PoolAttrs
+from .padding import NO_PADDING
+from .rewrite import edit, has_one_reader, producer
+
+
+def clean_up(graph: Graph) -> Graph:
+    """Identity nodes, chains of reshapes, dead nodes and dead values are gone."""
+    return _drop_dead(_drop_identities(_merge_reshapes(graph)))
+
+
+def _merge_reshapes(graph: Graph) -> Graph:
+    for node in graph.nodes:
+        before = producer(graph, node.inputs[0])
+        if (
+            node.op is Op.RESHAPE
+            and before is not None
+            and before.op is Op.RESHAPE
+            and has_one_reader(graph, before.output)
+        ):
+            merged = dataclasses.replace(node, inputs=before.inputs)
+            graph = edit(graph, nodes={before.name: (), node.name: (merged,)})
+    return graph
+
+
+def _drop_identities(graph: Graph) -> Graph:
+    for node in graph.nodes:
+        if _is_identity(graph, node):
+            # A node before this one may just have been dropped: look its new input up.
+            current = next(kept for kept in graph.nodes if kept.name == node.name)
+            graph = edit(
+                graph,
+                nodes={node.name: ()},
+                redirect={current.output: current.inputs[0]},
+            )
+    return graph
+
+
+def _is_identity(graph: Graph, node: Node) -> bool:
+    if node.op is Op.RESHAPE:
+        return graph.values[node.inputs[0]].shape == graph.values[node.output].shape
+    if isinstance(node.attrs, PadAttrs):
+        return node.attrs.padding == NO_PADDING
+    if isinstance(node.attrs, PoolAttrs):
+        return node.attrs == PoolAttrs((1, 1), (1, 1))
+    return False
+
+
+def _drop_dead(graph: Graph) -> Graph:
+    wanted = set(graph.outputs)
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if node.output in wanted:
+            kept.append(node)
+            wanted.update(node.inputs)
+    wanted.update(graph.inputs)
+    values = [value for name, value in graph.values.items() if name in wanted]
+    return graph.replace(values=values, nodes=reversed(kept))
