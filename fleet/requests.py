@@ -8,7 +8,8 @@ import msgspec
 
 from edgekiln.runtime.protocol import SelfTestLimits
 
-from .model import Rollout, Wave
+from .model import Rollout, RolloutEvent, Wave
+from .twin import Exposure
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -30,18 +31,12 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reason: Annotated[str, msgspec.Meta(min_length=3, max_length=500)]
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a rollout's log: what was decided, and the evidence as text."""
-
-    at_s: float
-    text: str
-
-
 class RolloutDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """A rollout with its decision log, oldest first."""
+    """A rollout, its decision log (oldest first) and how every device that it reached fared."""
 
     rollout: Rollout
-    events: tuple[Decision, ...]
+    events: tuple[RolloutEvent, ...]
+    exposures: tuple[Exposure, ...]
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
