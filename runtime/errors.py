@@ -11,6 +11,7 @@ RuntimeRoomError
 ├── EngineError               no engine can run an artifact on this device
 ├── ProtocolError             a message cannot be decoded
 ├── TrustError                a signature, a role or a counter says no
+│   └── StaleMetadataError    the signed metadata has expired
 ├── AgentError                the update agent cannot go on
 │   ├── JournalError          the journal cannot be read or written
 │   └── TransferError         a file of the repository cannot be fetched now
@@ -64,6 +65,10 @@ class ProtocolError(RuntimeRoomError):
 
 class TrustError(RuntimeRoomError):
     """A signature, a role or a counter says no."""
+
+
+class StaleMetadataError(TrustError):
+    """The signed metadata has expired."""
 
 
 class AgentError(RuntimeRoomError):
