@@ -1,0 +1,99 @@
+/* int8 operators, NHWC, batch 1, as TensorFlow Lite's int8 specification defines them.
+ *
+ * A tensor's real value is scale * (q - zero_point). Weights are symmetric; multiplier and shift
+ * hold one fixed-point factor for each output channel (see ek_requantize.h). No kernel allocates,
+ * recurses or keeps state; input and output never overlap.
+ */
+#ifndef EK_KERNELS_H
+#define EK_KERNELS_H
+
+#include <stdint.h>
+
+/* How a window slides over an input. Positions outside the input count as zero points. */
+typedef struct {
+    int32_t in_height, in_width;
+    int32_t out_height, out_width;
+    int32_t kernel_height, kernel_width;
+    int32_t stride_height, stride_width;
+    int32_t dilation_height, dilation_width;
+    int32_t pad_top, pad_left;
+} ek_window;
+
+/* What turns an accumulator into an output. */
+typedef struct {
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t zero_point;
+    int32_t minimum, maximum;
+} ek_output;
+
+/* Weights [out][kernel_height][kernel_width][in], one bias for each output channel. */
+typedef struct {
+    ek_window window;
+    int32_t in_channels, out_channels;
+    int32_t input_zero_point;
+    const int8_t *weights;
+    const int32_t *bias;
+    ek_output output;
+} ek_conv2d_params;
+
+/* Weights [kernel_height][kernel_width][channels], one bias for each channel. */
+typedef struct {
+    ek_window window;
+    int32_t channels;
+    int32_t input_zero_point;
+    const int8_t *weights;
+    const int32_t *bias;
+    ek_output output;
+} ek_depthwise_conv2d_params;
+
+/* Weights [out][in], one bias for each output. */
+typedef struct {
+    int32_t in_size, out_size;
+    int32_t input_zero_point;
+    const int8_t *weights;
+    const int32_t *bias;
+    ek_output output;
+} ek_fully_connected_params;
+
+/* One addend: (q - zero_point) << 20 is brought to the scale that both share. */
+typedef struct {
+    int32_t zero_point;
+    int32_t multiplier, shift;
+} ek_addend;
+
+typedef struct {
+    int32_t size;
+    ek_addend a, b;
+    int32_t output_multiplier, output_shift;
+    int32_t output_zero_point;
+    int32_t minimum, maximum;
+} ek_add_params;
+
+typedef struct {
+    ek_window window;
+    int32_t channels;
+} ek_pool2d_params;
+
+typedef struct {
+    int32_t positions, channels;
+    int32_t input_zero_point, output_zero_point;
+    int32_t multiplier, shift; /* the division by positions is part of them */
+} ek_mean_params;
+
+typedef struct {
+    int32_t in_height, in_width, channels;
+    int32_t top, bottom, left, right;
+    int32_t zero_point;
+} ek_pad_params;
+
+void ek_conv2d(const ek_conv2d_params *p, const int8_t *input, int8_t *output);
+void ek_depthwise_conv2d(const ek_depthwise_conv2d_params *p, const int8_t *input, int8_t *output);
+void ek_fully_connected(const ek_fully_connected_params *p, const int8_t *input, int8_t *output);
+void ek_add(const ek_add_params *p, const int8_t *a, const int8_t *b, int8_t *output);
+void ek_max_pool2d(const ek_pool2d_params *p, const int8_t *input, int8_t *output);
+void ek_average_pool2d(const ek_pool2d_params *p, const int8_t *input, int8_t *output);
+void ek_mean(const ek_mean_params *p, const int8_t *input, int8_t *output);
+void ek_pad(const ek_pad_params *p, const int8_t *input, int8_t *output);
+
+#endif

@@ -1,0 +1,35 @@
+/* Fixed-point scaling with gemmlowp's double rounding, as TensorFlow Lite's reference kernels
+ * do it: a factor is multiplier * 2^(shift - 31) with multiplier in [2^30, 2^31), or 0.
+ */
+#ifndef EK_REQUANTIZE_H
+#define EK_REQUANTIZE_H
+
+#include <stdint.h>
+
+/* C leaves >> of a negative number to the compiler; this arithmetic needs the usual one. */
+typedef char ek_right_shift_must_keep_the_sign[((int64_t)-1 >> 1) == -1 ? 1 : -1];
+
+/* x * multiplier / 2^31, ties up. multiplier >= 0, so the product cannot saturate. */
+static inline int32_t ek_high_multiply(int32_t x, int32_t multiplier) {
+    return (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << 30)) >> 31);
+}
+
+/* x / 2^exponent, ties away from zero; exponent in 0..31. */
+static inline int32_t ek_divide_by_power(int32_t x, int32_t exponent) {
+    const int32_t mask = (int32_t)(((uint32_t)1 << exponent) - 1);
+    const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
+    return (x >> exponent) + ((x & mask) > threshold ? 1 : 0);
+}
+
+static inline int32_t ek_scale(int32_t x, int32_t multiplier, int32_t shift) {
+    const int32_t left = shift > 0 ? shift : 0;
+    const int32_t right = shift > 0 ? 0 : -shift;
+    const int32_t shifted = (int32_t)((uint32_t)x << left);
+    return ek_divide_by_power(ek_high_multiply(shifted, multiplier), right);
+}
+
+static inline int32_t ek_clamp(int32_t x, int32_t minimum, int32_t maximum) {
+    return x < minimum ? minimum : (x > maximum ? maximum : x);
+}
+
+#endif

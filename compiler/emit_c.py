@@ -1,0 +1,130 @@
+"""`emit_c`: an int8 graph as a folder of C99 that needs nothing but a compiler.
+
+model.h is the whole interface: a context struct that holds every activation, and three functions.
+Nothing is allocated, nothing is global but constants, so any number of contexts can run at once.
+Layers are calls of the kernels in c/, of which only those in use are copied. Outputs equal
+`reference.run_int8` byte for byte; main.c proves it wherever it runs, on the golden vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from .emit_c_layers import Layer, layer
+from .emit_c_text import array, comment, float_literal, matrix, statement
+from .errors import EmitError
+from .graph import DType, Graph, Op
+from .plan import ArenaPlan, plan_arena
+from .reference import params, run_int8
+
+_KERNELS = Path(__file__).parent / "c"
+_ALWAYS = ("ek_kernels.h", "ek_requantize.h", "main.c")
+_WORD_BYTES = 8  # the arena is made of 64-bit words, so that it is aligned in plain C99
+
+
+@dataclass(frozen=True)
+class CSources:
+    """Files by name, ready to be compiled together: `cc -std=c99 *.c`."""
+
+    files: Mapping[str, bytes]
+
+    def write(self, folder: Path) -> None:
+        """Write every file into `folder`, which exists."""
+        for name, data in self.files.items():
+            (folder / name).write_bytes(data)
+
+
+def emit_c(graph: Graph, golden: npt.NDArray[np.int8]) -> CSources:
+    """C99 of an int8 `graph`, with golden int8 inputs (n, …), n ≥ 1, and their outputs.
+
+    Raises EmitError where the graph is not int8, an operator has no kernel, or `golden` does not
+    fit the input.
+    """
+    if graph.input.dtype is not DType.INT8:
+        raise EmitError(f"{graph.name}: C needs an int8 graph, this one is {graph.input.dtype}")
+    if golden.dtype != np.int8 or len(golden) == 0 or golden.shape[1:] != graph.input.shape[1:]:
+        raise EmitError(
+            f"{graph.name}: golden inputs are {golden.dtype} {golden.shape}, "
+            f"C needs int8 (n, {', '.join(map(str, graph.input.shape[1:]))}) with n >= 1"
+        )
+    calls = [node for node in graph.nodes if node.op is not Op.RESHAPE]  # a reshape is no work
+    layers = tuple(layer(graph, node, index) for index, node in enumerate(calls))
+    plan = plan_arena(graph)
+    texts = {
+        "model.h": "".join(_model_h(graph, plan)),
+        "model.c": "".join(_model_c(graph, plan, layers)),
+        "weights.h": "".join(_weights_h(layers)),
+        "weights.c": "".join(_weights_c(layers)),
+        "golden.h": "".join(_golden_h(golden, run_int8(graph, golden))),
+    }
+    files = {name: text.encode("ascii") for name, text in texts.items()}
+    for name in (*_ALWAYS, *(f"{call.kernel}.c" for call in layers)):
+        files[name] = (_KERNELS / name).read_bytes()
+    return CSources(MappingProxyType(dict(sorted(files.items()))))
+
+
+def _model_h(graph: Graph, plan: ArenaPlan) -> Iterator[str]:
+    yield f"/* {comment(graph.name)}: int8 inference. real = scale * (q - zero point). */\n"
+    yield "#ifndef MODEL_H\n#define MODEL_H\n\n#include <stdint.h>\n\n"
+    for end, value in (("INPUT", graph.input), ("OUTPUT", graph.output)):
+        quant = params(graph, value.name)
+        yield f"/* {' x '.join(map(str, value.shape[1:]))} */\n"
+        yield f"#define MODEL_{end}_SIZE {value.elements}\n"
+        yield f"#define MODEL_{end}_SCALE {float_literal(quant.scale[0])}\n"
+        yield f"#define MODEL_{end}_ZERO_POINT ({quant.zero_point[0]})\n"
+    yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n\n"
+    yield "/* All memory of one instance; needs no initialisation. */\n"
+    yield f"typedef struct {{\n    int64_t arena[MODEL_ARENA_SIZE / {_WORD_BYTES}];\n}} model;\n\n"
+    yield "/* MODEL_INPUT_SIZE elements to fill before each invoke, which overwrites them. */\n"
+    yield "int8_t *model_input(model *m);\n\n"
+    yield "/* Computes the output; as many instances as there are contexts can run at once. */\n"
+    yield "void model_invoke(model *m);\n\n"
+    yield "/* MODEL_OUTPUT_SIZE elements, valid until the input is filled again. */\n"
+    yield "const int8_t *model_output(const model *m);\n\n#endif\n"
+
+
+def _model_c(graph: Graph, plan: ArenaPlan, layers: tuple[Layer, ...]) -> Iterator[str]:
+    yield '#include "model.h"\n\n#include "ek_kernels.h"\n#include "weights.h"\n\n'
+    for call in layers:
+        yield statement(f"static const {call.params_type} {call.symbol}", call.params) + "\n"
+    yield "int8_t *model_input(model *m) {\n"
+    yield f"    return (int8_t *)m->arena + {plan.offsets[graph.inputs[0]]};\n}}\n\n"
+    yield "const int8_t *model_output(const model *m) {\n"
+    yield f"    return (const int8_t *)m->arena + {plan.offsets[graph.outputs[0]]};\n}}\n\n"
+    yield "void model_invoke(model *m) {\n    int8_t *arena = (int8_t *)m->arena;\n"
+    for call in layers:
+        places = (f"arena + {plan.offsets[name]}" for name in (*call.inputs, call.output))
+        yield f"    {call.kernel}(&{call.symbol}, {', '.join(places)});\n"
+    yield "}\n" if layers else "    (void)arena;\n}\n"
+
+
+def _weights_h(layers: tuple[Layer, ...]) -> Iterator[str]:
+    yield "#ifndef WEIGHTS_H\n#define WEIGHTS_H\n\n#include <stdint.h>\n\n"
+    for constant in (constant for call in layers for constant in call.constants):
+        size = len(constant.numbers)
+        yield f"extern const {constant.c_type} {constant.name}[{size}];\n"
+    yield "\n#endif\n"
+
+
+def _weights_c(layers: tuple[Layer, ...]) -> Iterator[str]:
+    yield '#include "weights.h"\n'
+    for constant in (constant for call in layers for constant in call.constants):
+        declaration = f"const {constant.c_type} {constant.name}[{len(constant.numbers)}]"
+        yield "\n" + array(declaration, constant.numbers)
+
+
+def _golden_h(inputs: npt.NDArray[np.int8], outputs: npt.NDArray[np.int8]) -> Iterator[str]:
+    yield "#ifndef GOLDEN_H\n#define GOLDEN_H\n\n#include <stdint.h>\n\n"
+    yield '#include "model.h"\n\n'
+    yield f"#define GOLDEN_COUNT {len(inputs)}\n\n"
+    for name, rows in (("input", inputs), ("output", outputs)):
+        size = f"[GOLDEN_COUNT][MODEL_{name.upper()}_SIZE]"
+        flat = rows.reshape(len(rows), -1).tolist()
+        yield matrix(f"static const int8_t golden_{name}s{size}", flat) + "\n"
+    yield "#endif\n"
