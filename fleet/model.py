@@ -1,4 +1,4 @@
-"""The fleet's words: `Release`, `Rollout`, `Wave`, what is known of a device, an alert."""
+"""The fleet's words: `Release`, `Rollout`, `Wave`, its evidence, a device, an alert."""
 
 from __future__ import annotations
 
@@ -61,8 +61,44 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     wave_started_s: float
     soak_s: float = 0.0
     deadline_s: float = 600.0
+    max_wait_s: float = 3600.0  # a wave without a verdict after this is INCONCLUSIVE
+    holdback_permille: int = 0  # the control group, which never joins
+    target_path: str = ""  # of the release in the TUF repository
+    sha256: str = ""  # of the bundle file
+    expires_s: float = 0.0  # of the signed document; the engine renews it in time
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
     reason: str = ""
+
+
+class RolloutEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decision rests on. The unit is the device; see `evidence.py` for the e-values."""
+
+    eligible: int  # devices that the rollout reached and that did not refuse the release
+    committed: int  # run the release now
+    healthy: int  # of those, the ones through their soak
+    failed: int
+    pending: int
+    rejected: int
+    e_value: float  # against "no worse than history and control"; abort at 1/alpha
+    e_one_arm: float  # canary against the fleet's history
+    e_paired: float  # canary against the concurrent holdback
+    pairs: int  # resolved canary and holdback pairs in `e_paired`
+    weak: bool  # too few devices for more than a coarse verdict
+    minimum_harm: float | None  # smallest failure rate found with 80 % chance; None: none is
+    failures: tuple[str, ...] = ()  # "device: reason", the first few
+    outsiders: tuple[str, ...] = ()  # run the release although the wave does not include them
+
+
+class RolloutEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the decision log; `previous` is the digest of the line before it."""
+
+    rollout_id: str
+    at_s: float
+    kind: str  # started | advanced | soaking | done | aborted | inconclusive | resumed | paused
+    text: str
+    wave: int
+    evidence: RolloutEvidence | None = None
+    previous: str = ""
 
 
 class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
