@@ -3,6 +3,10 @@
 CompileError
 ├── ImportModelError          a model file cannot be read, or is of an unknown format
 │   └── UnsupportedOpError    an operator that the graph has no word for
+├── DataError                 a data set cannot be used
+│   ├── DataSourceError       it cannot be found, read, or its library is not installed
+│   ├── DataFormatError       keys, shapes or types are not those of a data set
+│   └── DataContentError      its values cannot train and test a classifier
 ├── GrammarError              a graph breaks the IR's rules (a bug in a pass)
 ├── CalibrationError          calibration data is missing, empty or of the wrong shape
 ├── EmitError                 a graph cannot be written in a format
@@ -23,6 +27,22 @@ class ImportModelError(CompileError):
 
 class UnsupportedOpError(ImportModelError):
     """An operator that the graph has no word for; names it, its place and the ways out."""
+
+
+class DataError(CompileError):
+    """A data set cannot be used; names the source, what is wrong and how to mend it."""
+
+
+class DataSourceError(DataError):
+    """It cannot be found or read, or the library that holds it is not installed."""
+
+
+class DataFormatError(DataError):
+    """Keys, shapes or types are not those of a data set."""
+
+
+class DataContentError(DataError):
+    """Its values cannot train and test a classifier."""
 
 
 class GrammarError(CompileError):

@@ -40,12 +40,25 @@ class Affine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="affin
         return ((samples - np.float32(self.offset)) * np.float32(self.factor)).astype(np.float32)
 
 
+class FeatureAffine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="feature_affine"):
+    """`(x - offsets) * factors` along the last axis: for features of different units."""
+
+    offsets: tuple[float, ...]
+    factors: tuple[float, ...]
+
+    def apply(self, samples: FloatArray) -> FloatArray:
+        """Shape and dtype (float32) stay."""
+        offsets = np.asarray(self.offsets, dtype=np.float32)
+        factors = np.asarray(self.factors, dtype=np.float32)
+        return ((samples - offsets) * factors).astype(np.float32)
+
+
 class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Input schema, preprocessing and classes of a classifier."""
 
     input: TensorSpec
     classes: tuple[str, ...]
-    preprocessing: tuple[Affine, ...] = ()
+    preprocessing: tuple[Affine | FeatureAffine, ...] = ()
     task: str = "classification"
     schema: int = 1
 

@@ -207,7 +207,10 @@ def _problem(profile: _Profile, stem: str) -> str | None:
     rules = (
         (re.fullmatch(r"[a-z0-9][a-z0-9.-]*", profile.id), f"key 'id': allowed: {_ALLOWED['id']}"),
         (profile.id == stem, f"key 'id': '{profile.id}' must be the file's name, '{stem}'"),
-        (profile.clock_hz > 0, "key 'clock_hz': must be above 0"),
+        (
+            profile.clock_hz > 0 or (profile.clock_hz == 0 and profile.device_class == "host"),
+            "key 'clock_hz': must be above 0 (0, unknown, is for class host alone)",
+        ),
         (profile.formats, f"key 'formats': empty; allowed: {_ALLOWED['formats']}"),
         (memory.slots >= 1, "key 'memory.slots': must be 1 or more"),
         (

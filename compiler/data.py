@@ -1,0 +1,325 @@
+"""Data sets: loaded, checked, split once, with a test part that stays sealed.
+
+`load_dataset` takes `sklearn:NAME` (digits, iris, wine, breast_cancer) or a file `NAME.npz` with
+the arrays `x` (samples first) and `y` (labels), and optionally `classes` (the labels' names).
+
+Invariants:
+
+- The split depends on the seed and on the data's own hash alone, and every class is in it.
+- The test rows are not in `Dataset.x`: nothing can look at them but `open_test`, which counts.
+- Preprocessing is estimated on the training rows only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekiln.runtime.contract import Affine, Contract, FeatureAffine, TensorSpec
+
+from .errors import DataContentError, DataFormatError, DataSourceError
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+SKLEARN_SETS = ("digits", "iris", "wine", "breast_cancer")
+TEST_SHARE = 0.2
+VALIDATION_SHARE = 0.2
+MIN_PER_CLASS = 2
+
+
+class SealedTest:
+    """The test rows, and how often they were looked at."""
+
+    def __init__(self, x: FloatArray, y: IntArray) -> None:
+        self._x = x
+        self._y = y
+        self.openings = 0
+
+    def __len__(self) -> int:
+        return len(self._y)
+
+    def open(self) -> tuple[FloatArray, IntArray]:
+        """The rows and labels; counted."""
+        self.openings += 1
+        return self._x, self._y
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A classification data set.
+
+    `x` is (n, *contract.input.shape) float32 in raw units and `y` (n,) int64 class indices, both
+    without the test rows. `train` and `validation` are ascending row indices into them and
+    together cover all rows. `sha256` is over the whole data set, test rows included.
+    """
+
+    name: str
+    x: FloatArray
+    y: IntArray
+    contract: Contract
+    sha256: str
+    train: IntArray
+    validation: IntArray
+    sealed: SealedTest
+
+    def open_test(self) -> tuple[FloatArray, IntArray]:
+        """Break the seal: test rows and labels. For the final report alone; each call counts."""
+        return self.sealed.open()
+
+    @property
+    def test_openings(self) -> int:
+        """How often the test rows were looked at."""
+        return self.sealed.openings
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a source holds, before any check."""
+
+    name: str
+    x: npt.NDArray[Any]
+    y: npt.NDArray[Any]
+    classes: tuple[str, ...] | None
+    input_name: str
+    limits: tuple[float, float] | None  # the sensor's range, where it is known
+
+
+def load_dataset(source: str, seed: int = 0) -> Dataset:
+    """The data set behind `source`, checked and split 60/20/20 with every class in each part.
+
+    A class of 2 samples has none in the test part. Images (height, width) get a channel axis.
+
+    Raises:
+        DataSourceError: no such source, a file that cannot be read, scikit-learn not installed.
+        DataFormatError: missing or extra arrays, wrong shapes or types.
+        DataContentError: values that are not finite, one class, fewer than 2 samples of a class.
+    """
+    raw = _load_sklearn(source) if source.startswith("sklearn:") else _load_npz(source)
+    x = _checked_samples(raw)
+    y, classes = _checked_labels(raw, len(x))
+    digest = dataset_sha256(x, y)
+    train, validation, test = _split(y, seed, digest)
+    if len(test) == 0:
+        msg = f"data '{raw.name}': no class has 3 samples, so none is left to test on; add samples"
+        raise DataContentError(msg)
+    kept = np.sort(np.concatenate((train, validation)))
+    contract = Contract(
+        input=_tensor_spec(raw, x), classes=classes, preprocessing=_preprocessing(raw, x[train])
+    )
+    return Dataset(
+        name=raw.name,
+        x=_frozen(x[kept]),
+        y=_frozen(y[kept]),
+        contract=contract,
+        sha256=digest,
+        train=_frozen(np.searchsorted(kept, train)),
+        validation=_frozen(np.searchsorted(kept, validation)),
+        sealed=SealedTest(_frozen(x[test]), _frozen(y[test])),
+    )
+
+
+def dataset_sha256(x: FloatArray, y: IntArray) -> str:
+    """Hex digest of shape, samples (float32) and labels (int64), little-endian, in row order."""
+    digest = hashlib.sha256(f"edgekiln.dataset.v1 {x.shape}".encode())
+    digest.update(np.ascontiguousarray(x, dtype="<f4").tobytes())
+    digest.update(np.ascontiguousarray(y, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _load_sklearn(source: str) -> _Source:
+    name = source.removeprefix("sklearn:")
+    if name not in SKLEARN_SETS:
+        msg = f"data '{source}': no such set; there are: sklearn:{', sklearn:'.join(SKLEARN_SETS)}"
+        raise DataSourceError(msg)
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        msg = (
+            f"data '{source}' needs scikit-learn; install it with: pip install 'edgekiln[compile]'"
+        )
+        raise DataSourceError(msg) from error
+    bunch = getattr(datasets, f"load_{name}")()
+    classes = tuple(str(label) for label in bunch.target_names)
+    if name == "digits":
+        return _Source(name, bunch.images, bunch.target, classes, "image", (0.0, 16.0))
+    return _Source(name, bunch.data, bunch.target, classes, "features", None)
+
+
+def _load_npz(source: str) -> _Source:
+    path = Path(source)
+    if path.suffix != ".npz":
+        msg = f"data '{source}': expected a file NAME.npz or sklearn:NAME"
+        raise DataSourceError(msg)
+    with _readable(source), np.load(path, allow_pickle=False) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    missing = [key for key in ("x", "y") if key not in arrays]
+    extra = sorted(set(arrays) - {"x", "y", "classes"})
+    if missing or extra:
+        msg = (
+            f"data '{source}' has the arrays {', '.join(sorted(arrays)) or 'none'}; "
+            "it must have x and y, and may have classes"
+        )
+        raise DataFormatError(msg)
+    classes = arrays.get("classes")
+    if classes is not None and (classes.ndim != 1 or classes.dtype.kind not in "US"):
+        msg = f"data '{source}': 'classes' must be a list of names, it is {_describe(classes)}"
+        raise DataFormatError(msg)
+    names = None if classes is None else tuple(_text(label) for label in classes)
+    x = arrays["x"]
+    limits = (0.0, 255.0) if x.dtype == np.uint8 and x.ndim > 2 else None
+    input_name = "image" if x.ndim > 2 else "features"
+    return _Source(path.stem, x, arrays["y"], names, input_name, limits)
+
+
+@contextmanager
+def _readable(source: str) -> Iterator[None]:
+    """Whatever reading an archive can raise, as one line."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        msg = f"data '{source}': no such file"
+        raise DataSourceError(msg) from error
+    except OSError as error:
+        msg = f"data '{source}' cannot be read: {error.strerror or error}"
+        raise DataSourceError(msg) from error
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        msg = f"data '{source}' is no sound .npz file of plain arrays; write it with numpy.savez"
+        raise DataSourceError(msg) from error
+
+
+def _checked_samples(raw: _Source) -> FloatArray:
+    """`x` as (n, features) or (n, height, width, channels) float32."""
+    x = raw.x
+    if x.dtype.kind not in "fiub" or x.ndim not in (2, 3, 4) or 0 in x.shape[1:]:
+        msg = (
+            f"data '{raw.name}': x is {_describe(x)}; it must be numbers of shape (n, features), "
+            "(n, height, width) or (n, height, width, channels)"
+        )
+        raise DataFormatError(msg)
+    with np.errstate(over="ignore"):  # what overflows float32 is reported as not finite
+        values = np.ascontiguousarray(x, dtype=np.float32)
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if len(bad):
+        msg = (
+            f"data '{raw.name}': {len(bad)} of {len(values)} samples hold a value that is not "
+            f"finite, the first is sample {bad[0]}; fill in or drop them"
+        )
+        raise DataContentError(msg)
+    return values[..., None] if values.ndim == 3 else values
+
+
+def _checked_labels(raw: _Source, samples: int) -> tuple[IntArray, tuple[str, ...]]:
+    """`y` as class indices, and the classes' names."""
+    y = raw.y
+    if y.ndim != 1 or len(y) != samples or y.dtype.kind not in "iubUS":
+        msg = (
+            f"data '{raw.name}': y is {_describe(y)}; it must be {samples} whole numbers or names, "
+            "one label for each sample of x"
+        )
+        raise DataFormatError(msg)
+    present, indices = np.unique(y, return_inverse=True)
+    names = raw.classes
+    if names is None:
+        names = tuple(_text(label) for label in present)
+    elif len(set(names)) < len(names):
+        msg = f"data '{raw.name}': 'classes' names a class twice"
+        raise DataFormatError(msg)
+    elif y.dtype.kind in "US":
+        indices = _indices_of_names(raw, names)
+    elif len(present) and (present[0] < 0 or present[-1] >= len(names)):
+        msg = (
+            f"data '{raw.name}': labels go from {present[0]} to {present[-1]}, but 'classes' has "
+            f"{len(names)} names; labels must be 0 to {len(names) - 1}"
+        )
+        raise DataFormatError(msg)
+    else:
+        indices = y
+    labels = np.ascontiguousarray(indices, dtype=np.int64)
+    _check_counts(raw.name, labels, names)
+    return labels, names
+
+
+def _indices_of_names(raw: _Source, names: tuple[str, ...]) -> npt.NDArray[Any]:
+    position = {name: index for index, name in enumerate(names)}
+    labels = [_text(label) for label in raw.y]
+    unknown = sorted(set(labels) - set(names))
+    if unknown:
+        msg = f"data '{raw.name}': label '{unknown[0]}' is not in 'classes'"
+        raise DataFormatError(msg)
+    return np.array([position[label] for label in labels], dtype=np.int64)
+
+
+def _check_counts(name: str, labels: IntArray, names: tuple[str, ...]) -> None:
+    if len(names) < 2:
+        msg = f"data '{name}' has {len(names)} distinct labels; a classifier needs 2 or more"
+        raise DataContentError(msg)
+    counts = np.bincount(labels, minlength=len(names))
+    if counts.min() < MIN_PER_CLASS:
+        rare = int(counts.argmin())
+        msg = (
+            f"data '{name}': class '{names[rare]}' has {counts[rare]} samples, every class needs "
+            f"{MIN_PER_CLASS} or more; add samples or drop the class"
+        )
+        raise DataContentError(msg)
+
+
+def _split(y: IntArray, seed: int, digest: str) -> tuple[IntArray, IntArray, IntArray]:
+    """Ascending row indices of train, validation and test, stratified by class."""
+    material = hashlib.sha256(f"split {seed} {digest}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(material, "big"))
+    parts: tuple[list[IntArray], ...] = ([], [], [])
+    for label in np.unique(y):
+        rows = rng.permutation(np.flatnonzero(y == label))
+        validation = max(1, round(VALIDATION_SHARE * len(rows)))
+        test = max(1, round(TEST_SHARE * len(rows))) if len(rows) > MIN_PER_CLASS else 0
+        cuts = (len(rows) - validation - test, len(rows) - test)
+        for part, chosen in zip(parts, np.split(rows, cuts), strict=True):
+            part.append(chosen)
+    train, validation_rows, test_rows = (np.sort(np.concatenate(part)) for part in parts)
+    return train, validation_rows, test_rows
+
+
+def _tensor_spec(raw: _Source, x: FloatArray) -> TensorSpec:
+    low, high = raw.limits or (None, None)
+    shape = tuple(int(size) for size in x.shape[1:])
+    return TensorSpec(name=raw.input_name, shape=shape, minimum=low, maximum=high)
+
+
+def _preprocessing(raw: _Source, train: FloatArray) -> tuple[Affine | FeatureAffine, ...]:
+    """Images to 0..1 as a whole; features, whose units differ, each to mean 0 and deviation 1.
+
+    One int8 scale serves the whole input, so a feature that is a thousandth of another's size
+    would not survive quantization as it is.
+    """
+    if train.ndim == 2:
+        values = train.astype(np.float64)
+        spread = values.std(axis=0)
+        spread[spread == 0] = 1.0  # a constant feature becomes 0
+        offsets = tuple(float(mean) for mean in values.mean(axis=0))
+        return (FeatureAffine(offsets, tuple(float(1 / deviation) for deviation in spread)),)
+    low, high = raw.limits or (float(train.min()), float(train.max()))
+    return (Affine(offset=low, factor=1.0 / (high - low) if high > low else 1.0),)
+
+
+def _frozen(array: npt.NDArray[Any]) -> Any:
+    """The array, read-only: a data set never changes under its hash."""
+    array.flags.writeable = False
+    return array
+
+
+def _text(label: object) -> str:
+    return label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+
+
+def _describe(array: npt.NDArray[Any]) -> str:
+    return f"{array.dtype} of shape {array.shape}"
