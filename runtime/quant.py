@@ -21,7 +21,8 @@ def quantize_array(x: FloatArray, scale: float, zero_point: int) -> Int8Array:
     steps = np.rint(x.astype(np.float32, copy=False) / np.float32(scale))
     # Clip before the zero point is added: the sum then stays exact in float32.
     bounded = np.clip(steps, np.float32(-128 - zero_point), np.float32(127 - zero_point))
-    return (bounded + np.float32(zero_point)).astype(np.int8)
+    quantized: Int8Array = (bounded + np.float32(zero_point)).astype(np.int8)
+    return quantized
 
 
 def dequantize_array(q: Int8Array, scale: float, zero_point: int) -> FloatArray:
@@ -32,4 +33,5 @@ def dequantize_array(q: Int8Array, scale: float, zero_point: int) -> FloatArray:
 def softmax(logits: FloatArray) -> FloatArray:
     """Float32 (n, classes) logits to probabilities, safe for large logits."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+    probabilities: FloatArray = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+    return probabilities

@@ -1,0 +1,63 @@
+"""Features: the few numbers of a raw sample whose distribution is watched for drift.
+
+Up to 128 scalars a sample, every scalar is a feature, named for its index (`image[3,4]`), beside
+the sample's `mean` and `std`. Larger samples are summed up: mean, std, min and max per channel.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from .contract import Contract, FloatArray
+
+ELEMENT_LIMIT = 128
+CHANNEL_LIMIT = 16  # beyond it, a sample is summed up as one channel
+_SUMMARIES = ("mean", "std", "min", "max")
+
+
+def feature_names(contract: Contract) -> tuple[str, ...]:
+    """Names in the order of `extract_features`'s columns; unique."""
+    spec = contract.input
+    if spec.elements > ELEMENT_LIMIT:
+        channels = _channels(contract)
+        suffixes = [""] if channels == 1 else [f"[{channel}]" for channel in range(channels)]
+        return tuple(f"{name}{suffix}" for name in _SUMMARIES for suffix in suffixes)
+    elements = tuple(f"{spec.name}{_index(index)}" for index in _indices(spec.shape))
+    return elements if spec.elements == 1 else (*elements, "mean", "std")
+
+
+def extract_features(contract: Contract, raw: FloatArray) -> FloatArray:
+    """Raw samples (n, *input.shape) to features (n, len(feature_names)), float32.
+
+    Means are taken in float64, so that a sample gives the same features alone and in a batch.
+    """
+    count = len(raw)
+    if contract.input.elements > ELEMENT_LIMIT:
+        channels = raw.reshape(count, -1, _channels(contract)).astype(np.float64)
+        summaries = (channels.mean(1), channels.std(1), channels.min(1), channels.max(1))
+        return np.concatenate(summaries, axis=1).astype(np.float32)
+    flat = raw.reshape(count, -1).astype(np.float32, copy=False)
+    if flat.shape[1] == 1:
+        return flat
+    # `ndarray.std` costs more than all the rest of a sample's telemetry.
+    mean = flat.mean(axis=1, dtype=np.float64, keepdims=True)
+    away = flat - mean
+    std = np.sqrt(np.einsum("ij,ij->i", away, away)[:, None] / flat.shape[1])
+    return np.concatenate((flat, mean, std), axis=1, dtype=np.float32, casting="same_kind")
+
+
+def _channels(contract: Contract) -> int:
+    """The last axis of an image or a series, when it is short enough to watch each."""
+    shape = contract.input.shape
+    return shape[-1] if len(shape) > 1 and shape[-1] <= CHANNEL_LIMIT else 1
+
+
+def _indices(shape: tuple[int, ...]) -> itertools.product[tuple[int, ...]]:
+    axes = shape[:-1] if len(shape) == 3 and shape[-1] == 1 else shape
+    return itertools.product(*(range(size) for size in axes))
+
+
+def _index(index: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, index))}]" if index else ""

@@ -1,0 +1,176 @@
+"""`Reference`: what the training data looked like, small enough to travel with every model.
+
+Each feature keeps its distribution function at up to 49 knots, atoms included, so that a device
+can place a new value among 16 bins that were equally full in training (a randomised probability
+integral transform: a value that carries mass is spread over its share of the unit interval by a
+uniform `u`, passed in). Constant features are left out: they have no distribution to compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from .contract import Contract, FloatArray
+from .errors import MemberError
+from .features import extract_features, feature_names
+
+BINS = 16
+KNOT_LIMIT = 64
+# A multiple of BINS, so that the edge of every bin is a knot and interpolation cannot move it.
+_INTERVALS = 48
+
+IntArray = npt.NDArray[np.int64]
+
+
+class FeatureReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A distribution function at `values`: `below` is P(X < value), `at` is P(X = value)."""
+
+    name: str
+    values: tuple[float, ...]
+    below: tuple[float, ...]
+    at: tuple[float, ...]
+
+
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Features that vary, the model's confidence, and its share of answers per class."""
+
+    features: tuple[FeatureReference, ...]
+    classes: tuple[float, ...]
+    confidence: FeatureReference
+    samples: int
+    schema: int = 1
+
+    def to_bytes(self) -> bytes:
+        """`reference.bin`: MessagePack, the same bytes for the same reference."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str = "bundle") -> Reference:
+        """Decode `reference.bin`; `source` names the bundle in errors.
+
+        Raises:
+            MemberError: it breaks its schema.
+        """
+        try:
+            reference = msgspec.msgpack.decode(data, type=cls)
+        except msgspec.DecodeError as error:
+            raise MemberError(f"{source}: reference.bin cannot be read: {error}") from error
+        for feature in (*reference.features, reference.confidence):
+            if not _is_distribution(feature):
+                msg = f"{source}: reference.bin holds no distribution for '{feature.name}'"
+                raise MemberError(msg)
+        if reference.samples < 1 or len(reference.classes) < 2 or min(reference.classes) <= 0:
+            raise MemberError(f"{source}: reference.bin has no samples or no class shares")
+        return reference
+
+
+def build_reference(
+    contract: Contract, raw_samples: FloatArray, confidences: FloatArray, classes: IntArray
+) -> Reference:
+    """Sum up training data.
+
+    Args:
+        contract: of the model.
+        raw_samples: (n, *input.shape) in raw units, at least one.
+        confidences: (n,) of the model's answers on them.
+        classes: (n,) indices of the classes it answered.
+    """
+    features = extract_features(contract, raw_samples)
+    described = tuple(
+        describe(name, column)
+        for name, column in zip(feature_names(contract), features.T, strict=True)
+        if column.min() < column.max()
+    )
+    # Half a count each: a class never answered in training has a small share, not none.
+    counts = np.bincount(classes, minlength=len(contract.classes)) + 0.5
+    return Reference(
+        features=described,
+        classes=tuple(float(share) for share in counts / counts.sum()),
+        confidence=describe("confidence", confidences),
+        samples=len(raw_samples),
+    )
+
+
+def describe(name: str, column: npt.NDArray[np.floating]) -> FeatureReference:
+    """The distribution of one column (n,) of values that float32 holds.
+
+    Up to 64 distinct values are all kept; of more, the quantiles at multiples of 1/48, which
+    contain every value with at least that mass.
+    """
+    values, counts = np.unique(column.astype(np.float32), return_counts=True)
+    above = np.cumsum(counts)
+    total = int(above[-1])
+    kept = np.arange(len(values))
+    if len(values) > KNOT_LIMIT:
+        ranks = np.linspace(0, total, _INTERVALS + 1)
+        kept = np.unique(np.searchsorted(above, ranks).clip(max=len(values) - 1))
+    return FeatureReference(
+        name=name,
+        values=tuple(values[kept].astype(float).tolist()),
+        below=tuple(((above - counts)[kept] / total).tolist()),
+        at=tuple((counts[kept] / total).tolist()),
+    )
+
+
+class Binner:
+    """Places values among the 16 reference bins, all features of a sample in one pass.
+
+    Tables are padded to the same number of knots, so one comparison serves every feature. In
+    front of the first knot stands a flat stretch with mass 0, behind the last one with mass 1.
+    """
+
+    def __init__(self, features: Sequence[FeatureReference]) -> None:
+        self.names = tuple(feature.name for feature in features)
+        width = 1 + max((len(feature.values) for feature in features), default=0)
+        rows = len(features)
+        self._knots = np.full((rows, width - 1), np.inf, np.float32)
+        self._first = np.arange(rows) * width  # of each row, in the flattened tables
+        # Row f, column i holds what is true at and behind knot i - 1.
+        self._origin = np.zeros((rows, width))
+        self._slope = np.zeros((rows, width))
+        self._upto = np.zeros((rows, width))
+        self._below = np.zeros((rows, width))
+        self._at = np.zeros((rows, width))
+        for row, feature in enumerate(features):
+            self._fill(row, feature)
+
+    def bins(self, values: FloatArray, u: FloatArray) -> IntArray:
+        """Values (n, features) and uniforms in [0, 1) of the same shape to bins 0..15."""
+        passed = (values[:, :, None] >= self._knots).sum(axis=2)
+        cell = passed + self._first
+        origin = self._origin.ravel()[cell]
+        ahead = values - origin
+        on_knot = (ahead == 0) & (passed > 0)
+        inside = self._upto.ravel()[cell] + self._slope.ravel()[cell] * ahead
+        spread = self._below.ravel()[cell] + self._at.ravel()[cell] * u
+        mass = np.where(on_knot, spread, inside)
+        bins: IntArray = np.clip((mass * BINS).astype(np.int64), 0, BINS - 1)
+        return bins
+
+    def _fill(self, row: int, feature: FeatureReference) -> None:
+        values = np.array(feature.values, np.float32)
+        below, at = np.array(feature.below), np.array(feature.at)
+        upto = below + at
+        count = len(values)
+        self._knots[row, :count] = values
+        self._origin[row, 1 : count + 1] = values
+        self._below[row, 1 : count + 1] = below
+        self._at[row, 1 : count + 1] = at
+        self._upto[row, 1 : count + 1] = upto
+        self._slope[row, 1:count] = (below[1:] - upto[:-1]) / np.diff(values.astype(np.float64))
+
+
+def _is_distribution(feature: FeatureReference) -> bool:
+    """True when knots ascend and the masses are those of a distribution function."""
+    values, below, at = (np.array(part) for part in (feature.values, feature.below, feature.at))
+    if not 1 <= len(values) <= KNOT_LIMIT or not len(values) == len(below) == len(at):
+        return False
+    if not all(np.isfinite(part).all() for part in (values, below, at)):
+        return False
+    upto = below + at
+    ascending = bool((np.diff(values) > 0).all() and (below[1:] >= upto[:-1] - 1e-9).all())
+    return ascending and bool((at >= 0).all() and below[0] >= 0 and upto[-1] <= 1 + 1e-9)
