@@ -51,9 +51,9 @@ class Machine:
     flags: tuple[str, ...]
 
 
-MACHINES = {
-    "cortex-m4": Machine("mps2-an386", ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft")),
-}
+_CORTEX_M4 = Machine("mps2-an386", ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft"))
+# Integer kernels: with or without a floating-point unit, the code is the same.
+MACHINES = {"cortex-m4": _CORTEX_M4, "cortex-m4f": _CORTEX_M4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +122,8 @@ def _require_tools() -> None:
     absent = missing_tools()
     if absent:
         packages = " ".join(TOOLS[tool] for tool in absent)
-        msg = (
-            f"{', '.join(absent)} not found; install with `make system` (apt-get install {packages})"
-        )
-        raise MissingToolError(msg)
+        mend = f"install with `make system` (apt-get install {packages})"
+        raise MissingToolError(f"{', '.join(absent)} not found; {mend}")
 
 
 def _machine(target: Target) -> Machine:
@@ -204,8 +202,9 @@ def _call(command: tuple[str, ...], what: str, cwd: Path) -> str:
     """Standard output; a failure is one line with the tool's first complaint."""
     result = _process(command, cwd)
     if result.returncode != 0:
-        complaints = [line for line in result.stderr.splitlines() if "error" in line]
-        detail = (complaints or result.stderr.splitlines() or ["no message"])[0]
+        lines = result.stderr.splitlines() or ["no message"]
+        complaints = [line for line in lines if re.search(r"\berror\b|\bld: ", line)]
+        detail = next((line for line in complaints if "warning" not in line), lines[0])
         raise MeasurementError(f"{what} failed: {detail}")
     return result.stdout
 
