@@ -1,8 +1,13 @@
-"""gemmlowp fixed-point arithmetic, as TensorFlow Lite's int8 specification `int8.v1` uses it.
+"""Requantization arithmetic of the numeric contract `int8.v1`.
 
-A real factor is `multiplier · 2^(shift - 31)` with `multiplier` in [2^30, 2^31). Products are
-rounded twice: the high half of the doubled product, half up, then the right shift, half away
-from zero. All arrays are int64 that hold int32 numbers, so no step overflows.
+Every operator but fully connected uses gemmlowp's fixed point: a real factor is
+`multiplier · 2^(shift - 31)` with `multiplier` in [2^30, 2^31), and products are rounded twice:
+the high half of the doubled product, half up, then the right shift, half away from zero. All
+arrays are int64 that hold int32 numbers, so no step overflows.
+
+LiteRT's reference kernel of fully connected multiplies in double precision and rounds once, half
+away from zero (`multiply_real`). Both were told apart on exact ties and on factors whose nearest
+fixed-point number is another one; `tests/compiler/test_fixedpoint.py` keeps those cases.
 """
 
 from __future__ import annotations
@@ -60,3 +65,9 @@ def rounding_shift(values: Int64, exponents: Int64) -> Int64:
     remainder = values & mask
     threshold = (mask >> 1) + (values < 0)
     return (values >> exponents) + (remainder > threshold)
+
+
+def multiply_real(values: Int64, factors: npt.NDArray[np.float64]) -> Int64:
+    """round(values · factors) in double precision, half away from zero."""
+    products = values.astype(np.float64) * factors
+    return (np.sign(products) * np.floor(np.abs(products) + 0.5)).astype(np.int64)

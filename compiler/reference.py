@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from .fixedpoint import Int64, Multiplier, multiply, quantize_multiplier
+from edgekiln.runtime.quant import dequantize_array, quantize_array
+
+from .fixedpoint import Int64, Multiplier, multiply, multiply_real, quantize_multiplier
 from .graph import (
     Activation,
     AddAttrs,
@@ -53,16 +55,15 @@ def run_int8_all(graph: Graph, xq: Int8) -> dict[str, Int8]:
 
 
 def quantize_input(graph: Graph, x: npt.NDArray[np.float32]) -> Int8:
-    """round(x / scale) + zero point in float32, half to even, saturated: as ONNX defines it."""
+    """Preprocessed samples in the input's int8, by the rule that every engine uses."""
     quant = params(graph, graph.inputs[0])
-    steps = np.rint(np.asarray(x, np.float32) / np.float32(quant.scale[0]))
-    return np.clip(steps + quant.zero_point[0], -128, 127).astype(np.int8)
+    return quantize_array(x, quant.scale[0], quant.zero_point[0])
 
 
 def dequantize_output(graph: Graph, yq: Int8) -> npt.NDArray[np.float32]:
     """Logits in real numbers."""
     quant = params(graph, graph.outputs[0])
-    return (yq.astype(np.float32) - quant.zero_point[0]) * np.float32(quant.scale[0])
+    return dequantize_array(yq, quant.scale[0], quant.zero_point[0])
 
 
 def params(graph: Graph, name: str) -> QuantParams:
@@ -86,16 +87,19 @@ def output_range(quant: QuantParams, activation: Activation) -> tuple[int, int]:
 
 
 def channel_multipliers(graph: Graph, node: Node) -> tuple[Multiplier, ...]:
-    """The requantization factor of every output channel of an operator with weights."""
+    """The requantization factor of every output channel of a convolution."""
     x, weights = (params(graph, name) for name in node.inputs[:2])
     output = params(graph, node.output)
-    if node.op is Op.FULLY_CONNECTED and len(weights.scale) == 1:
-        # LiteRT treats one channel as per-tensor there, and multiplies in float32 first.
-        product = float(np.float32(x.scale[0]) * np.float32(weights.scale[0]))
-        return (quantize_multiplier(product / output.scale[0]),)
     return tuple(
         quantize_multiplier(x.scale[0] * scale / output.scale[0]) for scale in weights.scale
     )
+
+
+def dense_factors(graph: Graph, node: Node) -> tuple[float, ...]:
+    """The double-precision requantization factor of every output of a fully connected layer."""
+    x, weights = (params(graph, name) for name in node.inputs[:2])
+    output = params(graph, node.output)
+    return tuple(x.scale[0] * scale / output.scale[0] for scale in weights.scale)
 
 
 def add_multipliers(a: QuantParams, b: QuantParams, output: QuantParams) -> tuple[Multiplier, ...]:
@@ -157,7 +161,9 @@ def _depthwise(graph: Graph, node: Node, x: Int8, weights: Int8, bias: Array) ->
 def _dense(graph: Graph, node: Node, x: Int8, weights: Int8, bias: Array) -> Int8:
     assert isinstance(node.attrs, DenseAttrs)
     total = _exact_matmul(_centred(graph, node, x), weights.T) + bias
-    return _requantize(graph, node, total, node.attrs.activation)
+    output = params(graph, node.output)
+    scaled = multiply_real(total, np.array(dense_factors(graph, node)))
+    return _saturate(scaled + output.zero_point[0], *output_range(output, node.attrs.activation))
 
 
 def _add(graph: Graph, node: Node, a: Int8, b: Int8) -> Int8:
