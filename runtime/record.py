@@ -13,6 +13,7 @@ from .protocol import DeviceState, Event, RolloutDocument
 from .state_machine import BUSY, Step, next_state
 
 MAX_OUTCOMES = 32  # rollouts whose end is remembered, so that none is applied twice
+MAX_VERSIONS = 32  # rollouts whose newest document is remembered, so that none is played back
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,8 @@ class ReleaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     block_bytes: int
     security_counter: int
     targets: tuple[str, ...]  # device targets that have an artifact
+    ram_bytes: dict[str, int] = {}  # what that artifact needs, by target
+    flash_bytes: dict[str, int] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -44,6 +47,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
     rollout_id: str
     state: DeviceState
+
+
+class Version(msgspec.Struct, frozen=True):
+    """The newest document of a rollout that was seen here."""
+
+    rollout_id: str
+    version: int
 
 
 class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +71,7 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
     previous_good: Slot | None = None  # where an abort of a committed release leads back to
     floor: int = 0  # lowest security counter that may still be installed
     outcomes: tuple[Outcome, ...] = ()
+    versions: tuple[Version, ...] = ()
     pending: tuple[Event, ...] = ()  # events of this very transition, until they are in the outbox
     reason: str = ""
     schema: int = 1
@@ -79,6 +90,18 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
         """How a rollout ended here; None when it never did."""
         found = [entry.state for entry in self.outcomes if entry.rollout_id == rollout_id]
         return found[-1] if found else None
+
+    def version_of(self, rollout_id: str) -> int:
+        """Version of the newest document of a rollout that was seen; 0 when none was."""
+        found = [entry.version for entry in self.versions if entry.rollout_id == rollout_id]
+        return found[-1] if found else 0
+
+
+def seen(record: AgentRecord, document: RolloutDocument) -> AgentRecord:
+    """Remember the document's version."""
+    others = [entry for entry in record.versions if entry.rollout_id != document.rollout_id]
+    newest = Version(rollout_id=document.rollout_id, version=document.version)
+    return msgspec.structs.replace(record, versions=(*others, newest)[-MAX_VERSIONS:], pending=())
 
 
 def offered(record: AgentRecord, document: RolloutDocument) -> AgentRecord:
@@ -179,10 +202,13 @@ def broken(record: AgentRecord, reason: str) -> AgentRecord:
 
 
 def restored(record: AgentRecord, slot: Slot, reason: str) -> AgentRecord:
-    """Another model than the recorded last known good one had to take its place."""
-    moved = _move(record, Step.RESTORED, reason) if record.state == DeviceState.BROKEN else record
+    """A model that is not the recorded last known good one has taken its place."""
+    moved = _move(record, Step.RESTORED) if record.state == DeviceState.BROKEN else record
     previous = None if record.previous_good == slot else record.previous_good
-    return msgspec.structs.replace(moved, last_known_good=slot, previous_good=previous)
+    floor = max(record.floor, slot.security_counter)
+    return msgspec.structs.replace(
+        moved, last_known_good=slot, previous_good=previous, floor=floor, reason=reason, pending=()
+    )
 
 
 def resumed(record: AgentRecord, blocks_have: int) -> AgentRecord:

@@ -1,0 +1,357 @@
+"""The update agent: hears the fleet, keeps the journal, takes one step at a time.
+
+Everything here runs in one thread, except `post` and `post_report`, which hand over from the
+network and the inference thread and never wait. Every change of state goes through `_apply`:
+journal first, then the world hears of it, then the next step acts on it.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from . import record as moves
+from .agent_checks import next_offer, to_revert, why_superseded
+from .agent_steps import STEPS, Next, Tools, give_up
+from .courier import Courier
+from .errors import AgentError, ProtocolError, RuntimeRoomError, TransferError, TrustError
+from .journal import Journal
+from .protocol import Ack, DeviceState, Event, Report, RolloutDocument, Topics, decode
+from .record import AgentRecord
+from .recovery import Recovery
+from .signing import verify_document
+from .state_machine import MAX_STEPS
+
+INBOX_MESSAGES = 1024
+REPORT_QUEUE = 64
+BACKOFF_S = (1.0, 30.0)  # first and longest wait after something that may pass
+PROGRESS_S = 1.0  # between two states that only report blocks
+POLL_S = 0.1
+PASSING = (RuntimeRoomError, OSError, sqlite3.Error)  # what a later try may mend
+MAX_STRANGERS = 64  # forged documents of one boot that are told of
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """How the agent talks: `announce` publishes the birth again."""
+
+    topics: Topics
+    rollout_key: Ed25519PublicKey
+    courier: Courier
+    announce: Callable[[], None]
+
+
+class Agent:
+    """Drives the state machine of one device."""
+
+    def __init__(
+        self, tools: Tools, journal: Journal, recovery: Recovery, desk: Desk, rng: random.Random
+    ) -> None:
+        self.record = journal.record or AgentRecord()
+        self._tools = tools
+        self._journal = journal
+        self._recovery = recovery
+        self._desk = desk
+        self._rng = rng
+        self._documents: dict[str, RolloutDocument] = {}  # the latest of each cohort
+        self._strangers: set[bytes] = set()
+        self._inbox: queue.Queue[tuple[str, bytes]] = queue.Queue(INBOX_MESSAGES)
+        self._reports: queue.Queue[Report] = queue.Queue(REPORT_QUEUE)
+        self._lost_reports = 0
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._untold: tuple[Event, ...] = self.record.pending
+        self._error = ""
+        self._backoff_s = 0.0
+        self._retry_at_s = 0.0
+        self._progress_at_s = 0.0
+        self._running = ""
+        self._recovered = False
+
+    # From other threads -----------------------------------------------------------------------
+
+    def post(self, topic: str, payload: bytes) -> None:
+        """Take a message that came down; one too many is dropped, the fleet repeats itself."""
+        try:
+            self._inbox.put_nowait((topic, payload))
+        except queue.Full:
+            return
+        self._wake.set()
+
+    def post_up(self) -> None:
+        """The connection is there again."""
+        self.post("", b"")
+
+    def post_report(self, report: Report) -> None:
+        """Take a finished telemetry window."""
+        try:
+            self._reports.put_nowait(report)
+        except queue.Full:
+            self._lost_reports += 1
+
+    def stop(self) -> None:
+        """Ask `run` to return; a transfer under way ends at its next block."""
+        self._stopping.set()
+        self._wake.set()
+
+    # The agent's own thread -------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bring a model up, whatever the disk says; `run` tries again what could not be written."""
+        try:
+            self._recover()
+        except PASSING as error:
+            self._postpone(error)
+
+    def _recover(self) -> None:
+        """Make a model live and take up what a power cut stopped."""
+        if self._journal.damaged and not self._untold:
+            told = "the journal was damaged and put aside"
+            self._untold = (self._event("restart", reason=told),)
+        self._restore()
+        if self.record.busy:
+            have = self._tools.downloads.blocks_on_disk(self.record.release)
+            self._save(moves.resumed(self.record, have))
+            if self.record.steps > MAX_STEPS:
+                reason = f"gave up after {self.record.steps} transitions and restarts"
+                self._apply(give_up(self._tools, self.record, reason))
+        else:
+            self._tools.downloads.drop_all()
+        self._tidy()
+        self._recovered = True
+        self._tell_events()
+        self._tell_state()
+
+    def run(self) -> None:
+        """Step until `stop`."""
+        while not self._stopping.is_set():
+            if not self.tick():
+                self._wake.wait(POLL_S)
+                self._wake.clear()
+        self._hear()
+
+    def tick(self) -> bool:
+        """Hear, tell, take one step; whether there may be another at once."""
+        try:
+            self.serve()
+            if not self._recovered:
+                self._recover()
+            return self._step()
+        except PASSING as error:
+            self._postpone(error)
+            return False
+
+    def serve(self) -> None:
+        """Everything but the state machine: also runs while a step waits for blocks.
+
+        Raises:
+            TransferError: what the waiting step does is not wanted any more.
+        """
+        self._hear()
+        self._tell_events()
+        self._desk.courier.pump()
+        if self._stopping.is_set():
+            raise TransferError("the device stops")
+
+    def pause_check(self) -> None:
+        """`serve` for a step that waits: also ends the wait when the rollout is superseded."""
+        self.serve()
+        if why_superseded(self._documents.values(), self.record):
+            raise TransferError("the rollout in hand is superseded")
+
+    def show_progress(self, have: int, total: int) -> None:
+        """Report blocks on disk, now and then."""
+        now = self._tools.clock.monotonic_s()
+        if now - self._progress_at_s >= PROGRESS_S:
+            self._progress_at_s = now
+            self._tell_state((have, total))
+
+    def save(self, record: AgentRecord) -> None:
+        """Journal a record that stays in its state."""
+        self._save(record)
+
+    # Steps ------------------------------------------------------------------------------------
+
+    def _step(self) -> bool:
+        record = self.record
+        if record.state == DeviceState.ROLLBACK:
+            self._roll_back()
+            return True
+        reason = why_superseded(self._documents.values(), record) if record.busy else ""
+        if reason:
+            self._apply(Next(moves.superseded(record, reason)))
+            self._restore()
+            return True
+        if self._tools.clock.monotonic_s() < self._retry_at_s:
+            return False
+        done = STEPS[record.state](self._tools, record) if record.busy else self._rest(record)
+        self._backoff_s = 0.0
+        self._error = ""
+        self._apply(done)
+        return done is not None
+
+    def _rest(self, record: AgentRecord) -> Next | None:
+        documents = [self._documents[c] for c in self._tools.device.cohorts if c in self._documents]
+        aborted = to_revert(documents, record)
+        if aborted is not None and record.state != DeviceState.BROKEN:
+            previous = record.previous_good
+            if previous is not None and self._tools.slots.holds(previous):
+                return Next(moves.reverted(record, aborted, "the rollout was aborted"))
+        device = self._tools.device.device_id
+        document = next_offer(documents, record, device, self._tools.clock.now_s())
+        return Next(moves.offered(record, document)) if document else None
+
+    def _roll_back(self) -> None:
+        found = self._recovery.restore(self.record)
+        if found.state == DeviceState.BROKEN:
+            self._apply(Next(found, (self._event("broken", reason=found.reason),)))
+            return
+        reason = self.record.reason
+        done = moves.rolled_back(msgspec.structs.replace(found, reason=reason))
+        self._apply(Next(done, (self._event("rolled_back", reason=reason),)))
+
+    def _restore(self) -> None:
+        """Make sure that a model is live, and write down which one it had to be."""
+        found = self._recovery.restore(self.record)
+        if found is self.record:
+            return
+        first = self.record.last_known_good is None and not found.reason
+        kind = "broken" if found.state == DeviceState.BROKEN else "restart"
+        self._apply(Next(found, () if first else (self._event(kind, reason=found.reason),)))
+
+    def _apply(self, done: Next | None) -> None:
+        """Make a record the truth, then tell of it, then let go of what it let go of."""
+        if done is None:
+            return
+        before, told = self.record.state, self._untold
+        self._untold += done.events
+        try:
+            self._save(done.record)
+        except AgentError:
+            self._untold = told
+            raise
+        if before == DeviceState.TRIAL and self.record.state != DeviceState.TRIAL:
+            self._tools.trial.since_s = None
+            if self.record.state == DeviceState.COMMITTED:
+                self._tools.models.end_trial()
+        self._tell_events()
+        self._tell_state()
+        if not self.record.busy:
+            self._tidy()
+
+    def _save(self, record: AgentRecord) -> None:
+        written = msgspec.structs.replace(record, pending=self._untold)
+        self._journal.append(written)
+        self.record = written
+
+    def _tidy(self) -> None:
+        record = self.record
+        good = (record.last_known_good, record.previous_good)
+        self._tools.slots.collect((*good, record.written, record.trial))
+        if not record.busy:
+            self._tools.downloads.drop_all()
+
+    # Talk -------------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        while True:
+            try:
+                topic, payload = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            self._take(topic, payload)
+        while True:
+            try:
+                report = self._reports.get_nowait()
+            except queue.Empty:
+                return
+            self._tools.reporter.send_report(
+                report, self._tools.models.rss_bytes, self._lost_reports
+            )
+
+    def _take(self, topic: str, payload: bytes) -> None:
+        if not topic:
+            self._desk.courier.reconnected()
+            self._retry_at_s = self._backoff_s = 0.0
+        elif topic == self._desk.topics.down(self._tools.device.device_id, "command"):
+            self._take_ack(payload)
+        else:
+            self._take_document(topic, payload)
+
+    def _take_ack(self, payload: bytes) -> None:
+        try:
+            ack = decode(payload, Ack)
+        except ProtocolError:
+            return
+        self._desk.courier.acknowledged(ack.boot_id, ack.seq)
+
+    def _take_document(self, topic: str, payload: bytes) -> None:
+        if not payload:
+            return  # a cleared retained message: nobody signed that
+        try:
+            document = verify_document(payload, self._desk.rollout_key, RolloutDocument)
+            if topic != self._desk.topics.cohort(document.cohort, "rollout"):
+                raise TrustError(f"a document for cohort '{document.cohort}' came on {topic}")
+        except TrustError as error:
+            self._tell_stranger(payload, str(error))
+            return
+        known = self.record.version_of(document.rollout_id)
+        if document.cohort not in self._tools.device.cohorts or document.version < known:
+            return
+        if document.version > known:
+            self._save(moves.seen(self.record, document))
+        self._documents[document.cohort] = document
+        self._retry_at_s = 0.0
+
+    def _tell_stranger(self, payload: bytes, reason: str) -> None:
+        """Report a document that is not ours, once."""
+        if payload in self._strangers or len(self._strangers) >= MAX_STRANGERS:
+            return
+        self._strangers.add(payload)
+        event = self._tools.reporter.event(
+            "rejected", "", "", self._tools.clock.now_s(), reason=reason
+        )
+        self._tools.reporter.send_event(event)
+
+    def _tell_events(self) -> None:
+        while self._untold:
+            self._tools.reporter.send_event(self._untold[0])
+            self._untold = self._untold[1:]
+
+    def _tell_state(self, blocks: tuple[int, int] = (0, 0)) -> None:
+        running = self._tools.models.running
+        self._tools.reporter.send_state(
+            self.record, running, self._tools.clock.now_s(), self._error, blocks
+        )
+        if running != self._running:
+            self._running = running
+            self._desk.announce()
+
+    def _event(self, kind: str, reason: str) -> Event:
+        record = self.record
+        bundle_id = record.document.release if record.document else ""
+        return self._tools.reporter.event(
+            kind, record.rollout_id, bundle_id, self._tools.clock.now_s(), reason=reason
+        )
+
+    def _postpone(self, error: Exception) -> None:
+        """Wait longer each time, and say why once."""
+        first, longest = BACKOFF_S
+        self._backoff_s = min(max(first, self._backoff_s * 2), longest)
+        jitter = self._rng.uniform(0.5, 1.0)
+        self._retry_at_s = self._tools.clock.monotonic_s() + self._backoff_s * jitter
+        text = " ".join(str(error).split())
+        if text == self._error or self._stopping.is_set():
+            return
+        self._error = text
+        try:
+            self._tell_state()
+        except PASSING:
+            return

@@ -1,0 +1,58 @@
+"""What the agent needs of the world; tests and `device.py` each bring their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from .agent_checks import SelfTest
+from .protocol import TrialEvidence
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """`now_s`: Unix seconds, may jump. `monotonic_s`: never does, starts anywhere."""
+
+    now_s: Callable[[], float] = time.time
+    monotonic_s: Callable[[], float] = time.monotonic
+
+
+class Models(Protocol):
+    """The live inference session, as the agent sees it.
+
+    Every method may raise `RuntimeRoomError` when a bundle cannot be opened or run; the model
+    that was live before then still is.
+    """
+
+    @property
+    def running(self) -> str:
+        """Bundle id that the live session answers with now; empty where there is none."""
+        ...
+
+    @property
+    def rss_bytes(self) -> int:
+        """Memory that the process holds now."""
+        ...
+
+    def use(self, path: Path) -> None:
+        """Make this bundle the live model, and end any trial."""
+        ...
+
+    def self_test(self, path: Path) -> SelfTest:
+        """Open a bundle beside the live one and run its golden vectors."""
+        ...
+
+    def start_trial(self, path: Path) -> None:
+        """Make this bundle live and compare it, input by input, with the one that was."""
+        ...
+
+    def evidence(self) -> TrialEvidence:
+        """What the trial has shown so far."""
+        ...
+
+    def end_trial(self) -> None:
+        """Keep the model on trial and stop comparing."""
+        ...

@@ -1,0 +1,223 @@
+"""What the agent does in each busy state: one function a state, listed in `STEPS`.
+
+A step does its work, which may be repeated after a crash at any point, and returns the next record
+with what to say about it, or None to stay. The agent appends that record to the journal before the
+next step acts on it. What passes by itself (`TransferError`, stale metadata, a full disk) leaves
+the state as it is; everything else ends the rollout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from . import record as moves
+from .agent_checks import Device, why_refused, why_test_failed, why_trial_failed
+from .agent_ports import Clock, Models
+from .download import Downloads, Progress
+from .errors import AgentError, RuntimeRoomError, StaleMetadataError, TrustError
+from .protocol import DeviceState, Event, RolloutDocument, TrialEvidence
+from .record import AgentRecord, ReleaseInfo, Slot
+from .reporter import Reporter
+from .slots import SlotStore
+from .transfer import Transfer
+from .trust import Trust
+
+
+@dataclass(slots=True)
+class Trial:
+    """Since when this boot has the trial's model live; None while it has not."""
+
+    since_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the steps work with. `save` journals a record that stays in its state."""
+
+    device: Device
+    trust: Trust
+    slots: SlotStore
+    transfer: Transfer
+    downloads: Downloads
+    models: Models
+    reporter: Reporter
+    clock: Clock
+    trial: Trial
+    save: Callable[[AgentRecord], None]
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The record to write next, and the events that belong to it."""
+
+    record: AgentRecord
+    events: tuple[Event, ...] = ()
+
+
+Action = Callable[[Tools, AgentRecord], Next | None]
+
+
+def consider(tools: Tools, record: AgentRecord) -> Next:
+    """OFFERED: ask the signed repository, then compare release and device."""
+    document = _document(record)
+    good = record.last_known_good
+    if good and good.bundle_id == document.release == tools.models.running:
+        done = moves.already_running(record)
+        return Next(done, (_event(tools, done, "committed", passed=True),))
+    try:
+        release = tools.trust.find(document.target_path, tools.transfer.fetch_bytes)
+    except StaleMetadataError:
+        raise
+    except TrustError as error:
+        return _refuse(tools, record, str(error))
+    reason = why_refused(document, release, tools.device, record.floor)
+    return _refuse(tools, record, reason) if reason else Next(moves.accepted(record, release))
+
+
+def fetch(tools: Tools, record: AgentRecord) -> Next:
+    """FETCHING: leaves, then blocks, each checked on arrival, then the whole file."""
+    try:
+        tools.downloads.fetch(_release(record), tools.progress)
+    except TrustError as error:
+        tools.downloads.drop_all()
+        return _refuse(tools, record, str(error))
+    return Next(moves.fetched(record))
+
+
+def stage(tools: Tools, record: AgentRecord) -> Next:
+    """VERIFIED: write the slot. The download stays until the journal names the slot."""
+    release = _release(record)
+    slot = Slot(
+        bundle_id=release.bundle_id,
+        sha256=release.sha256,
+        bytes=release.bytes,
+        security_counter=release.security_counter,
+        rollout_id=record.rollout_id,
+    )
+    if not tools.slots.holds(slot):
+        try:
+            data = tools.downloads.read(release)
+        except TrustError as error:
+            return _refuse(tools, record, f"the download was damaged on this device: {error}")
+        tools.slots.write(slot, data)
+    return Next(moves.staged(record, slot))
+
+
+def begin_test(tools: Tools, record: AgentRecord) -> Next:
+    """STAGED: allow the self-test its starts."""
+    tools.downloads.drop_all()
+    return Next(moves.under_test(record, _document(record).limits.trial_starts))
+
+
+def self_test(tools: Tools, record: AgentRecord) -> Next:
+    """SELF_TEST: open the bundle beside the live one; golden vectors, latency, memory."""
+    limits = _document(record).limits
+    slot, why_not = _startable(tools, record, record.written, "self-test")
+    if slot is None:
+        return Next(moves.failed(record, why_not))
+    tools.save(moves.started(record))
+    try:
+        result = tools.models.self_test(tools.slots.path(slot))
+    except RuntimeRoomError as error:
+        return Next(moves.failed(record, f"self-test: {error}"))
+    reason = why_test_failed(result, limits, slot.bundle_id)
+    if reason:
+        return Next(moves.failed(record, f"self-test: {reason}"))
+    return Next(moves.on_trial(record, limits.trial_starts))
+
+
+def run_trial(tools: Tools, record: AgentRecord) -> Next | None:
+    """TRIAL: make the model live, wait for its paired samples, then judge."""
+    if tools.trial.since_s is None:
+        return _start_trial(tools, record)
+    limits = _document(record).limits
+    evidence = tools.models.evidence()
+    reason = why_trial_failed(evidence, limits, tools.models.rss_bytes)
+    waited_s = tools.clock.monotonic_s() - tools.trial.since_s
+    if not reason and evidence.samples < limits.trial_samples:
+        if waited_s < limits.trial_timeout_s:
+            return None
+        reason = f"only {evidence.samples} of {limits.trial_samples} samples in {waited_s:.0f} s"
+    if not reason and (record.trial is None or tools.models.running != record.trial.bundle_id):
+        reason = "the live session does not run the model on trial"
+    told = _event(tools, record, "trial", passed=not reason, reason=reason, trial=evidence)
+    if reason:
+        return Next(moves.failed(record, reason), (told,))
+    done = moves.committed(record)
+    return Next(done, (told, _event(tools, done, "committed", passed=True)))
+
+
+STEPS: Mapping[DeviceState, Action] = {
+    DeviceState.OFFERED: consider,
+    DeviceState.FETCHING: fetch,
+    DeviceState.VERIFIED: stage,
+    DeviceState.STAGED: begin_test,
+    DeviceState.SELF_TEST: self_test,
+    DeviceState.TRIAL: run_trial,
+}
+
+
+def give_up(tools: Tools, record: AgentRecord, reason: str) -> Next | None:
+    """End a rollout that has cost too many restarts; None where it is already on its way out."""
+    if record.state in (DeviceState.OFFERED, DeviceState.FETCHING, DeviceState.VERIFIED):
+        return _refuse(tools, record, reason)
+    if record.state in (DeviceState.STAGED, DeviceState.SELF_TEST, DeviceState.TRIAL):
+        return Next(moves.failed(record, reason))
+    return None
+
+
+def _start_trial(tools: Tools, record: AgentRecord) -> Next | None:
+    slot, why_not = _startable(tools, record, record.trial, "trial")
+    if slot is None:
+        return Next(moves.failed(record, why_not))
+    tools.save(moves.started(record))
+    try:
+        tools.models.start_trial(tools.slots.path(slot))
+    except RuntimeRoomError as error:
+        return Next(moves.failed(record, f"trial: {error}"))
+    tools.trial.since_s = tools.clock.monotonic_s()
+    return None
+
+
+def _startable(
+    tools: Tools, record: AgentRecord, slot: Slot | None, what: str
+) -> tuple[Slot | None, str]:
+    """The slot if its model may be loaded once more, else why not."""
+    if record.starts_left <= 0:
+        return None, f"the {what} did not come to its end in the starts it is allowed"
+    if slot is None or not tools.slots.holds(slot):
+        return None, "the new bundle was damaged on this device"
+    return slot, ""
+
+
+def _refuse(tools: Tools, record: AgentRecord, reason: str) -> Next:
+    done = moves.refused(record, reason)
+    return Next(done, (_event(tools, done, "rejected", reason=reason),))
+
+
+def _event(
+    tools: Tools,
+    record: AgentRecord,
+    kind: str,
+    passed: bool = False,
+    reason: str = "",
+    trial: TrialEvidence | None = None,
+) -> Event:
+    document = _document(record)
+    return tools.reporter.event(
+        kind, document.rollout_id, document.release, tools.clock.now_s(), passed, reason, trial
+    )
+
+
+def _document(record: AgentRecord) -> RolloutDocument:
+    if record.document is None:
+        raise AgentError(f"the journal names no rollout while {record.state}")
+    return record.document
+
+
+def _release(record: AgentRecord) -> ReleaseInfo:
+    if record.release is None:
+        raise AgentError(f"the journal names no release while {record.state}")
+    return record.release

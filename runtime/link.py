@@ -1,0 +1,139 @@
+"""The device's MQTT connection: keeps itself up, says who is there, hands messages on.
+
+Speaks MQTT 3.1.1, so that any broker will do. paho's own thread reads and reconnects with a
+backoff; its delays are drawn per device, so that a fleet does not come back in one moment.
+Callbacks run in that thread and must only hand over.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from .protocol import Birth, Topics, encode
+
+KEEPALIVE_S = 15
+QOS = 1
+BACKOFF_FIRST_S = (1, 3)
+BACKOFF_LAST_S = (20, 60)
+MAX_QUEUED = 256  # messages inside paho; the durable outbox holds the rest
+
+OnMessage = Callable[[str, bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConfig:
+    """Where the broker is and who the device is to it."""
+
+    host: str
+    port: int
+    username: str
+    password: str
+    device: str
+    tenant: str
+    cohorts: tuple[str, ...]
+
+
+class Link:
+    """One device's connection.
+
+    `birth(online)` builds the retained birth message, `on_message(topic, payload)` takes what
+    comes down, `on_up()` is called after each (re)connection.
+    """
+
+    def __init__(
+        self,
+        config: LinkConfig,
+        birth: Callable[[bool], Birth],
+        on_message: OnMessage,
+        on_up: Callable[[], None],
+        rng: random.Random,
+    ) -> None:
+        self._config = config
+        self._birth = birth
+        self._on_message = on_message
+        self._on_up = on_up
+        self._topics = Topics(config.tenant)
+        self._refused = ""
+        self._client = self._make_client(rng)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker answers now."""
+        return self._client.is_connected()
+
+    @property
+    def refused(self) -> str:
+        """Why the broker last refused the device; empty after a connection."""
+        return self._refused
+
+    def start(self) -> None:
+        """Begin to connect; returns at once, also where no broker is there yet."""
+        self._client.connect_async(self._config.host, self._config.port, keepalive=KEEPALIVE_S)
+        self._client.loop_start()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Say goodbye as the last will would, then disconnect."""
+        if self.connected:
+            farewell = self._publish_birth(False)
+            if farewell.rc == mqtt.MQTT_ERR_SUCCESS:
+                farewell.wait_for_publish(timeout_s)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, kind: str, payload: bytes) -> bool:
+        """Send an up message at QoS 1; whether it was handed to a live connection."""
+        if not self.connected:
+            return False
+        topic = self._topics.up(self._config.device, kind)
+        return self._client.publish(topic, payload, QOS).rc == mqtt.MQTT_ERR_SUCCESS
+
+    def announce(self) -> None:
+        """Publish the birth again, because what it says has changed."""
+        if self.connected:
+            self._publish_birth(True)
+
+    def _make_client(self, rng: random.Random) -> mqtt.Client:
+        config = self._config
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=config.device,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            clean_session=True,
+        )
+        client.username_pw_set(config.username, config.password)
+        client.will_set(
+            self._topics.up(config.device, "birth"), encode(self._birth(False)), QOS, retain=True
+        )
+        client.reconnect_delay_set(rng.randint(*BACKOFF_FIRST_S), rng.randint(*BACKOFF_LAST_S))
+        client.max_queued_messages_set(MAX_QUEUED)
+        client.on_connect = self._connected
+        client.on_message = self._received
+        return client
+
+    def _publish_birth(self, online: bool) -> mqtt.MQTTMessageInfo:
+        topic = self._topics.up(self._config.device, "birth")
+        return self._client.publish(topic, encode(self._birth(online)), QOS, retain=True)
+
+    def _connected(
+        self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        if reason.is_failure:
+            self._refused = str(reason)
+            return
+        self._refused = ""
+        config = self._config
+        down = self._topics.down(config.device, "#")
+        cohorts = (self._topics.cohort(cohort, "rollout") for cohort in config.cohorts)
+        client.subscribe([(topic, QOS) for topic in (down, *cohorts)])
+        self._publish_birth(True)
+        self._on_up()
+
+    def _received(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        self._on_message(message.topic, bytes(message.payload))

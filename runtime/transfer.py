@@ -1,0 +1,210 @@
+"""Files of the TUF repository, block by block over the message link.
+
+Two ways to fetch. Metadata and leaf lists are small and whole: `fetch_bytes`. A bundle goes into
+a `PartFile`: a window of blocks is asked for at a time, each is checked against its leaf hash on
+arrival, and only checked blocks reach the disk, so that a download continues where it stopped,
+after a lost connection or a power cut, and never fetches a good block twice.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from .errors import AbsentFileError, TransferError
+from .merkle import leaf_hash
+from .protocol import BLOCK_BYTES, Block, GetRequest
+
+WINDOW = 8  # blocks in flight
+TIMEOUT_S = 4.0  # without any useful block before the window is asked for again
+ATTEMPTS = 3  # windows in a row that may bring nothing
+MAX_BAD_BLOCKS = 16  # wrong blocks before a transfer is given up for now
+QUEUE_BLOCKS = 4 * WINDOW
+
+
+class PartFile:
+    """A bundle under download; which blocks it holds is read from its bytes, not from a list."""
+
+    def __init__(
+        self, path: Path, length: int, leaves: Sequence[bytes], block_bytes: int = BLOCK_BYTES
+    ) -> None:
+        """Open or create the file and find the blocks that are already good.
+
+        Raises:
+            OSError: the file cannot be read or written.
+        """
+        self.path = path
+        self.leaves = leaves
+        self.block_bytes = block_bytes
+        self._length = length
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+        self._file.truncate(length)
+        self.missing = {i for i in range(len(leaves)) if leaf_hash(self._block(i)) != leaves[i]}
+
+    @property
+    def have(self) -> int:
+        """Number of good blocks on disk."""
+        return len(self.leaves) - len(self.missing)
+
+    def write(self, index: int, data: bytes) -> bool:
+        """Store a block if it is the signed one; whether it was.
+
+        Raises:
+            OSError: the disk is full or cannot be written.
+        """
+        if not 0 <= index < len(self.leaves) or leaf_hash(data) != self.leaves[index]:
+            return False
+        self._file.seek(index * self.block_bytes)
+        self._file.write(data)
+        self.missing.discard(index)
+        return True
+
+    def read(self) -> bytes:
+        """The whole file."""
+        self._file.flush()
+        self._file.seek(0)
+        return self._file.read()
+
+    def sync(self) -> None:
+        """Return once every block is on disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Flush and close; the file stays."""
+        self._file.close()
+
+    def _block(self, index: int) -> bytes:
+        self._file.seek(index * self.block_bytes)
+        return self._file.read(min(self.block_bytes, self._length - index * self.block_bytes))
+
+
+class Transfer:
+    """Asks for blocks and waits for them, in the agent's thread.
+
+    `ask` sends a request and says whether it left the device. `receive` is called by the network
+    thread. `on_wait` is called several times a second while waiting, so that reports keep flowing;
+    an exception that it raises ends the transfer. `new_id` gives request ids, `monotonic` seconds.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[GetRequest], bool],
+        new_id: Callable[[], str],
+        on_wait: Callable[[], None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._ask = ask
+        self._new_id = new_id
+        self._on_wait = on_wait
+        self._monotonic = monotonic
+        self._timeout_s = timeout_s
+        self._blocks: queue.Queue[Block] = queue.Queue(QUEUE_BLOCKS)
+
+    def receive(self, block: Block) -> None:
+        """Take a block that arrived; one too many is dropped and will be asked for again."""
+        try:
+            self._blocks.put_nowait(block)
+        except queue.Full:
+            return
+
+    def fetch_bytes(self, path: str, max_bytes: int) -> bytes:
+        """A small file, whole.
+
+        Raises:
+            AbsentFileError: the repository has no such file.
+            TransferError: it is larger than `max_bytes`, or does not come.
+        """
+        first = self._one(path, 0)
+        if first.total_bytes > max_bytes:
+            raise TransferError(f"'{path}' has {first.total_bytes} bytes, at most {max_bytes} fit")
+        parts = [first.data]
+        have = len(first.data)
+        while have < first.total_bytes:
+            block = self._one(path, len(parts))
+            if block.total_bytes != first.total_bytes or not block.data:
+                raise TransferError(f"'{path}' changed while it was fetched")
+            parts.append(block.data)
+            have += len(block.data)
+        if have != first.total_bytes:
+            raise TransferError(f"'{path}' came with {have} bytes instead of {first.total_bytes}")
+        return b"".join(parts)
+
+    def fetch_part(self, path: str, part: PartFile) -> Iterator[int]:
+        """Fill the missing blocks of `part`; yields the number of good blocks as it grows.
+
+        Raises:
+            AbsentFileError: the repository has no such file.
+            TransferError: blocks do not come, or are wrong; what came is kept.
+            OSError: the disk is full.
+        """
+        asked: dict[int, float] = {}
+        idle_since = self._monotonic()
+        silent = bad = 0
+        while part.missing:
+            if len(asked) <= WINDOW // 2:
+                self._top_up(path, part, asked)
+            block = self._wait(path, idle_since + self._timeout_s)
+            if block is None:
+                silent += 1
+                if silent >= ATTEMPTS:
+                    raise TransferError(f"'{path}' does not come: no block in {ATTEMPTS} attempts")
+                asked.clear()
+                idle_since = self._monotonic()
+            elif block.index in asked:
+                del asked[block.index]
+                if part.write(block.index, block.data):
+                    silent, idle_since = 0, self._monotonic()
+                    yield part.have
+                elif (bad := bad + 1) > MAX_BAD_BLOCKS:
+                    raise TransferError(f"'{path}' comes with blocks that are not the signed ones")
+
+    def _top_up(self, path: str, part: PartFile, asked: dict[int, float]) -> None:
+        """Ask for the next run of missing blocks, as far as the window allows."""
+        waiting = sorted(part.missing - asked.keys())
+        if not waiting:
+            return
+        run = waiting[:1]
+        for index in waiting[1 : WINDOW - len(asked)]:
+            if index != run[-1] + 1:
+                break
+            run.append(index)
+        self._send(path, run[0], len(run), part.block_bytes)
+        asked.update(dict.fromkeys(run, self._monotonic()))
+
+    def _one(self, path: str, index: int) -> Block:
+        for _ in range(ATTEMPTS):
+            request_id = self._send(path, index, 1, BLOCK_BYTES)
+            deadline = self._monotonic() + self._timeout_s
+            while (block := self._wait(path, deadline)) is not None:
+                if block.request_id == request_id and block.index == index:
+                    return block
+        raise TransferError(f"'{path}' does not come: no answer in {ATTEMPTS} attempts")
+
+    def _send(self, path: str, first: int, count: int, block_bytes: int) -> str:
+        request_id = self._new_id()
+        request = GetRequest(
+            request_id=request_id, path=path, first=first, count=count, block_bytes=block_bytes
+        )
+        if not self._ask(request):
+            raise TransferError(f"'{path}' cannot be asked for: the device is offline")
+        return request_id
+
+    def _wait(self, path: str, deadline: float) -> Block | None:
+        """The next block of `path`, None at the deadline."""
+        while (left := deadline - self._monotonic()) > 0:
+            self._on_wait()
+            try:
+                block = self._blocks.get(timeout=min(left, 0.1))
+            except queue.Empty:
+                continue
+            if block.path != path:
+                continue
+            if block.error:
+                raise AbsentFileError(f"'{path}' is not there: {block.error}")
+            return block
+        return None

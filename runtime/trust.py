@@ -1,0 +1,212 @@
+"""What may be installed: the TUF client, fed through our own link.
+
+python-tuf's `ngclient` does the whole client workflow (root rotation, rollback, freeze and
+mix-and-match checks); this module gives it a fetcher and reads our custom fields from the target
+it has verified. Stale or wrong metadata is a `TrustError`: it stops installs, never inference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import unquote
+
+import msgspec
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadHTTPError,
+    ExpiredMetadataError,
+    RepositoryError,
+)
+from tuf.api.metadata import Metadata, TargetFile
+from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+from .errors import AbsentFileError, StaleMetadataError, TransferError, TrustError
+from .protocol import BLOCK_BYTES
+from .record import ReleaseInfo
+
+CUSTOM_KEY = "edgekiln"
+METADATA_URL = "metadata/"
+TARGETS_URL = "targets/"
+MAX_METADATA_BYTES = 5_000_000  # ngclient's own bound for the largest role
+MAX_FACTORY_BYTES = 256 << 20
+
+_HEX_64 = re.compile(r"[0-9a-f]{64}")
+
+FetchBytes = Callable[[str, int], bytes]
+
+
+class TargetCustom(msgspec.Struct, frozen=True):
+    """Our fields of a TUF target, under the key `edgekiln`."""
+
+    bundle_id: str
+    merkle_root: str
+    leaves_path: str
+    security_counter: int
+    targets: tuple[str, ...]
+    ram_bytes: dict[str, int] = {}
+    flash_bytes: dict[str, int] = {}
+    block_bytes: int = BLOCK_BYTES
+
+
+class BytesFetcher(FetcherInterface):
+    """Gives ngclient a file through `fetch_bytes(path, max_bytes)`; the URL is the path."""
+
+    def __init__(self, fetch_bytes: FetchBytes) -> None:
+        self._fetch_bytes = fetch_bytes
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        path = unquote(url)
+        try:
+            return iter((self._fetch_bytes(path, MAX_METADATA_BYTES),))
+        except AbsentFileError as error:
+            raise DownloadHTTPError(str(error), 404) from error
+
+
+class Trust:
+    """The TUF view of a device: `cache` keeps what was verified, `root` is what it came with."""
+
+    def __init__(self, cache: Path, root: bytes) -> None:
+        self._cache = cache
+        self._root = root
+        cache.mkdir(parents=True, exist_ok=True)
+
+    def find(self, target_path: str, fetch_bytes: FetchBytes) -> ReleaseInfo:
+        """Refresh all metadata and read what it says about a target.
+
+        Raises:
+            TransferError: the metadata does not come now.
+            StaleMetadataError: it has expired; a fresh signature mends that.
+            TrustError: it does not verify, is rolled back, or lacks the target.
+        """
+        return _release(_find(self._updater(fetch_bytes), target_path), target_path)
+
+    def verify_factory(self, folder: Path) -> tuple[ReleaseInfo, bytes]:
+        """The release that the device was made with, and its bytes, both verified.
+
+        A device may lie in a box for a year before its first start, so expiry is judged at the
+        time the factory's metadata was still fresh. Everything else is checked as ever.
+
+        Raises:
+            TrustError: the factory's files do not verify.
+        """
+
+        def fetch(path: str, max_bytes: int) -> bytes:
+            return _read_file(folder, path, max_bytes)
+
+        updater = self._updater(fetch)
+        updater._trusted_set.reference_time = _still_fresh(folder)
+        path = _only_bundle(folder)
+        target = _find(updater, path)
+        try:
+            data = fetch(TARGETS_URL + path, MAX_FACTORY_BYTES)
+        except TransferError as error:
+            raise TrustError(str(error)) from error
+        check_file(target.length, target.hashes["sha256"], data)
+        return _release(target, path), data
+
+    def _updater(self, fetch_bytes: FetchBytes) -> Updater:
+        try:
+            return Updater(
+                str(self._cache),
+                METADATA_URL,
+                target_base_url=TARGETS_URL,
+                fetcher=BytesFetcher(fetch_bytes),
+                config=UpdaterConfig(prefix_targets_with_hash=False),
+                bootstrap=self._root,
+            )
+        except (RepositoryError, OSError) as error:
+            raise TrustError(f"trust/root.json cannot be used: {_line(error)}") from error
+
+
+def check_file(length: int, sha256: str, data: bytes) -> None:
+    """Compare a whole file with what the signed target says of it.
+
+    Raises:
+        TrustError: length or hash differ.
+    """
+    target = TargetFile(length, {"sha256": sha256}, "bundle")
+    try:
+        target.verify_length_and_hashes(data)
+    except RepositoryError as error:
+        raise TrustError(f"the bundle is not the signed one: {_line(error)}") from error
+
+
+def _find(updater: Updater, target_path: str) -> TargetFile:
+    try:
+        target = updater.get_targetinfo(target_path)
+    except DownloadError as error:
+        raise TransferError(f"metadata cannot be fetched: {_line(error)}") from error
+    except ExpiredMetadataError as error:
+        raise StaleMetadataError(f"metadata is stale: {_line(error)}") from error
+    except RepositoryError as error:
+        raise TrustError(f"metadata is not trusted: {_line(error)}") from error
+    except OSError as error:
+        raise TransferError(f"metadata cannot be kept: {error.strerror}") from error
+    if target is None:
+        raise TrustError(f"the signed metadata knows no target '{target_path}'")
+    if "sha256" not in target.hashes:
+        raise TrustError(f"target '{target_path}' is signed without a sha256")
+    return target
+
+
+def _release(target: TargetFile, target_path: str) -> ReleaseInfo:
+    try:
+        custom = msgspec.convert((target.custom or {}).get(CUSTOM_KEY), TargetCustom)
+    except msgspec.ValidationError as error:
+        raise TrustError(f"target '{target_path}' is no Edgekiln release: {error}") from error
+    if custom.block_bytes < 1 or not _HEX_64.fullmatch(custom.merkle_root):
+        raise TrustError(f"target '{target_path}' is signed without a usable Merkle root")
+    if not _HEX_64.fullmatch(custom.bundle_id):
+        raise TrustError(f"target '{target_path}' is signed without a usable bundle id")
+    return ReleaseInfo(
+        target_path=target_path,
+        bundle_id=custom.bundle_id,
+        bytes=target.length,
+        sha256=target.hashes["sha256"],
+        merkle_root=custom.merkle_root,
+        leaves_path=custom.leaves_path,
+        block_bytes=custom.block_bytes,
+        security_counter=custom.security_counter,
+        targets=custom.targets,
+        ram_bytes=custom.ram_bytes,
+        flash_bytes=custom.flash_bytes,
+    )
+
+
+def _read_file(folder: Path, path: str, max_bytes: int) -> bytes:
+    file = folder / path
+    if not file.is_file():
+        raise AbsentFileError(f"'{path}' is not there")
+    if file.stat().st_size > max_bytes:
+        raise TransferError(f"'{path}' is larger than {max_bytes} bytes")
+    return file.read_bytes()
+
+
+def _only_bundle(folder: Path) -> str:
+    targets = folder / TARGETS_URL
+    found = sorted(path.relative_to(targets).as_posix() for path in targets.rglob("*.ekb"))
+    if len(found) != 1:
+        raise TrustError(f"factory/targets holds {len(found)} bundles instead of one")
+    return found[0]
+
+
+def _still_fresh(folder: Path) -> datetime:
+    """A moment before the first expiry in the factory's metadata; its signatures come later."""
+    try:
+        files = sorted((folder / METADATA_URL).glob("*.json"))
+        expiries = [Metadata.from_bytes(path.read_bytes()).signed.expires for path in files]
+    except (RepositoryError, OSError) as error:
+        raise TrustError(f"factory/metadata cannot be read: {_line(error)}") from error
+    if not expiries:
+        raise TrustError("factory/metadata is empty: enrol the device again")
+    return min(expiries) - timedelta(seconds=1)
+
+
+def _line(error: BaseException) -> str:
+    """An error in one line, with what our own link said where python-tuf wrapped it."""
+    cause = error.__cause__
+    text = str(cause) if isinstance(cause, TransferError) else str(error)
+    return " ".join(text.split()) or type(error).__name__
