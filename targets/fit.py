@@ -49,7 +49,7 @@ def fit_cost_table(
     design = np.array([_design_row(sample.workload, ops) for sample in samples])
     times = np.array([sample.time_us for sample in samples])
     coefficients = relative_nnls(design, times)
-    ratios = _leave_one_out_ratios(design, times)
+    ratios = leave_one_out_ratios(design, times)
     low, high = ratio_interval(ratios)
     per_op = coefficients[1:].reshape(len(ops), _PER_OP)
     return CostTable(
@@ -102,8 +102,12 @@ def _upper_bound(ordered: FloatArray) -> float:
     return max(float(ordered[-1]), float(np.mean(ordered)) + float(t.ppf(COVERAGE, n - 1)) * spread)
 
 
-def _leave_one_out_ratios(design: FloatArray, times: FloatArray) -> FloatArray:
-    """actual/predicted (samples,), each predicted by a fit to the others."""
+def leave_one_out_ratios(design: FloatArray, times: FloatArray) -> FloatArray:
+    """actual/predicted (samples,), each predicted by a fit to the others.
+
+    Raises:
+        MeasurementError: a sample has work that no other one prices.
+    """
     ratios = np.empty(len(times))
     for index in range(len(times)):
         others = np.arange(len(times)) != index

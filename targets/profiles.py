@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import re
 import tomllib
 from collections.abc import Iterable
@@ -218,7 +219,7 @@ def _problem(profile: _Profile, stem: str) -> str | None:
             "table 'memory': the reserved bytes must be below ram and flash",
         ),
         (
-            cpi is None or 0 < cpi[0] <= cpi[1] <= cpi[2],
+            cpi is None or 0 < cpi[0] <= cpi[1] <= cpi[2] < math.inf,
             "key 'cycles_per_instruction': must be low <= value <= high, above 0",
         ),
     )
@@ -232,11 +233,14 @@ def _cost_problems(costs: _Costs, known_evidence: set[str]) -> list[str]:
     problems = []
     if costs.evidence not in known_evidence:
         problems.append(f"{place}: no [[evidence]] of that id")
-    if not 0 < costs.low_ratio <= 1 <= costs.high_ratio:
-        problems.append(f"{place}: needs 0 < low_ratio <= 1 <= high_ratio")
+    if not 0 < costs.low_ratio <= 1 <= costs.high_ratio < math.inf:
+        problems.append(f"{place}: needs 0 < low_ratio <= 1 <= high_ratio, finite")
+    if not 0 <= costs.per_run_us < math.inf:
+        problems.append(f"{place}: per_run_us must be 0 or more, finite")
     for name, cost in costs.ops.items():
-        if min(cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte) < 0:
-            problems.append(f"{place}: operator '{name}' has a negative cost")
+        parts = (cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte)
+        if not all(0 <= part < math.inf for part in parts):
+            problems.append(f"{place}: operator '{name}' has a cost that is negative or not finite")
     return problems
 
 

@@ -1,0 +1,201 @@
+"""Profiles: the shipped ones hold together, and a wrong one says in one line what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekiln.compiler.graph import Op
+from edgekiln.targets import (
+    ProfileError,
+    TargetError,
+    Tier,
+    UnknownTargetError,
+    list_targets,
+    load_target,
+    read_profile,
+)
+from edgekiln.targets.profiles import BUILTIN_FOLDER
+
+BEFORE_FUSION = {Op.BATCH_NORM, Op.RELU, Op.RELU6}
+SHIPPED_OPS = {op.value for op in Op if op not in BEFORE_FUSION}
+
+MINIMAL = """\
+schema = 1
+id = "board"
+title = "A board"
+class = "mcu"
+core = "cortex-m4f"
+clock_hz = 100_000_000
+formats = ["c"]
+[memory]
+ram = 1000
+flash = 2000
+[runtime]
+name = "c"
+[ops]
+conv2d = ["int8"]
+[[costs]]
+dtype = "int8"
+tier = "T1"
+evidence = "source"
+low_ratio = 0.5
+high_ratio = 2.0
+[costs.ops]
+conv2d = { ns_per_mac = 3.0 }
+[[evidence]]
+id = "source"
+tier = "T1"
+source = "somewhere"
+"""
+
+
+def write(folder: Path, text: str, name: str = "board") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_list_targets_has_the_three_shipped_ones() -> None:
+    assert [target.id for target in list_targets()] == ["cortex-m4", "host", "raspberry-pi-4"]
+
+
+@pytest.mark.parametrize("target", list_targets(), ids=lambda target: target.id)
+def test_shipped_profile_prices_every_operator_that_a_finished_graph_may_have(target) -> None:
+    assert set(target.ops) == SHIPPED_OPS
+    for table in target.costs:
+        assert set(table.ops) == SHIPPED_OPS
+        assert table.tier is Tier.T1
+        assert table.heldout_median_ape is not None
+        assert table.evidence_id in {item.id for item in target.evidence}
+        assert all(table.dtype in dtypes for dtypes in target.ops.values())
+    priced = {table.dtype for table in target.costs}
+    offered = {dtype for dtypes in target.ops.values() for dtype in dtypes}
+    assert target.device_class == "host" or priced == offered
+
+
+@pytest.mark.parametrize("target", list_targets(), ids=lambda target: target.id)
+def test_only_reshape_is_free_in_a_shipped_table(target) -> None:
+    for table in target.costs:
+        free = {
+            op
+            for op, cost in table.ops.items()
+            if cost.per_call_us + cost.ns_per_mac + cost.ns_per_byte == 0
+        }
+        assert free == {"reshape"}
+
+
+def test_host_has_no_cost_table_because_it_is_measured_now() -> None:
+    assert load_target("host").costs == ()
+
+
+def test_flash_is_halved_by_the_update_slots_when_loaded() -> None:
+    memory = load_target("cortex-m4").memory
+    assert memory.flash_available_bytes == (2_097_152 - 262_144) // 2
+    assert memory.ram_available_bytes == 655_360 - 65_536
+
+
+def test_digest_is_that_of_the_file() -> None:
+    data = (BUILTIN_FOLDER / "host.toml").read_bytes()
+    assert load_target("host").digest == hashlib.sha256(data).hexdigest()
+
+
+def test_load_names_the_nearest_and_all_others_when_unknown() -> None:
+    with pytest.raises(UnknownTargetError, match=r"'cortex-m3'.*did you mean 'cortex-m4'\?.*host"):
+        load_target("cortex-m3")
+
+
+@pytest.mark.parametrize("name", ["../host", "/etc/passwd", ""])
+def test_load_finds_nothing_when_the_id_is_a_path(name: str) -> None:
+    with pytest.raises(UnknownTargetError):
+        load_target(name)
+
+
+def test_users_profile_replaces_the_shipped_one_of_its_id(tmp_path: Path) -> None:
+    text = (BUILTIN_FOLDER / "cortex-m4.toml").read_text(encoding="utf-8")
+    write(tmp_path, text.replace("120_000_000", "80_000_000"), "cortex-m4")
+    assert load_target("cortex-m4", [tmp_path]).clock_hz == 80_000_000
+    assert load_target("cortex-m4").clock_hz == 120_000_000
+    assert len(list_targets([tmp_path])) == 3
+
+
+def test_load_is_an_error_when_a_folder_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="is not there"):
+        load_target("host", [tmp_path / "nowhere"])
+
+
+def test_minimal_profile_reads_with_the_defaults(tmp_path: Path) -> None:
+    target = read_profile(write(tmp_path, MINIMAL))
+    assert target.memory.slots == 2
+    assert target.budget.latency_ms is None
+    assert target.costs[0].ops["conv2d"].per_call_us == 0
+    assert target.cycles_per_instruction is None
+
+
+WRONG = [
+    ('class = "mcu"', 'class = "toaster"', r"key 'class'.*allowed: host, linux, mcu, npu"),
+    ('formats = ["c"]', 'formats = ["c", "pt"]', r"key 'formats'.*allowed: tflite, onnx, c"),
+    ('formats = ["c"]', "formats = []", r"key 'formats': empty"),
+    ('tier = "T1"', 'tier = "T9"', r"key 'costs.tier'.*allowed: T0, T1"),
+    ('name = "c"', 'name = "cc"', r"key 'runtime.name'.*allowed: litert, onnxruntime, c"),
+    ('conv2d = ["int8"]', 'conv2d = ["int4"]', r"key 'ops'.*allowed: int8, float32"),
+    ("ram = 1000", "ram = 1000\nramm = 3", r"`ramm` in \[memory\]; it may have: ram, flash"),
+    ("ns_per_mac", "ns_per_cam", r"`ns_per_cam` in \[costs.ops\]; it may have: per_call_us"),
+    ("flash = 2000", "", r"`flash` in \[memory\]"),
+    ("schema = 1", "schema = 2", r"key 'schema'.*allowed: 1"),
+    ("ram = 1000", "ram = 1000\nram_reserved = 1000", "reserved bytes must be below"),
+    ("ram = 1000", "ram = 1000\nslots = 0", "'memory.slots': must be 1 or more"),
+    ("clock_hz = 100_000_000", "clock_hz = 0", "key 'clock_hz'"),
+    ("clock_hz = 100_000_000", 'clock_hz = "fast"', "key 'clock_hz': Expected `int`"),
+    ("low_ratio = 0.5", "low_ratio = 1.5", "needs 0 < low_ratio <= 1 <= high_ratio"),
+    ("ns_per_mac = 3.0", "ns_per_mac = -3.0", "operator 'conv2d' has a cost that is negative"),
+    ('evidence = "source"', 'evidence = "hearsay"', r"no \[\[evidence\]\] of that id"),
+    ('id = "board"', 'id = "other"', "must be the file's name, 'board'"),
+    ('id = "board"', 'id = "Board!"', "key 'id': allowed: lower-case"),
+    ('core = "cortex-m4f"', 'core = "a', "not a TOML file"),
+    ("[memory]", "cycles_per_instruction = [2.0, 1.5, 1.7]\n[memory]", "low <= value <= high"),
+    ("high_ratio = 2.0", "high_ratio = nan", "high_ratio"),
+    ("high_ratio = 2.0", "high_ratio = inf", "high_ratio"),
+    ("high_ratio = 2.0", "high_ratio = 2.0\nper_run_us = -1.0", "per_run_us must be 0 or more"),
+    ("ns_per_mac = 3.0", "ns_per_mac = nan", "operator 'conv2d'"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "message"), WRONG)
+def test_read_names_file_key_and_choices_when_wrong(
+    tmp_path: Path, right: str, wrong: str, message: str
+) -> None:
+    assert MINIMAL.count(right) >= 1
+    path = write(tmp_path, MINIMAL.replace(right, wrong, 1))
+    with pytest.raises(ProfileError, match=message) as caught:
+        read_profile(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_read_is_an_error_when_the_file_is_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ProfileError, match="not a TOML file"):
+        read_profile(path)
+    with pytest.raises(ProfileError, match="cannot be read"):
+        read_profile(tmp_path / "gone.toml")
+
+
+@given(st.data())
+def test_read_never_fails_otherwise_when_lines_are_damaged(tmp_path_factory, data) -> None:
+    lines = MINIMAL.splitlines()
+    index = data.draw(st.integers(0, len(lines) - 1))
+    value = data.draw(st.sampled_from(["", "x", "x = 1", "[x]", lines[0], lines[1], "[[ops]]"]))
+    path = tmp_path_factory.getbasetemp() / "board.toml"
+    path.write_text("\n".join([*lines[:index], value, *lines[index + 1 :]]), encoding="utf-8")
+    messages = []
+    try:
+        read_profile(path)
+    except TargetError as error:
+        messages.append(str(error))
+    assert all("\n" not in message for message in messages)
