@@ -46,7 +46,7 @@ def multiply(values: Int64, factors: tuple[Multiplier, ...]) -> Int64:
     """`values` times one factor, or one for each index of the last axis."""
     multipliers = np.array([factor.multiplier for factor in factors], np.int64)
     shifts = np.array([factor.shift for factor in factors], np.int64)
-    shifted = values << np.maximum(shifts, 0)
+    shifted = values << np.maximum(shifts, 0) if (shifts > 0).any() else values
     return rounding_shift(high_product(shifted, multipliers), np.maximum(-shifts, 0))
 
 
@@ -56,15 +56,24 @@ def high_product(values: Int64, multipliers: Int64) -> Int64:
     Its C form nudges by sign and truncates; both halves agree with rounding half up. The one
     saturating case, -2^31 · -2^31, cannot occur: multipliers are not negative.
     """
-    return (values * multipliers + (1 << 30)) >> 31
+    products = values * multipliers
+    products += 1 << 30
+    products >>= 31
+    return products
 
 
 def rounding_shift(values: Int64, exponents: Int64) -> Int64:
-    """RoundingDivideByPOT: round(values / 2^exponents), half away from zero."""
-    mask = (np.int64(1) << exponents) - 1
-    remainder = values & mask
-    threshold = (mask >> 1) + (values < 0)
-    return (values >> exponents) + (remainder > threshold)
+    """RoundingDivideByPOT: round(values / 2^exponents), half away from zero.
+
+    Negative numbers are nudged by one less than half, so that the floor rounds their ties down;
+    where nothing is shifted nothing is nudged.
+    """
+    nudged = values >> 63  # -1 for negative numbers
+    nudged &= np.where(exponents > 0, np.int64(-1), np.int64(0))
+    nudged += values
+    nudged += (np.int64(1) << exponents) >> 1
+    nudged >>= exponents
+    return nudged
 
 
 def multiply_real(values: Int64, factors: npt.NDArray[np.float64]) -> Int64:
