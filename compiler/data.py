@@ -35,6 +35,16 @@ SKLEARN_SETS = ("digits", "iris", "wine", "breast_cancer")
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.2
 MIN_PER_CLASS = 2
+# What numpy and zipfile raise over damaged, encrypted or foreign bytes.
+_UNSOUND = (
+    ValueError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    KeyError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class SealedTest:
@@ -160,8 +170,12 @@ def _load_npz(source: str) -> _Source:
     if path.suffix != ".npz":
         msg = f"data '{source}': expected a file NAME.npz or sklearn:NAME"
         raise DataSourceError(msg)
-    with _readable(source), np.load(path, allow_pickle=False) as archive:
-        arrays = {key: archive[key] for key in archive.files}
+    with _readable(source), path.open("rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        with archive:
+            arrays = {key: archive[key] for key in archive.files}
     missing = [key for key in ("x", "y") if key not in arrays]
     extra = sorted(set(arrays) - {"x", "y", "classes"})
     if missing or extra:
@@ -192,7 +206,7 @@ def _readable(source: str) -> Iterator[None]:
     except OSError as error:
         msg = f"data '{source}' cannot be read: {error.strerror or error}"
         raise DataSourceError(msg) from error
-    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNSOUND as error:
         msg = f"data '{source}' is no sound .npz file of plain arrays; write it with numpy.savez"
         raise DataSourceError(msg) from error
 
@@ -200,7 +214,7 @@ def _readable(source: str) -> Iterator[None]:
 def _checked_samples(raw: _Source) -> FloatArray:
     """`x` as (n, features) or (n, height, width, channels) float32."""
     x = raw.x
-    if x.dtype.kind not in "fiub" or x.ndim not in (2, 3, 4) or 0 in x.shape[1:]:
+    if x.dtype.kind not in "fiub" or x.ndim not in (2, 3, 4) or x.size == 0:
         msg = (
             f"data '{raw.name}': x is {_describe(x)}; it must be numbers of shape (n, features), "
             "(n, height, width) or (n, height, width, channels)"
