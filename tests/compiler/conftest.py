@@ -1,0 +1,190 @@
+"""Oracles of the compiler's tests: LiteRT, ONNX Runtime, and graphs drawn from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekiln.compiler.builder import GraphBuilder
+from edgekiln.compiler.graph import Activation, Array, Graph
+from edgekiln.compiler.passes import optimize
+from edgekiln.compiler.quantize import quantize
+from edgekiln.compiler.shapes import same_padding
+
+RunLiteRt = Callable[..., dict[str, Array]]
+NONE = ((0, 0), (0, 0))
+
+
+@pytest.fixture(scope="session")
+def run_litert() -> RunLiteRt:
+    """(file, batch, kernels) -> every tensor by name; kernels: reference | xnnpack."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolvers = {"reference": OpResolverType.BUILTIN_REF, "xnnpack": OpResolverType.BUILTIN}
+
+    def run(model: bytes, batch: Array, kernels: str = "reference") -> dict[str, Array]:
+        interpreter = Interpreter(
+            model_content=model,
+            experimental_op_resolver_type=resolvers[kernels],
+            experimental_preserve_all_tensors=kernels == "reference",
+            num_threads=1,
+        )
+        position = interpreter.get_input_details()[0]["index"]
+        interpreter.resize_tensor_input(position, batch.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(position, batch)
+        interpreter.invoke()
+        if kernels != "reference":
+            output = interpreter.get_output_details()[0]
+            return {output["name"]: interpreter.get_tensor(output["index"])}
+        return {
+            detail["name"]: interpreter.get_tensor(detail["index"])
+            for detail in interpreter.get_tensor_details()
+            if detail["name"]
+        }
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_onnx() -> Callable[[bytes, Array], Array]:
+    """(file, batch) -> logits, on the CPU provider."""
+    import onnxruntime
+
+    def run(model: bytes, batch: Array) -> Array:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return np.asarray(session.run(None, {session.get_inputs()[0].name: batch})[0])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def random_graph() -> Callable[[int], Graph]:
+    """seed -> an optimized float graph: random operators, sizes, strides, padding, activations."""
+    return lambda seed: optimize(_draw(np.random.default_rng(seed), f"random_{seed}"))
+
+
+@pytest.fixture(scope="session")
+def quantized() -> Callable[[Graph, int], Graph]:
+    """(graph, seed) -> the graph quantized on random samples."""
+
+    def make(graph: Graph, seed: int = 0) -> Graph:
+        return quantize(graph, samples(graph, 64, seed))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def draw_samples() -> Callable[..., Array]:
+    """(graph, count, seed) -> float samples."""
+    return samples
+
+
+def samples(graph: Graph, count: int, seed: int = 0) -> Array:
+    shape = (count, *graph.input.shape[1:])
+    return np.random.default_rng(seed).normal(0.2, 1.0, shape).astype(np.float32)
+
+
+def _draw(rng: np.random.Generator, name: str) -> Graph:
+    if rng.random() < 0.15:
+        build = GraphBuilder(name, (1, int(rng.integers(1, 40))))
+        return build.finish(_dense_head(rng, build, build.input))
+    size = tuple(int(n) for n in rng.integers(5, 13, 2))
+    build = GraphBuilder(name, (1, *size, int(rng.integers(1, 7))))
+    value = build.input
+    for _ in range(int(rng.integers(1, 6))):
+        value = _layer(rng, build, value)
+    if rng.random() < 0.6:
+        value = build.mean(value)
+    else:
+        value = build.reshape(value, (1, int(np.prod(build.shape(value)))))
+    return build.finish(_dense_head(rng, build, value))
+
+
+def _dense_head(rng: np.random.Generator, build: GraphBuilder, value: str) -> str:
+    for _ in range(int(rng.integers(0, 2))):
+        width = int(rng.integers(1, 20))
+        weights = rng.normal(0, 1, (width, build.shape(value)[1]))
+        value = build.fully_connected(
+            value, weights, rng.normal(0, 1, width), activation=_activation(rng)
+        )
+    weights = rng.normal(0, 1, (int(rng.integers(2, 9)), build.shape(value)[1]))
+    return build.fully_connected(value, weights, rng.normal(0, 1, len(weights)))
+
+
+def _activation(rng: np.random.Generator) -> Activation:
+    return list(Activation)[rng.integers(3)]
+
+
+def _layer(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
+    kinds = (_conv, _conv, _depthwise, _residual, _pool, _norm, _padded)
+    return kinds[rng.integers(len(kinds))](rng, build, x)
+
+
+def _geometry(rng: np.random.Generator, build: GraphBuilder, x: str) -> dict[str, Any]:
+    """Kernel, stride, dilation and padding that fit `x`; SAME, none or arbitrary padding."""
+    size = build.shape(x)[1:3]
+    kernel = tuple(int(rng.integers(1, min(3, n) + 1)) for n in size)
+    stride = tuple(int(n) for n in rng.integers(1, 3, 2))
+    dilation = (1, 1)
+    if rng.random() < 0.2 and min(size) > 4:
+        stride, dilation = (1, 1), (2, 2)
+    padding = [
+        NONE,
+        same_padding(size, kernel, stride, dilation),  # type: ignore[arg-type]
+        tuple(tuple(int(n) for n in rng.integers(0, 3, 2)) for _ in range(2)),
+    ][rng.integers(3)]
+    return {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
+
+
+def _conv(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
+    shape = _geometry(rng, build, x)
+    channels = build.shape(x)[3]
+    out = int(rng.integers(1, 9))
+    weights = rng.normal(0, 1, (out, *shape.pop("kernel"), channels))
+    bias = rng.normal(0, 1, out)
+    return build.conv2d(x, weights, bias, activation=_activation(rng), **shape)
+
+
+def _depthwise(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
+    shape = _geometry(rng, build, x)
+    channels = build.shape(x)[3]
+    weights = rng.normal(0, 1, (1, *shape.pop("kernel"), channels))
+    bias = rng.normal(0, 1, channels)
+    return build.depthwise_conv2d(x, weights, bias, activation=_activation(rng), **shape)
+
+
+def _residual(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
+    channels = build.shape(x)[3]
+    scale = 10.0 ** rng.uniform(-2, 1)  # operands of very different ranges
+    y = build.conv2d(x, rng.normal(0, scale, (channels, 1, 1, channels)))
+    return build.add(x, y, activation=_activation(rng))
+
+
+def _pool(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
+    shape = _geometry(rng, build, x)
+    kernel, stride = shape["kernel"], shape["stride"]
+    size = build.shape(x)[1:3]
+    padding = NONE if rng.random() < 0.5 else same_padding(size, kernel, stride)  # type: ignore[arg-type]
+    if rng.random() < 0.5:
+        return build.average_pool2d(x, kernel, stride, padding)
+    if rng.random() < 0.3 and min(kernel) > 1:  # zeros may stand for -inf after a ReLU only
+        return build.max_pool2d(build.relu(x), kernel, stride, ((1, 1), (1, 1)))
+    return build.max_pool2d(x, kernel, stride, padding)
+
+
+def _norm(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
+    channels = build.shape(x)[3]
+    x = build.batch_norm(x, rng.uniform(-2, 2, channels), rng.normal(0, 1, channels))
+    return build.relu6(x) if rng.random() < 0.5 else x
+
+
+def _padded(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
+    amount = tuple(tuple(int(n) for n in rng.integers(0, 2, 2)) for _ in range(2))
+    return build.pad(x, amount)
