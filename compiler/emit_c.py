@@ -24,7 +24,7 @@ from .plan import ArenaPlan, plan_arena
 from .reference import params, run_int8
 
 _KERNELS = Path(__file__).parent / "c"
-_ALWAYS = ("ek_kernels.h", "ek_requantize.h", "main.c")
+_ALWAYS = ("ek_kernels.h", "ek_requantize.h", "ek_window.h", "main.c")
 _WORD_BYTES = 8  # the arena is made of 64-bit words, so that it is aligned in plain C99
 
 

@@ -1,20 +1,21 @@
 #include "ek_kernels.h"
 #include "ek_requantize.h"
+#include "ek_window.h"
 
-/* Sum of one channel over the window at (row, column), which may begin outside the input. */
+/* Channel `c` over the window at a place. */
 static int32_t accumulate(const ek_depthwise_conv2d_params *p, const int8_t *input,
-                          const int8_t *weights, int32_t row, int32_t column) {
+                          const ek_place *at, int32_t c) {
     const ek_window *w = &p->window;
+    const int32_t step = w->dilation_width * p->channels;
     int32_t sum = 0;
-    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        const int32_t y = row + ky * w->dilation_height;
-        for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-            const int32_t x = column + kx * w->dilation_width;
-            if (y >= 0 && y < w->in_height && x >= 0 && x < w->in_width) {
-                const int8_t value = input[(y * w->in_width + x) * p->channels];
-                const int8_t weight = weights[(ky * w->kernel_width + kx) * p->channels];
-                sum += weight * (value - p->input_zero_point);
-            }
+    for (int32_t ky = at->rows.first; ky < at->rows.end; ky++) {
+        const int32_t first = at->columns.first;
+        const int8_t *value = input + ek_pixel(w, at, ky, first) * p->channels + c;
+        const int8_t *weight = p->weights + (ky * w->kernel_width + first) * p->channels + c;
+        for (int32_t kx = first; kx < at->columns.end; kx++) {
+            sum += *weight * (*value - p->input_zero_point);
+            value += step;
+            weight += p->channels;
         }
     }
     return sum;
@@ -25,12 +26,10 @@ void ek_depthwise_conv2d(const ek_depthwise_conv2d_params *p, const int8_t *inpu
     const ek_window *w = &p->window;
     const ek_output *o = &p->output;
     for (int32_t oy = 0; oy < w->out_height; oy++) {
-        const int32_t row = oy * w->stride_height - w->pad_top;
         for (int32_t ox = 0; ox < w->out_width; ox++) {
-            const int32_t column = ox * w->stride_width - w->pad_left;
+            const ek_place at = ek_place_at(w, oy, ox);
             for (int32_t c = 0; c < p->channels; c++) {
-                const int32_t sum =
-                    p->bias[c] + accumulate(p, input + c, p->weights + c, row, column);
+                const int32_t sum = p->bias[c] + accumulate(p, input, &at, c);
                 const int32_t scaled = ek_scale(sum, o->multiplier[c], o->shift[c]);
                 *output++ = (int8_t)ek_clamp(scaled + o->zero_point, o->minimum, o->maximum);
             }

@@ -89,7 +89,19 @@ def _only_reshape(_: np.random.Generator) -> Graph:
     return build.finish(build.reshape(build.input, (1, 24)))
 
 
-GRAPHS = (_conv, _depthwise, _residual, _pools, _dense, _only_reshape)
+def _wide_padding(rng: np.random.Generator) -> Graph:
+    """Some windows see nothing but padding."""
+    build = GraphBuilder("wide_padding", (1, 4, 5, 3))
+    x = build.depthwise_conv2d(
+        build.input, _weights(rng, 1, 2, 2, 3), _weights(rng, 3), padding=((3, 2), (0, 4))
+    )
+    x = build.conv2d(
+        x, _weights(rng, 2, 3, 2, 3), _weights(rng, 2), padding=((7, 0), (5, 5)), dilation=(3, 2)
+    )
+    return build.finish(x)
+
+
+GRAPHS = (_conv, _depthwise, _residual, _pools, _dense, _wide_padding, _only_reshape)
 
 
 def _int8(make: Callable[[np.random.Generator], Graph], seed: int = 0) -> tuple[Graph, Array]:
@@ -180,7 +192,7 @@ int main(void) {
 
 def test_only_used_kernels_are_copied_when_graph_is_dense() -> None:
     kernels = {name for name in _sources(_dense).files if name.startswith("ek_")}
-    assert kernels == {"ek_kernels.h", "ek_requantize.h", "ek_fully_connected.c"}
+    assert kernels == {"ek_kernels.h", "ek_requantize.h", "ek_window.h", "ek_fully_connected.c"}
 
 
 def test_files_are_equal_when_emitted_twice() -> None:
