@@ -90,18 +90,6 @@ def ratio_interval(ratios: FloatArray) -> tuple[float, float]:
     return min(1.0, math.exp(-_upper_bound(-logs[::-1]))), max(1.0, math.exp(_upper_bound(logs)))
 
 
-def _upper_bound(ordered: FloatArray) -> float:
-    """Upper 90 % bound for one further value, from values in ascending order."""
-    n = len(ordered)
-    rank = math.ceil(COVERAGE * (n + 1))
-    if rank <= n:
-        return float(ordered[rank - 1])
-    from scipy.stats import t
-
-    spread = float(np.std(ordered, ddof=1)) * math.sqrt(1 + 1 / n)
-    return max(float(ordered[-1]), float(np.mean(ordered)) + float(t.ppf(COVERAGE, n - 1)) * spread)
-
-
 def leave_one_out_ratios(design: FloatArray, times: FloatArray) -> FloatArray:
     """actual/predicted (samples,), each predicted by a fit to the others.
 
@@ -117,6 +105,18 @@ def leave_one_out_ratios(design: FloatArray, times: FloatArray) -> FloatArray:
             raise MeasurementError(msg)
         ratios[index] = times[index] / predicted
     return ratios
+
+
+def _upper_bound(ordered: FloatArray) -> float:
+    """Upper 90 % bound for one further value, from values in ascending order."""
+    n = len(ordered)
+    rank = math.ceil(COVERAGE * (n + 1))
+    if rank <= n:
+        return float(ordered[rank - 1])
+    from scipy.stats import t
+
+    spread = float(np.std(ordered, ddof=1)) * math.sqrt(1 + 1 / n)
+    return max(float(ordered[-1]), float(np.mean(ordered)) + float(t.ppf(COVERAGE, n - 1)) * spread)
 
 
 def _checked_ops(samples: Sequence[Sample], dtype: str) -> tuple[str, ...]:
