@@ -45,8 +45,10 @@ class Estimate:
     def __post_init__(self) -> None:
         ordered = self.low <= self.value <= self.high
         if not ordered or not math.isfinite(self.high):
-            msg = f"estimate {self.value} {self.unit} is outside its interval [{self.low}, {self.high}]"
-            raise TargetError(msg)
+            interval = f"[{self.low}, {self.high}]"
+            raise TargetError(
+                f"estimate {self.value} {self.unit} is outside its interval {interval}"
+            )
 
     @classmethod
     def exact(cls, value: float, unit: str, tier: Tier, evidence_id: str) -> Estimate:
@@ -82,9 +84,11 @@ class BudgetCheck:
         """One line: the quantity, by how much it holds or fails, and the tier."""
         ratio = self.estimate.high / self.limit if self.limit else math.inf
         verdict = "within" if self.passed else "over"
+        digits = ".0f" if self.estimate.unit == "bytes" else ".4g"
+        found, limit = format(self.estimate.high, digits), format(self.limit, digits)
         return (
-            f"{self.quantity} {self.estimate.high:.4g} {self.estimate.unit} is {verdict} the budget of "
-            f"{self.limit:.4g} ({ratio:.0%}, {self.estimate.tier.word} {self.estimate.tier.name})"
+            f"{self.quantity} {found} {self.estimate.unit} is {verdict} the budget of {limit} "
+            f"({ratio:.0%}, {self.estimate.tier.word} {self.estimate.tier.name})"
         )
 
 

@@ -1,0 +1,94 @@
+"""`emit_artifact`: an int8 graph as the files of one format, with their digest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .emit_c import emit_c
+from .emit_onnx import emit_onnx
+from .emit_tflite import emit_tflite
+from .errors import EmitError
+from .graph import Graph
+
+Int8 = npt.NDArray[np.int8]
+
+_DECLARATION = re.compile(r"extern const int(\d+)_t \w+\[(\d+)\];")
+
+
+@dataclass(frozen=True, eq=False)
+class EmittedArtifact:
+    """Files of one format by name, relative to the artifact's own folder.
+
+    `golden` (n, …) are the quantized inputs that generated C has compiled in.
+    """
+
+    format: str
+    files: Mapping[str, bytes]
+    golden: Int8
+
+    @property
+    def model(self) -> bytes:
+        """The one file of a single-file format."""
+        (data,) = self.files.values()
+        return data
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all files."""
+        return sum(len(data) for data in self.files.values())
+
+    @property
+    def sha256(self) -> str:
+        """Of the file, or for `c` of the sorted lines `sha256  name`, as `sha256sum *` has them."""
+        if self.format != "c":
+            return hashlib.sha256(self.model).hexdigest()
+        lines = (
+            f"{hashlib.sha256(data).hexdigest()}  {name}\n"
+            for name, data in sorted(self.files.items())
+        )
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def path(self, target_id: str) -> str:
+        """The member of a bundle that holds it; for `c` the folder of its members."""
+        stem = "c" if self.format == "c" else f"model.{self.format}"
+        return f"artifacts/{target_id}/{stem}"
+
+    def members(self, target_id: str) -> dict[str, bytes]:
+        """Members of a bundle by path."""
+        path = self.path(target_id)
+        if self.format != "c":
+            return {path: self.model}
+        return {f"{path}/{name}": data for name, data in self.files.items()}
+
+
+def emit_artifact(graph: Graph, fmt: str, golden: Int8) -> EmittedArtifact:
+    """The int8 `graph` in the format `fmt`: tflite, onnx or c.
+
+    `golden` (n, …) are the quantized inputs that generated C carries to prove itself.
+
+    Raises:
+        EmitError: an unknown format, or a graph that it cannot express.
+    """
+    emitter = _EMITTERS.get(fmt)
+    if emitter is None:
+        raise EmitError(f"format '{fmt}' is unknown; known: {', '.join(_EMITTERS)}")
+    return EmittedArtifact(fmt, emitter(graph, golden), golden)
+
+
+def c_constant_bytes(files: Mapping[str, bytes]) -> int:
+    """Flash that generated C needs for parameters: weights, biases, multipliers and shifts."""
+    declared = _DECLARATION.findall(files["weights.h"].decode("ascii"))
+    return sum(int(bits) // 8 * int(size) for bits, size in declared)
+
+
+_EMITTERS: Mapping[str, Callable[[Graph, Int8], Mapping[str, bytes]]] = {
+    "tflite": lambda graph, golden: {"model.tflite": emit_tflite(graph)},
+    "onnx": lambda graph, golden: {"model.onnx": emit_onnx(graph)},
+    "c": lambda graph, golden: emit_c(graph, golden).files,
+}

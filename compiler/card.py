@@ -1,0 +1,114 @@
+"""`card.md`: what a person should know about a model before it runs somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from edgekiln.runtime.contract import Affine, Contract, FeatureAffine
+from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Manifest
+from edgekiln.targets.evidence import Tier
+
+from .parity import Certificate
+
+
+def write_card(
+    manifest: Manifest,
+    contract: Contract,
+    certificate: Certificate,
+    data_name: str,
+    notes: Sequence[str],
+) -> bytes:
+    """Markdown from the manifest alone: the same inputs give the same bytes."""
+    parts = (
+        _head(manifest, contract, data_name),
+        _accuracy(manifest),
+        _artifacts(manifest.artifacts),
+        _gate(manifest.gate),
+        _parity(certificate),
+        _notes(notes),
+        _origin(manifest),
+    )
+    return ("\n\n".join("\n".join(part) for part in parts if part) + "\n").encode()
+
+
+def estimate_text(record: EstimateRecord) -> str:
+    """A number with its interval, unit, and the word that its tier allows."""
+    tier = Tier[record.tier]
+    spread = "" if record.low == record.high else f" ({record.low:.4g} to {record.high:.4g})"
+    value = f"{record.value:.0f}" if record.unit == "bytes" else f"{record.value:.4g}"
+    return f"{value} {record.unit}{spread}, {tier.word} {tier.name}"
+
+
+def _head(manifest: Manifest, contract: Contract, data_name: str) -> list[str]:
+    spec = contract.input
+    unit = f" in {spec.unit}" if spec.unit else ""
+    steps = ", then ".join(_step_text(step) for step in contract.preprocessing)
+    return [
+        f"# {manifest.name}",
+        "",
+        f"A classifier of `{spec.name}` {spec.shape}{unit} into {len(contract.classes)} classes "
+        f"({', '.join(contract.classes)}), made from the data set {data_name}. Preprocessing on "
+        f"the device: {steps or 'none'}. Numerics: int8.v1.",
+    ]
+
+
+def _step_text(step: Affine | FeatureAffine) -> str:
+    if isinstance(step, FeatureAffine):
+        return f"an offset and a factor for each of {len(step.offsets)} features"
+    return f"(x - {step.offset:g}) · {step.factor:g}"
+
+
+def _accuracy(manifest: Manifest) -> list[str]:
+    return [
+        "## Accuracy",
+        "",
+        f"On the validation split: float {manifest.accuracy_float:.4f}, "
+        f"int8 {manifest.accuracy_int8:.4f}. The validation split also chose between candidates, "
+        "so expect a little less on new data. The test split was not opened.",
+    ]
+
+
+def _artifacts(artifacts: Iterable[Artifact]) -> list[str]:
+    rows = [
+        f"| {a.target} | {a.format} | {a.bytes} | {estimate_text(a.latency)} "
+        f"| {estimate_text(a.ram)} | {estimate_text(a.flash)} |"
+        for a in artifacts
+    ]
+    head = "| target | format | file bytes | latency | RAM | flash |"
+    return ["## Artifacts", "", head, "|---|---|---|---|---|---|", *rows]
+
+
+def _gate(gate: Gate) -> list[str]:
+    verdict = "Passed." if gate.passed else f"Failed, and forced: {gate.forced_reason}"
+    rows = (f"- {'ok' if check.passed else 'FAILED'}: {check.message}" for check in gate.checks)
+    return ["## Gate", "", verdict, "", *rows]
+
+
+def _parity(certificate: Certificate) -> list[str]:
+    rows = [
+        f"| {r.engine} | {r.format} | {r.samples} | {r.max_lsb} | {r.label_flips} | {r.bound} |"
+        for r in certificate.engines
+    ]
+    head = "| engine | format | samples | max LSB | label flips | bound |"
+    return ["## Parity with the integer reference", "", head, "|---|---|---|---|---|---|", *rows]
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    return ["## Notes", "", *(f"- {note}" for note in notes)] if notes else []
+
+
+def _origin(manifest: Manifest) -> list[str]:
+    return ["## Origin", "", *_origin_rows(manifest)]
+
+
+def _origin_rows(manifest: Manifest) -> Iterator[str]:
+    lineage = manifest.lineage
+    facts = {
+        "data sha256": lineage.data_sha256,
+        "search": lineage.search_id,
+        "candidate": lineage.candidate_id,
+        "parent release": lineage.parent,
+        "seed": str(lineage.seed),
+    }
+    yield from (f"- {name}: {value}" for name, value in facts.items() if value)
+    yield from (f"- {name}: {version}" for name, version in sorted(manifest.tools.items()))

@@ -1,0 +1,214 @@
+"""Engines that run an artifact's bytes here, each on its own code: they check one another.
+
+Every function takes preprocessed float32 samples (n, …) or golden vectors and returns int8 logits
+(n, classes), so that outputs can be compared with the integer reference byte by byte.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib.metadata
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekiln.runtime.quant import quantize_array
+from edgekiln.targets.emulate import Emulation, emulate_folder
+from edgekiln.targets.errors import MissingToolError
+from edgekiln.targets.target import Target
+
+from .errors import CompileError
+from .graph import QuantParams
+
+Floats = npt.NDArray[np.float32]
+Int8 = npt.NDArray[np.int8]
+
+_C_FLAGS = ("-std=c99", "-O2", "-ffp-contract=off")
+_TIMEOUT_S = 120
+
+
+class Engine(enum.StrEnum):
+    """Who answered."""
+
+    FLOAT = "float"  # the graph before quantization, in numpy
+    LITERT_REFERENCE = "litert-reference"  # LiteRT's reference kernels
+    LITERT_XNNPACK = "litert-xnnpack"  # what a Linux device runs
+    ONNXRUNTIME = "onnxruntime"
+    C_HOST = "c-host"  # generated C, built by this machine's compiler
+    C_EMULATED = "c-emulated"  # generated C on an emulated core
+
+
+def run_litert_reference(model: bytes, x: Floats) -> Int8:
+    """LiteRT's reference kernels, which the integer reference equals byte for byte."""
+    return _run_litert(_interpreter(model, reference=True), x)
+
+
+def run_litert_xnnpack(model: bytes, x: Floats) -> Int8:
+    """LiteRT with its default delegate, one thread, one sample at a time as on a device."""
+    return _run_litert(_interpreter(model, reference=False), x)
+
+
+def litert_call(model: bytes, sample: Floats) -> Callable[[], object]:
+    """A callable that runs one preprocessed sample (…), already in place: inference alone."""
+    interpreter = _interpreter(model, reference=False)
+    _run_litert(interpreter, sample[None])
+    return cast(Callable[[], object], interpreter.invoke)
+
+
+def litert_tensors(model: bytes, x: Floats) -> dict[str, Int8]:
+    """Every int8 activation of the reference kernels by name, each (n, …)."""
+    interpreter = _interpreter(model, reference=True, keep=True)
+    rows: dict[str, list[Int8]] = {}
+    details = [d for d in interpreter.get_tensor_details() if d["dtype"] == np.int8]
+    for sample in x:
+        _run_litert(interpreter, sample[None])
+        for detail in details:
+            try:
+                rows.setdefault(detail["name"], []).append(interpreter.get_tensor(detail["index"]))
+            except ValueError:  # a tensor without data of its own
+                continue
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+
+def run_onnxruntime(model: bytes, x: Floats, output: QuantParams) -> Int8:
+    """ONNX Runtime on one thread; its float logits are rounded to the graph's int8 output."""
+    logits = _onnx_session(model)(x)
+    return quantize_array(logits, output.scale[0], output.zero_point[0])
+
+
+def onnx_call(model: bytes, sample: Floats) -> Callable[[], object]:
+    """A callable that runs one preprocessed sample (…)."""
+    session = _onnx_session(model)
+    return lambda: session(sample[None])
+
+
+def run_c_host(files: Mapping[str, bytes], classes: int) -> Int8:
+    """Build generated C with this machine's gcc and run its own golden vectors.
+
+    Raises:
+        MissingToolError: there is no gcc.
+        CompileError: it does not build, or ends otherwise than by comparing its vectors.
+    """
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        raise MissingToolError("gcc not found; install it with: apt-get install gcc")
+    with tempfile.TemporaryDirectory(prefix="edgekiln-c-") as name:
+        folder = write_files(files, Path(name))
+        sources = sorted(str(path) for path in folder.glob("*.c"))
+        _call((compiler, *_C_FLAGS, *sources, "-o", str(folder / "model")), (0,))
+        text = _call((str(folder / "model"),), (0, 1))
+    return outputs_of(bytes.fromhex("".join(text.split())), classes)
+
+
+def run_c_emulated(files: Mapping[str, bytes], target: Target) -> Emulation:
+    """Build generated C for the core of `target`, run its golden vectors and count.
+
+    Raises:
+        MissingToolError: a tool is absent.
+        MeasurementError: no emulator of that core, or the build or the run failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgekiln-c-") as name:
+        return emulate_folder(write_files(files, Path(name)), target)
+
+
+def outputs_of(printed: bytes, classes: int) -> Int8:
+    """Output bytes of a run as (n, classes)."""
+    if len(printed) % classes:
+        raise CompileError(f"generated C printed {len(printed)} bytes for {classes} classes")
+    return np.frombuffer(printed, np.int8).reshape(-1, classes)
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> Path:
+    """`files` as a folder."""
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def distribution_version(name: str) -> str:
+    """Version of an installed distribution, or `absent`."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def tool_version(command: str) -> str:
+    """First line that a tool prints about itself, or `absent`."""
+    if shutil.which(command) is None:
+        return "absent"
+    lines = _call((command, "--version"), (0,)).splitlines()
+    return lines[0].strip() if lines else "unknown"
+
+
+def _interpreter(model: bytes, *, reference: bool, keep: bool = False) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
+    try:
+        interpreter = Interpreter(
+            model_content=model,
+            experimental_op_resolver_type=resolver,
+            experimental_preserve_all_tensors=keep,
+            num_threads=1,
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise CompileError(f"LiteRT cannot load the model: {_first_line(error)}") from error
+    return interpreter
+
+
+def _run_litert(interpreter: Any, x: Floats) -> Int8:
+    entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    scale, zero_point = entry["quantization"]
+    xq = quantize_array(x.reshape(-1, *entry["shape"][1:]), scale, zero_point)
+    answers = []
+    for sample in xq:
+        interpreter.set_tensor(entry["index"], sample[None])
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(end["index"]))
+    return np.concatenate(answers)
+
+
+def _onnx_session(model: bytes) -> Callable[[Floats], Floats]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors share no base class but Exception
+        raise CompileError(f"ONNX Runtime cannot load the model: {_first_line(error)}") from error
+    entry = session.get_inputs()[0]
+
+    def run(x: Floats) -> Floats:
+        logits = session.run(None, {entry.name: x.reshape(-1, *entry.shape[1:])})[0]
+        return np.asarray(logits, np.float32)
+
+    return run
+
+
+def _call(command: tuple[str, ...], accepted: tuple[int, ...]) -> str:
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CompileError(f"{command[0]} did not end within {_TIMEOUT_S} s") from error
+    if result.returncode not in accepted:
+        complaints = [line for line in result.stderr.splitlines() if "error" in line]
+        detail = (complaints or result.stderr.splitlines() or [f"exit {result.returncode}"])[0]
+        raise CompileError(f"{Path(command[0]).name} failed: {detail}")
+    return result.stdout
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

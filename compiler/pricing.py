@@ -1,0 +1,129 @@
+"""What an emitted artifact costs on its target, with the best evidence that this machine has.
+
+Latency: instructions of the compiled candidate under emulation (T2) where the target is a
+microcontroller with an emulated core and the tools are here, else the target's cost table. RAM is
+the arena planner's, flash the emitter's, both plus the runtime's overheads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekiln.targets.emulate import Emulation, latency_from_instructions
+from edgekiln.targets.errors import MeasurementError
+from edgekiln.targets.estimate import footprint
+from edgekiln.targets.evidence import Budget, Estimate, Footprint, Tier
+from edgekiln.targets.measure import measure_callable
+from edgekiln.targets.target import Target
+
+from .artifacts import EmittedArtifact, c_constant_bytes
+from .graph import Graph
+from .oracles import litert_call, onnx_call, run_c_emulated
+from .passes import lower_padding
+from .plan import plan_arena
+from .workload import workload
+
+# The format that a runtime's cost table speaks of.
+_OWN_FORMATS = {"litert": ("tflite",), "onnxruntime": ("onnx",), "c": ("c", "tflite")}
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedArtifact:
+    """An emulation of generated C, or the sentence that says why there is none."""
+
+    emulation: Emulation | None
+    note: str = ""
+
+
+def emulate_artifact(artifact: EmittedArtifact, target: Target) -> EmulatedArtifact:
+    """Run generated C on the emulated core of a microcontroller; other artifacts need none."""
+    if artifact.format != "c" or target.device_class != "mcu":
+        return EmulatedArtifact(None)
+    try:
+        return EmulatedArtifact(run_c_emulated(artifact.files, target))
+    except MeasurementError as error:
+        return EmulatedArtifact(
+            None, f"{target.id}/c: not emulated, so its latency is the table's: {error}"
+        )
+
+
+def price(
+    graph: Graph, artifact: EmittedArtifact, target: Target, emulated: EmulatedArtifact
+) -> tuple[Footprint, tuple[str, ...]]:
+    """Latency, RAM and flash of `artifact` on `target`, and notes on what they rest on.
+
+    Raises:
+        UnsupportedOperatorError: the target has no cost for an operator of the graph.
+    """
+    emulation = emulated.emulation
+    cost = footprint(
+        target, workload(graph), _arena_bytes(graph, artifact), _flash(artifact, target, emulation)
+    )
+    place = f"{target.id}/{artifact.format}"
+    notes = [emulated.note] if emulated.note else []
+    if artifact.format not in _OWN_FORMATS.get(target.runtime.name, (artifact.format,)):
+        notes.append(
+            f"{place}: the latency is the cost table's of {target.runtime.name}, "
+            "which this format does not run on"
+        )
+    if emulation is None:
+        return cost, tuple(notes)
+    latency = latency_from_instructions(target, emulation.instructions)
+    notes.append(
+        f"{place}: emulated, {emulation.instructions} instructions, code {emulation.code_bytes}, "
+        f"parameters {emulation.weight_bytes}, RAM {emulation.ram_bytes}, "
+        f"stack {emulation.stack_bytes} bytes"
+    )
+    return dataclasses.replace(cost, latency=latency), tuple(notes)
+
+
+def measure_artifact(
+    artifact: EmittedArtifact, target: Target, sample: npt.NDArray[np.float32]
+) -> Estimate | None:
+    """Latency (T3) of one preprocessed sample, where `target` is this machine.
+
+    `low` is the first quartile of the runs, `high` the 95 % quantile.
+    """
+    calls = {"tflite": litert_call, "onnx": onnx_call}
+    if target.device_class != "host" or artifact.format not in calls:
+        return None
+    taken = measure_callable(calls[artifact.format](artifact.model, sample), budget_s=0.2)
+    return Estimate(
+        value=taken.median_us / 1e3,
+        low=taken.low_us / 1e3,
+        high=max(taken.p95_us, taken.median_us) / 1e3,
+        unit="ms",
+        tier=Tier.T3,
+        evidence_id="measured-now",
+    )
+
+
+def measured_note(place: str, estimate: Estimate, measured: Estimate | None, budget: Budget) -> str:
+    """A sentence where the measurement contradicts the estimate or the budget, else nothing."""
+    if measured is None:
+        return ""
+    now = f"{place}: measured now {measured.value:.4g} ms"
+    limit = budget.latency_ms
+    if limit is not None and measured.high > limit:
+        return f"{now} (95 % under {measured.high:.4g}), which is over the budget of {limit:.4g} ms"
+    if measured.value > estimate.high or measured.value < estimate.low:
+        return f"{now}, outside the estimate of {estimate.low:.4g} to {estimate.high:.4g} ms"
+    return ""
+
+
+def _arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
+    """TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors."""
+    planned = lower_padding(graph) if artifact.format == "tflite" else graph
+    return plan_arena(planned).arena_bytes
+
+
+def _flash(artifact: EmittedArtifact, target: Target, emulation: Emulation | None) -> int:
+    """Bytes of the artifact; for `c` parameters, and code that the overhead does not cover."""
+    if artifact.format != "c":
+        return artifact.nbytes
+    code = emulation.code_bytes if emulation else 0
+    return c_constant_bytes(artifact.files) + max(0, code - target.runtime.flash_overhead)

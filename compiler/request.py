@@ -1,0 +1,105 @@
+"""`CompileRequest` and `CompileResult`: what goes into a compile and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgekiln.runtime.bundle import Bundle, write_bundle
+from edgekiln.runtime.manifest import Lineage, Manifest
+from edgekiln.targets.evidence import Budget, Estimate, Footprint
+from edgekiln.targets.target import Target
+
+from .data import Dataset
+from .distil import DistilSettings, Score
+from .gate import AccuracyLimits
+from .parity import Certificate
+
+
+@dataclass(frozen=True)
+class TargetRequest:
+    """One device class to compile for. Empty `formats`: every format that the target runs.
+
+    `target` carries the cost table that latency is estimated from; a host has one only after
+    `probes.calibrate`. A limit in `budget` counts instead of the target's own.
+    """
+
+    target: Target
+    formats: tuple[str, ...] = ()
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True)
+class CompileRequest:
+    """A model, its data, and the devices it is for.
+
+    `model` is the path of a `.pt2` file, a float32 `Graph`, or a fitted scikit-learn estimator;
+    only a `.pt2` can be distilled from `teacher`, another `.pt2`. `force_reason` lets a bundle out
+    that the gate refuses, and stays in its manifest.
+    """
+
+    name: str
+    model: object
+    dataset: Dataset
+    targets: tuple[TargetRequest, ...]
+    teacher: Path | None = None
+    seed: int = 0
+    lineage: Lineage | None = None
+    limits: AccuracyLimits = field(default_factory=AccuracyLimits)
+    distillation: DistilSettings = field(default_factory=DistilSettings)
+    force_reason: str = ""
+
+
+@dataclass(frozen=True)
+class ArtifactReport:
+    """One artifact: the manifest's estimates, and what was measured just now where it runs here.
+
+    `measured` (T3) differs from run to run, so it is reported and never part of the bundle.
+    """
+
+    target: str
+    format: str
+    bytes: int
+    footprint: Footprint
+    measured: Estimate | None
+
+
+@dataclass(frozen=True)
+class DistilReport:
+    """Validation scores; `improved` says whether the fine-tuned weights were kept."""
+
+    before: Score
+    after: Score
+    teacher: Score
+    improved: bool
+
+
+@dataclass(frozen=True)
+class CompileResult:
+    """A finished bundle, not yet a file: `manifest` has its members listed.
+
+    `data` are the bytes of the `.ekb` file: equal requests on one machine give equal bytes.
+    `notes` are sentences for a person: what could not be checked, and why.
+    """
+
+    data: bytes
+    manifest: Manifest
+    members: Mapping[str, bytes]
+    certificate: Certificate
+    artifacts: tuple[ArtifactReport, ...]
+    distillation: DistilReport | None
+    notes: tuple[str, ...]
+
+    @property
+    def bundle_id(self) -> str:
+        """Hex sha256 of the manifest."""
+        return self.manifest.bundle_id
+
+    def write(self, path: Path) -> Bundle:
+        """The bundle as a file, written whole or not at all.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        return write_bundle(path, self.manifest, self.members)
