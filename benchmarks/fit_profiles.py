@@ -41,8 +41,8 @@ OTHERS = ("add", "average_pool2d", "max_pool2d", "mean", "pad", "softmax")  # no
 ITEM_SIZE = {"int8": 1, "float32": 4}
 
 # Cortex-M4: engines on the NUCLEO-L4R5ZI at 120 MHz, by (round, submitter, system). Left out are
-# re-submissions of one build and the two commercial engines with hand-written assembly kernels
-# (Plumerai, HALE), which nobody gets by compiling a plain model: without them the table is slower.
+# re-submissions of one build and two commercial engines (Plumerai, HALE) that nobody gets by
+# compiling a plain model: without them the table is slower.
 ENGINES = {
     ("0.5", "reference", "Nucleo-L4R5ZI"): "tflm",
     ("0.7", "STMicroelectronics", "NUCLEO_L4R5ZI"): "x-cube-ai",

@@ -40,7 +40,7 @@ def list_(project: Path | None, as_json: bool) -> None:
             target.id,
             target.title,
             target.core,
-            f"{target.clock_hz / 1e6:.0f} MHz",
+            f"{target.clock_hz / 1e6:.0f} MHz" if target.clock_hz else "–",
             _size(target.memory.ram_available_bytes),
             _size(target.memory.flash_available_bytes),
             _costs(target.costs),

@@ -1,0 +1,98 @@
+"""Targets with the best numbers that can be had here and now: measured, emulated, or estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .errors import ProjectFileError
+
+if TYPE_CHECKING:
+    from edgekiln.targets import Budget, Target
+
+    from .project import Project
+
+TARGETS_FILE = "targets.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Targets, and one sentence for each that could be known better with more tools."""
+
+    targets: tuple[Target, ...]
+    notes: tuple[str, ...]
+
+
+def calibrated(targets: Sequence[Target], say: Callable[[str], None], seed: int = 0) -> Calibrated:
+    """Measure what runs here (T3), emulate what can be emulated (T2), keep the rest as it is."""
+    from edgekiln.compiler.probes import calibrate
+    from edgekiln.targets.emulate import missing_tools
+
+    known, notes = [], []
+    for target in targets:
+        if target.device_class == "host":
+            say(f"{target.id}: measuring probe models on this machine")
+            known.append(calibrate(target, seed=seed))
+        elif target.device_class != "mcu":
+            known.append(target)
+        elif missing := missing_tools():
+            known.append(target)
+            notes.append(
+                f"{target.id} is estimated, not emulated: {', '.join(missing)} is not installed "
+                "(make system)"
+            )
+        else:
+            say(f"{target.id}: counting instructions of probe models under emulation")
+            known.append(calibrate(target, seed=seed))
+    return Calibrated(tuple(known), tuple(notes))
+
+
+def save_targets(folder: Path, known: Calibrated) -> None:
+    """Keep what a search was priced with, so that a compile of its result uses the same."""
+    from edgekiln.runtime.files import write_atomic
+
+    data = msgspec.json.format(msgspec.json.encode(known), indent=1)
+    write_atomic(folder / TARGETS_FILE, data)
+
+
+def load_targets(folder: Path) -> Calibrated | None:
+    """What `save_targets` kept, or None.
+
+    Raises:
+        ProjectFileError: the file is there and cannot be read.
+    """
+    path = folder / TARGETS_FILE
+    if not path.is_file():
+        return None
+    try:
+        return _decode(path.read_bytes())
+    except msgspec.DecodeError as error:
+        raise ProjectFileError(f"{path}: {error}; run the search again") from error
+
+
+def _decode(data: bytes) -> Calibrated:
+    from edgekiln.targets import Target
+
+    raw = msgspec.json.decode(data)
+    if not isinstance(raw, dict) or "targets" not in raw:
+        raise msgspec.ValidationError("no targets inside")
+    targets = msgspec.convert(raw["targets"], tuple[Target, ...], strict=False)
+    return Calibrated(targets, tuple(raw.get("notes", ())))
+
+
+def budget_of(project: Project, target_id: str) -> Budget:
+    """The budget that edgekiln.toml sets for a target; nothing set leaves the profile's."""
+    from edgekiln.targets import Budget
+
+    section = project.targets.get(target_id)
+    if section is None:
+        return Budget()
+    return Budget(
+        latency_ms=section.latency_ms,
+        ram_bytes=section.ram_bytes,
+        flash_bytes=section.flash_bytes,
+    )

@@ -1,0 +1,212 @@
+"""`edgekiln compile`: a model in, a proven bundle out."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from .calibrated import Calibrated, budget_of, calibrated, load_targets
+from .console import common_options, need_extra, print_json, print_table, say
+from .errors import ProjectFileError
+from .project import Project, load_project
+from .targets import profile_folders
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.request import CompileResult
+    from edgekiln.runtime.manifest import Lineage
+
+FORMATS = ("tflite", "onnx", "c")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The model to compile; a search result also brings its teacher and its lineage."""
+
+    model: Path
+    name: str
+    teacher: Path | None = None
+    lineage: Lineage | None = None
+
+
+@click.command("compile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", "target_ids", multiple=True, help="Default: those of edgekiln.toml.")
+@click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS))
+@click.option("--data", "source", help="FILE.npz or sklearn:NAME. Default: edgekiln.toml.")
+@click.option("--teacher", type=click.Path(path_type=Path), help="A larger .pt2 to distil from.")
+@click.option("--name", help="Default: the model's.")
+@click.option("--force", "force_reason", default="", help="Overrule the gate; kept on record.")
+@click.option("--project", type=click.Path(path_type=Path), help="Default: edgekiln.toml here.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="OUT.ekb")
+@common_options
+def compile_(
+    model: Path,
+    target_ids: tuple[str, ...],
+    formats: tuple[str, ...],
+    source: str | None,
+    teacher: Path | None,
+    name: str | None,
+    force_reason: str,
+    project: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Distil, quantize, export and prove MODEL: a .pt2 file or the folder of a search."""
+    need_extra("compile")
+    from edgekiln.compiler.data import load_dataset
+    from edgekiln.compiler.distil import DistilSettings
+    from edgekiln.compiler.gate import AccuracyLimits
+    from edgekiln.compiler.pipeline import compile_model
+    from edgekiln.compiler.request import CompileRequest, TargetRequest
+
+    started = time.monotonic()
+    settings = load_project(project)
+    dataset = load_dataset(_source(source, settings), seed=settings.data.seed)
+    ids = target_ids or tuple(settings.targets) or ("host",)
+    chosen = _choose(model, ids, name)
+    known = _targets(model, ids, project)
+    for note in known.notes:
+        say(note)
+    request = CompileRequest(
+        name=chosen.name,
+        model=chosen.model,
+        dataset=dataset,
+        targets=tuple(
+            TargetRequest(
+                target,
+                tuple(f for f in formats if f in target.formats),
+                budget_of(settings, target.id),
+            )
+            for target in known.targets
+        ),
+        teacher=teacher or chosen.teacher,
+        seed=settings.compile.seed,
+        lineage=chosen.lineage,
+        limits=AccuracyLimits(settings.compile.max_accuracy_drop, settings.compile.min_accuracy),
+        distillation=DistilSettings(epochs=settings.compile.distil_epochs),
+        force_reason=force_reason,
+    )
+    result = compile_model(request, say)
+    result.write(out)
+    say(f"wrote {out}, bundle {result.bundle_id[:12]}")
+    for note in result.notes:
+        say(note)
+    if as_json:
+        print_json(_document(out, result, time.monotonic() - started))
+    else:
+        _print(result)
+
+
+def _source(source: str | None, settings: Project) -> str:
+    if not (chosen := source or settings.data.source):
+        raise ProjectFileError(
+            "no data: give --data FILE.npz or sklearn:NAME, or set [data] source in edgekiln.toml"
+        )
+    return chosen
+
+
+def _choose(model: Path, target_ids: Sequence[str], name: str | None) -> Chosen:
+    """A search folder's chosen candidate for the target, else the file itself."""
+    if not (model / "search.json").is_file():
+        return Chosen(model, name or model.stem)
+    from edgekiln.search.result import chosen_model
+
+    found = chosen_model(model, target_ids)
+    return Chosen(found.model, name or found.name, found.teacher, found.lineage)
+
+
+def _targets(model: Path, ids: Sequence[str], project: Path | None) -> Calibrated:
+    from edgekiln.targets import load_target
+
+    kept = load_targets(model) if model.is_dir() else None
+    if kept is not None:
+        by_id = {target.id: target for target in kept.targets}
+        if all(target_id in by_id for target_id in ids):
+            return Calibrated(tuple(by_id[target_id] for target_id in ids), kept.notes)
+    profiles = profile_folders(project)
+    return calibrated([load_target(target_id, profiles) for target_id in ids], say)
+
+
+def _print(result: CompileResult) -> None:
+    rows = []
+    for item in result.artifacts:
+        latency = item.measured or item.footprint.latency
+        rows.append(
+            (
+                item.target,
+                item.format,
+                f"{item.bytes:,}",
+                f"{latency.value:.3g} ms (≤ {latency.high:.3g})",
+                f"{latency.tier.word} {latency.tier.name}",
+                f"{item.footprint.ram.high:,.0f}",
+                f"{item.footprint.flash.high:,.0f}",
+            )
+        )
+    columns = ("target", "format", "bytes", "latency", "evidence", "RAM bytes", "flash bytes")
+    print_table("Artifacts", columns, rows)
+    manifest = result.manifest
+    print(f"accuracy: float {manifest.accuracy_float:.4f}, int8 {manifest.accuracy_int8:.4f}")
+    rows = [
+        (
+            row.engine,
+            row.format,
+            f"{row.max_lsb}",
+            f"{row.label_flips} of {row.samples}",
+            row.bound,
+            "ok" if row.passed else "BROKEN",
+        )
+        for row in result.certificate.engines
+    ]
+    columns = ("engine", "format", "max LSB", "label flips", "bound", "verdict")
+    print_table("Certificate: against the integer reference", columns, rows)
+    for check in manifest.gate.checks:
+        print(f"gate: {check.message}")
+
+
+class ArtifactDocument(msgspec.Struct, frozen=True):
+    """One artifact in the JSON document."""
+
+    target: str
+    format: str
+    path: str
+    bytes: int
+    sha256: str
+
+
+class CompileDocument(msgspec.Struct, frozen=True):
+    """`edgekiln compile --json`."""
+
+    bundle: str
+    bundle_id: str
+    artifacts: tuple[ArtifactDocument, ...]
+    accuracy: dict[str, float]
+    parity: object
+    gate: object
+    notes: tuple[str, ...]
+    wall_s: float
+    peak_rss_mb: float
+
+
+def _document(out: Path, result: CompileResult, wall_s: float) -> CompileDocument:
+    manifest = result.manifest
+    return CompileDocument(
+        bundle=str(out),
+        bundle_id=result.bundle_id,
+        artifacts=tuple(
+            ArtifactDocument(a.target, a.format, a.path, a.bytes, a.sha256)
+            for a in manifest.artifacts
+        ),
+        accuracy={"float": manifest.accuracy_float, "reference": manifest.accuracy_int8},
+        parity=result.certificate,
+        gate=manifest.gate,
+        notes=result.notes,
+        wall_s=wall_s,
+        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )

@@ -1,0 +1,122 @@
+"""What a user gets for a mistake: one clear line, the right exit code, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+# (arguments, exit code, what the one line must say)
+CASES = [
+    (("frobnicate",), 2, "No such command 'frobnicate'"),
+    (("targets", "list", "--frob"), 2, "No such option"),
+    (("targets", "show"), 2, "Missing argument"),
+    (("targets", "show", "cortex-m99"), 2, "cortex-m99"),
+    (("targets", "list", "--project", "missing.toml"), 2, "missing.toml: no such file"),
+    (("targets", "list", "--project", "broken.toml"), 2, "broken.toml: not TOML"),
+    (("targets", "list", "--project", "unknown_key.toml"), 2, "sourc"),
+    (("targets", "list", "--project", "wrong_type.toml"), 2, "candidates"),
+    (("targets", "list", "--project", "binary.toml"), 2, "binary.toml: not a text file"),
+    (("targets", "list", "--project", "profiles.toml"), 2, "mine.toml"),
+    (("targets", "calibrate", "nothing-such"), 2, "nothing-such"),
+    (("targets", "calibrate", "raspberry-pi-4"), 2, "raspberry-pi-4"),
+    (("init", "full"), 2, "exists already"),
+    (("init", "a_file"), 2, "a_file"),
+    (("search", "--data", "missing.npz"), 2, "missing.npz"),
+    (("search", "--data", "noise.npz"), 2, "noise.npz"),
+    (("search", "--data", "truncated.npz"), 2, "truncated.npz"),
+    (("search", "--data", "no_y.npz"), 2, "no_y.npz"),
+    (("search", "--data", "short_y.npz"), 2, "short_y.npz"),
+    (("search", "--data", "nan.npz"), 2, "nan.npz"),
+    (("search", "--data", "text.npz"), 2, "text.npz"),
+    (("search", "--data", "empty.npz"), 2, "empty.npz"),
+    (("search", "--data", "one_class.npz"), 2, "one_class.npz"),
+    (("search", "--data", "sklearn:nothing"), 2, "nothing"),
+    (("search", "--data", "a_folder"), 2, "a_folder"),
+    (("search", "--data", "good.npz", "--target", "cortex-m99"), 2, "cortex-m99"),
+    (("search", "--data", "good.npz", "--candidates", "0"), 2, "--candidates"),
+    (("search", "--data", "good.npz", "-o", "a_file"), 2, "a_file"),
+    (("search", "--project", "impossible.toml"), 1, "RAM"),
+    (("compile", "missing.pt2", "--data", "good.npz", "-o", "x.ekb"), 2, "missing.pt2"),
+    (("compile", "noise.pt2", "--data", "good.npz", "-o", "x.ekb"), 2, "noise.pt2"),
+    (("compile", "noise.xyz", "--data", "good.npz", "-o", "x.ekb"), 2, "noise.xyz"),
+    (("compile", "a_folder", "--data", "good.npz", "-o", "x.ekb"), 2, "a_folder"),
+    (("compile", "noise.pt2", "--data", "missing.npz", "-o", "x.ekb"), 2, "missing.npz"),
+    (("compile", "noise.pt2", "--format", "elf", "-o", "x.ekb"), 2, "elf"),
+    (("compile", "noise.pt2"), 2, "-o"),
+    (("inspect", "missing.ekb"), 2, "missing.ekb"),
+    (("inspect", "noise.ekb"), 2, "noise.ekb"),
+    (("inspect", "noise.tflite"), 2, "noise.tflite"),
+    (("inspect", "noise.onnx"), 2, "noise.onnx"),
+    (("inspect", "noise.xyz"), 2, "noise.xyz"),
+    (("inspect", "a_folder"), 2, "a_folder"),
+    (("verify", "missing.ekb"), 2, "missing.ekb"),
+    (("verify", "noise.ekb"), 2, "noise.ekb"),
+    (("verify", "good.npz"), 2, "good.npz"),
+    (("release", "missing.ekb", "--fleet", "a_folder"), 2, "a_folder"),
+    (("release", "noise.ekb", "--fleet", "missing"), 2, "missing"),
+    (("fleet", "init", "full"), 2, "already in use"),
+    (("fleet", "init", "a_file"), 2, "a_file"),
+    (("fleet", "init", "x", "--http-port", "99999"), 2, "--http-port"),
+    (("fleet", "serve", "a_folder"), 2, "fleet init"),
+    (("fleet", "devices", "--fleet", "a_folder"), 2, "no server runs"),
+    (("fleet", "alerts", "--fleet", "missing"), 2, "no server runs"),
+    (("fleet", "rollout", "start", "prod", "--fleet", "missing"), 2, "no server runs"),
+    (("fleet", "rollout", "start", "prod", "--wave", "lots"), 2, "lots"),
+    (("fleet", "rollout", "abort", "r1", "--fleet", "missing"), 2, "--reason"),
+    (("fleet", "enroll", "d", "--fleet", "missing", "--factory", "p", "-o", "d"), 2, "missing"),
+    (("device", "run", "missing", "--source", "good.npz"), 2, "missing"),
+    (("device", "run", "a_folder", "--source", "good.npz"), 2, "a_folder"),
+    (("device", "run", "a_folder", "--source", "good.npz", "--rate-hz", "0"), 2, "--rate-hz"),
+    (("demo", "--out", "a_file"), 2, "a_file"),
+]
+
+
+def _is_one_line(err: str) -> bool:
+    return "Traceback" not in err and len([x for x in err.splitlines() if "edgekiln:" in x]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "code", "says"), CASES, ids=[" ".join(c[0]) for c in CASES])
+def test_mistake_gives_one_line_and_its_exit_code(
+    arguments: tuple[str, ...], code: int, says: str, workspace: Path, cli
+) -> None:
+    before = sorted(path.name for path in workspace.rglob("*"))
+    ran = cli(arguments, workspace)
+    assert ran.code == code, ran.err
+    assert says in ran.err
+    assert _is_one_line(ran.err), ran.err
+    left = {path.name for path in workspace.rglob("*")} - set(before)
+    assert not {name for name in left if name.endswith((".ekb", ".tmp", ".part"))}
+
+
+def test_table_holds_at_least_forty_cases() -> None:
+    assert len(CASES) >= 40
+
+
+def test_json_error_is_one_document_when_json_is_asked_for(workspace: Path, cli) -> None:
+    ran = cli(("inspect", "noise.ekb", "--json"), workspace)
+    assert ran.code == 2
+    assert "noise.ekb" in json.loads(ran.out)["error"]
+
+
+def test_debug_shows_the_traceback(workspace: Path, cli) -> None:
+    ran = cli(("inspect", "noise.ekb", "--debug"), workspace)
+    assert "Traceback" in ran.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["http", "broker"])
+def test_serve_names_the_port_when_it_is_in_use(tmp_path: Path, which: str, cli) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert cli(("fleet", "init", "f", f"--{which}-port", port), tmp_path).code == 0
+        ran = cli(("fleet", "serve", "f"), tmp_path)
+    assert ran.code == 2
+    assert port in ran.err
+    assert _is_one_line(ran.err), ran.err
+    assert not (tmp_path / "f" / "server.json").exists()
