@@ -12,7 +12,7 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -55,7 +55,8 @@ class Agent:
         self, tools: Tools, journal: Journal, recovery: Recovery, desk: Desk, rng: random.Random
     ) -> None:
         self.record = journal.record or AgentRecord()
-        self._tools = tools
+        self._tools = replace(tools, save=self._save, progress=self._show_progress)
+        self._tools.transfer.on_wait = self._pause
         self._journal = journal
         self._recovery = recovery
         self._desk = desk
@@ -160,23 +161,6 @@ class Agent:
         if self._stopping.is_set():
             raise TransferError("the device stops")
 
-    def pause_check(self) -> None:
-        """`serve` for a step that waits: also ends the wait when the rollout is superseded."""
-        self.serve()
-        if why_superseded(self._documents.values(), self.record):
-            raise TransferError("the rollout in hand is superseded")
-
-    def show_progress(self, have: int, total: int) -> None:
-        """Report blocks on disk, now and then."""
-        now = self._tools.clock.monotonic_s()
-        if now - self._progress_at_s >= PROGRESS_S:
-            self._progress_at_s = now
-            self._tell_state((have, total))
-
-    def save(self, record: AgentRecord) -> None:
-        """Journal a record that stays in its state."""
-        self._save(record)
-
     # Steps ------------------------------------------------------------------------------------
 
     def _step(self) -> bool:
@@ -258,6 +242,12 @@ class Agent:
         if not record.busy:
             self._tools.downloads.drop_all()
 
+    def _pause(self) -> None:
+        """`serve` while a step waits for blocks; ends the wait when its rollout is superseded."""
+        self.serve()
+        if why_superseded(self._documents.values(), self.record):
+            raise TransferError("the rollout in hand is superseded")
+
     # Talk -------------------------------------------------------------------------------------
 
     def _hear(self) -> None:
@@ -333,6 +323,13 @@ class Agent:
         if running != self._running:
             self._running = running
             self._desk.announce()
+
+    def _show_progress(self, have: int, total: int) -> None:
+        """Report blocks on disk, now and then."""
+        now = self._tools.clock.monotonic_s()
+        if now - self._progress_at_s >= PROGRESS_S:
+            self._progress_at_s = now
+            self._tell_state((have, total))
 
     def _event(self, kind: str, reason: str) -> Event:
         record = self.record

@@ -9,7 +9,7 @@ the state as it is; everything else ends the rollout.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import record as moves
 from .agent_checks import Device, why_refused, why_test_failed, why_trial_failed
@@ -33,7 +33,11 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the steps work with. `save` journals a record that stays in its state."""
+    """What the steps work with.
+
+    The agent binds the last two to itself: `save` journals a record that stays in its state,
+    `progress` reports a download.
+    """
 
     device: Device
     trust: Trust
@@ -43,9 +47,9 @@ class Tools:
     models: Models
     reporter: Reporter
     clock: Clock
-    trial: Trial
-    save: Callable[[AgentRecord], None]
-    progress: Progress
+    trial: Trial = field(default_factory=Trial)
+    save: Callable[[AgentRecord], None] = lambda record: None
+    progress: Progress = lambda have, total: None
 
 
 @dataclass(frozen=True, slots=True)

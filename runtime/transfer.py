@@ -87,20 +87,20 @@ class Transfer:
 
     `ask` sends a request and says whether it left the device. `receive` is called by the network
     thread. `on_wait` is called several times a second while waiting, so that reports keep flowing;
-    an exception that it raises ends the transfer. `new_id` gives request ids, `monotonic` seconds.
+    a `TransferError` that it raises ends the transfer. `new_id` gives request ids, `monotonic`
+    seconds.
     """
 
     def __init__(
         self,
         ask: Callable[[GetRequest], bool],
         new_id: Callable[[], str],
-        on_wait: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._ask = ask
         self._new_id = new_id
-        self._on_wait = on_wait
+        self.on_wait: Callable[[], None] = lambda: None
         self._monotonic = monotonic
         self._timeout_s = timeout_s
         self._blocks: queue.Queue[Block] = queue.Queue(QUEUE_BLOCKS)
@@ -197,7 +197,7 @@ class Transfer:
     def _wait(self, path: str, deadline: float) -> Block | None:
         """The next block of `path`, None at the deadline."""
         while (left := deadline - self._monotonic()) > 0:
-            self._on_wait()
+            self.on_wait()
             try:
                 block = self._blocks.get(timeout=min(left, 0.1))
             except queue.Empty:

@@ -8,6 +8,7 @@ it has verified. Stale or wrong metadata is a `TrustError`: it stops installs, n
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -81,13 +82,15 @@ class Trust:
             StaleMetadataError: it has expired; a fresh signature mends that.
             TrustError: it does not verify, is rolled back, or lacks the target.
         """
-        return _release(_find(self._updater(fetch_bytes), target_path), target_path)
+        return _release(_find(self._updater(self._cache, fetch_bytes), target_path), target_path)
 
     def verify_factory(self, folder: Path) -> tuple[ReleaseInfo, bytes]:
         """The release that the device was made with, and its bytes, both verified.
 
         A device may lie in a box for a year before its first start, so expiry is judged at the
-        time the factory's metadata was still fresh. Everything else is checked as ever.
+        time the factory's metadata was still fresh; and it may fall back to this release after
+        years of newer metadata, so nothing is compared with the cache. Signatures, versions among
+        each other and hashes are checked as ever, from the root that the device came with.
 
         Raises:
             TrustError: the factory's files do not verify.
@@ -96,10 +99,11 @@ class Trust:
         def fetch(path: str, max_bytes: int) -> bytes:
             return _read_file(folder, path, max_bytes)
 
-        updater = self._updater(fetch)
-        updater._trusted_set.reference_time = _still_fresh(folder)
         path = _only_bundle(folder)
-        target = _find(updater, path)
+        with tempfile.TemporaryDirectory() as cache:
+            updater = self._updater(Path(cache), fetch)
+            updater._trusted_set.reference_time = _still_fresh(folder)
+            target = _find(updater, path)
         try:
             data = fetch(TARGETS_URL + path, MAX_FACTORY_BYTES)
         except TransferError as error:
@@ -107,10 +111,10 @@ class Trust:
         check_file(target.length, target.hashes["sha256"], data)
         return _release(target, path), data
 
-    def _updater(self, fetch_bytes: FetchBytes) -> Updater:
+    def _updater(self, cache: Path, fetch_bytes: FetchBytes) -> Updater:
         try:
             return Updater(
-                str(self._cache),
+                str(cache),
                 METADATA_URL,
                 target_base_url=TARGETS_URL,
                 fetcher=BytesFetcher(fetch_bytes),
