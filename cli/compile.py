@@ -153,7 +153,7 @@ def _print(result: CompileResult) -> None:
     print_table("Artifacts", columns, rows)
     manifest = result.manifest
     print(f"accuracy: float {manifest.accuracy_float:.4f}, int8 {manifest.accuracy_int8:.4f}")
-    rows = [
+    engines = [
         (
             row.engine,
             row.format,
@@ -165,7 +165,7 @@ def _print(result: CompileResult) -> None:
         for row in result.certificate.engines
     ]
     columns = ("engine", "format", "max LSB", "label flips", "bound", "verdict")
-    print_table("Certificate: against the integer reference", columns, rows)
+    print_table("Certificate: against the integer reference", columns, engines)
     for check in manifest.gate.checks:
         print(f"gate: {check.message}")
 

@@ -13,7 +13,10 @@ from .project import load_project
 from .waves import parse_waves
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgekiln.fleet.client import FleetClient
+    from edgekiln.fleet.model import Rollout
 
 FOLDER = click.Path(path_type=Path)
 fleet_option = click.option(
@@ -214,17 +217,36 @@ def show(rollout_id: str, folder: Path, as_json: bool) -> None:
         print(f"{time.strftime('%H:%M:%S', time.localtime(event.at_s))} {event.text}")
 
 
-@rollout.command()
-@click.argument("rollout_id")
-@click.option("--reason", required=True, help="Kept in the audit log.")
-@fleet_option
-@common_options
-def abort(rollout_id: str, reason: str, folder: Path, as_json: bool) -> None:
-    """Send every device that took the release back to its last good one."""
-    stopped = client(folder).abort(rollout_id, reason)
-    say(f"rollout {rollout_id} is {stopped.state}")
-    if as_json:
-        print_json(stopped)
+def _overrule(name: str, text: str, act: Callable[[FleetClient, str, str], Rollout]) -> None:
+    """A command by which a person overrules the engine; the reason goes into its log."""
+
+    @rollout.command(name, help=text)
+    @click.argument("rollout_id")
+    @click.option("--reason", required=True, help="Kept in the decision log.")
+    @fleet_option
+    @common_options
+    def command(rollout_id: str, reason: str, folder: Path, as_json: bool) -> None:
+        after = act(client(folder), rollout_id, reason)
+        say(f"rollout {rollout_id} is {after.state}")
+        if as_json:
+            print_json(after)
+
+
+_overrule(
+    "abort",
+    "Send every device that took the release back to its last good one.",
+    lambda api, rollout_id, reason: api.abort(rollout_id, reason),
+)
+_overrule(
+    "pause",
+    "Begin no further wave until resumed.",
+    lambda api, rollout_id, reason: api.pause(rollout_id, reason),
+)
+_overrule(
+    "resume",
+    "Go on: again where it was paused, with the next wave where it was inconclusive.",
+    lambda api, rollout_id, reason: api.resume(rollout_id, reason),
+)
 
 
 @fleet.group(invoke_without_command=True)

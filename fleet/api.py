@@ -66,6 +66,7 @@ def build_app(services: Services) -> Litestar:
             part,
             start_rollout,
             abort_rollout,
+            pause_rollout,
             resume_rollout,
             acknowledge,
             create_static_files_router(path="/static", directories=[STATIC]),
@@ -205,6 +206,13 @@ def abort_rollout(state: State, rollout_id: str, data: Reason) -> Rollout:
     return engine.abort(rollout_id, data.reason)
 
 
+@post("/api/rollouts/{rollout_id:str}/pause", guards=[operator], sync_to_thread=True)
+def pause_rollout(state: State, rollout_id: str, data: Reason) -> Rollout:
+    """Begin no further wave until resumed."""
+    engine: Engine = state.services.engine
+    return engine.pause(rollout_id, data.reason)
+
+
 @post("/api/rollouts/{rollout_id:str}/resume", guards=[operator], sync_to_thread=True)
 def resume_rollout(state: State, rollout_id: str, data: Reason) -> Rollout:
     """Go on with a rollout that stopped for want of evidence."""
@@ -220,7 +228,11 @@ def acknowledge(state: State, alert_id: int, data: Reason) -> Alert:
 
 
 def _detail(store: Store, rollout_id: str) -> RolloutDetail:
-    return RolloutDetail(rollout=store.rollout(rollout_id), events=store.rollout_events(rollout_id))
+    return RolloutDetail(
+        rollout=store.rollout(rollout_id),
+        events=store.rollout_events(rollout_id),
+        exposures=store.exposures(rollout_id),
+    )
 
 
 def _view(services: Services) -> FleetView:

@@ -94,8 +94,12 @@ class FleetClient:
         """Send every device that took the release back to its last good one."""
         return self._post(f"/api/rollouts/{rollout_id}/abort", Reason(reason=reason), Rollout)
 
+    def pause(self, rollout_id: str, reason: str) -> Rollout:
+        """Begin no further wave until resumed."""
+        return self._post(f"/api/rollouts/{rollout_id}/pause", Reason(reason=reason), Rollout)
+
     def resume(self, rollout_id: str, reason: str) -> Rollout:
-        """Go on with a rollout that stopped for want of evidence."""
+        """Go on with a rollout that was paused, or stopped for want of evidence."""
         return self._post(f"/api/rollouts/{rollout_id}/resume", Reason(reason=reason), Rollout)
 
     def acknowledge(self, alert_id: int) -> Alert:

@@ -112,7 +112,7 @@ def _start(
         device, kind = topic.split("/")[-3], topic.rsplit("/", 1)[-1]
         routes.get(kind, routes["*"])(device, topic, payload, retained)
 
-    link = FleetLink(folder, arrived, lambda: engine.republish())
+    link = FleetLink(folder, arrived, lambda: engine.publish_all())
     engine = Engine(folder, store, link)
     ingest = Ingest(store, topics, link)
     blocks = BlockServer(folder.repository, topics, link)

@@ -23,6 +23,7 @@ def write_stream(path: Path, samples: npt.NDArray[np.float32]) -> None:
 
 def dim_and_shift(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The same scenes through a sensor that dims and shifts; values stay in the valid range."""
-    moved = np.roll(samples, SHIFT_PIXELS, axis=2)
+    moved: npt.NDArray[np.float32] = np.roll(samples, SHIFT_PIXELS, axis=2)
     moved[:, :, :SHIFT_PIXELS] = 0
-    return np.rint(moved * DIM).astype(np.float32)
+    dimmed: npt.NDArray[np.float32] = np.rint(moved * DIM).astype(np.float32)
+    return dimmed
