@@ -251,9 +251,22 @@ def _mean(writer: _Writer, node: Node) -> None:
 def _pad(writer: _Writer, node: Node) -> None:
     assert isinstance(node.attrs, PadAttrs)
     (top, bottom), (left, right) = node.attrs.padding
-    amount = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
-    operands = [writer.real[node.inputs[0]], writer.constant(f"{node.output}.pads", amount)]
-    writer.define(node.output, writer.op("Pad", operands, f"{node.output}.raw"))
+    output = node.output
+    readers = writer.graph.consumers(output)
+    # ONNX Runtime merges a float Pad into the MaxPool that reads it, though zeros are not -inf.
+    # One row too many, sliced off again, keeps them apart.
+    spare = 1 if any(reader.op is Op.MAX_POOL_2D for reader in readers) else 0
+    amount = np.array([0, 0, top, left, 0, 0, bottom + spare, right], np.int64)
+    operands = [writer.real[node.inputs[0]], writer.constant(f"{output}.pads", amount)]
+    raw = writer.op("Pad", operands, f"{output}.padded")
+    if spare:
+        bounds = {"starts": 0, "ends": writer.shape(output)[1], "axes": 2}
+        constants = [
+            writer.constant(f"{output}.{name}", np.array([bound], np.int64))
+            for name, bound in bounds.items()
+        ]
+        raw = writer.op("Slice", [raw, *constants], f"{output}.raw")
+    writer.define(output, raw)
 
 
 def _reshape(writer: _Writer, node: Node) -> None:

@@ -15,11 +15,13 @@ import numpy.typing as npt
 
 from .errors import CalibrationError
 from .grammar import CHANNEL_AXIS, KEEPS_QUANT, WEIGHTED, check
-from .graph import Array, DType, Graph, Node, QuantParams, Value
+from .graph import Array, DType, Graph, Node, Op, QuantParams, Value
 from .interpret import run_float_all
 
 _BATCH = 128  # calibration samples held at once
-_SMALLEST_SCALE = 1e-8
+_DEAD_RANGE = 1e-6  # an activation that never moves further than this carries nothing
+_SMALLEST_WEIGHT_SCALE = 1e-8
+_FINEST_ADD = 256.0  # steps of a sum's output to one step of its coarser operand
 
 Ranges = dict[str, tuple[float, float]]
 
@@ -40,9 +42,15 @@ def quantize(graph: Graph, calibration: npt.NDArray[np.float32]) -> Graph:
         if node.op in KEEPS_QUANT:
             quant = values[node.inputs[0]].quant
             values[node.output] = dataclasses.replace(values[node.output], quant=quant)
+            continue
         if node.op in WEIGHTED:
             for constant in _weights_and_bias(values, node):
                 values[constant.name] = constant
+        finest = _finest_scale(values, node)
+        output = values[node.output]
+        if output.quant is not None and output.quant.scale[0] < finest:
+            quant = _activation_params(*ranges[node.output], finest)
+            values[node.output] = dataclasses.replace(output, quant=quant)
     quantized = graph.replace(values=values.values())
     check(quantized)
     return quantized
@@ -68,10 +76,27 @@ def observe(graph: Graph, calibration: npt.NDArray[np.float32]) -> Ranges:
     return ranges
 
 
-def _activation_params(low: float, high: float) -> QuantParams:
-    scale = np.float32(max((high - low) / 255.0, _SMALLEST_SCALE))
+def _activation_params(low: float, high: float, finest: float = 0.0) -> QuantParams:
+    """Scale, at least `finest`, and zero point of a range that includes zero."""
+    spread = (high - low) / 255.0 if high - low > _DEAD_RANGE else 1.0
+    scale = np.float32(max(spread, finest))
     zero_point = int(np.clip(np.rint(-128.0 - low / float(scale)), -128, 127))
     return QuantParams((float(scale),), (zero_point,))
+
+
+def _finest_scale(values: dict[str, Value], node: Node) -> float:
+    """The output scale below which a step holds nothing: kernels would shift left and overflow.
+
+    It binds only where large terms cancel to almost nothing: one step of the accumulator is
+    already wider than one step of the output.
+    """
+    scales = [values[name].quant for name in node.inputs]
+    steps = [max(quant.scale) for quant in scales if quant is not None]
+    if node.op in WEIGHTED:
+        return float(np.nextafter(np.float32(steps[0] * steps[1]), np.float32(np.inf)))
+    if node.op is Op.ADD:
+        return max(steps) / _FINEST_ADD
+    return 0.0
 
 
 def _weights_and_bias(values: dict[str, Value], node: Node) -> tuple[Value, Value]:
@@ -114,4 +139,4 @@ def _weight_scales(
     others = tuple(index for index in range(weights.ndim) if index != axis)
     widest = np.abs(weights.astype(np.float64)).max(axis=others) / 127.0
     for_bias = np.abs(bias.astype(np.float64)) / (input_scale * 2.0**30)
-    return np.maximum(np.maximum(widest, for_bias), _SMALLEST_SCALE).astype(np.float32)
+    return np.maximum(np.maximum(widest, for_bias), _SMALLEST_WEIGHT_SCALE).astype(np.float32)

@@ -168,13 +168,16 @@ def _residual(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
 
 
 def _pool(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
-    shape = _geometry(rng, build, x)
-    kernel, stride = shape["kernel"], shape["stride"]
+    # ONNX Runtime merges a pad into the pool after it, and then refuses a kernel of 1.
     size = build.shape(x)[1:3]
+    if min(size) < 2:
+        return x
+    kernel = tuple(int(rng.integers(2, min(3, n) + 1)) for n in size)
+    stride = tuple(int(n) for n in rng.integers(1, 3, 2))
     padding = NONE if rng.random() < 0.5 else same_padding(size, kernel, stride)  # type: ignore[arg-type]
     if rng.random() < 0.5:
         return build.average_pool2d(x, kernel, stride, padding)
-    if rng.random() < 0.3 and min(kernel) > 1:  # zeros may stand for -inf after a ReLU only
+    if rng.random() < 0.3:  # zeros may stand for -inf after a ReLU only
         return build.max_pool2d(build.relu(x), kernel, stride, ((1, 1), (1, 1)))
     return build.max_pool2d(x, kernel, stride, padding)
 
