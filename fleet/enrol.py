@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgekiln.runtime.bundle import open_bundle
 from edgekiln.runtime.files import write_atomic
-from edgekiln.targets.target import Target
+from edgekiln.targets import Target, load_target
 
 from .acl import SERVER_USER
 from .broker import set_passwords
@@ -25,7 +25,7 @@ from .store import Enrolment, open_store
 def enrol_device(
     folder: FleetFolder,
     device_id: str,
-    target: Target,
+    target_id: str,
     cohorts: Sequence[str],
     out: Path,
     factory: Release,
@@ -39,6 +39,7 @@ def enrol_device(
     Raises:
         FleetFolderError: a name is malformed or `out` is taken.
         ReleaseError: the factory release is quarantined or has no artifact for the target.
+        TargetError: the catalog has no such target.
     """
     check_name("device", device_id)
     if device_id == SERVER_USER:
@@ -48,6 +49,7 @@ def enrol_device(
     names = tuple(dict.fromkeys(check_name("cohort", cohort) for cohort in cohorts))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FleetFolderError(f"{out} is already in use; choose an empty folder")
+    target = load_target(target_id)
     _check_factory(folder, factory, target)
     password = new_password()
     out.parent.mkdir(parents=True, exist_ok=True)

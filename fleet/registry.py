@@ -84,7 +84,16 @@ def quarantine(store: Store, bundle_id: str, reason: str) -> Release:
     return release
 
 
-def find_release(store: Store, name: str) -> Release:
+def find_release(folder: FleetFolder, name: str) -> Release:
+    """As `match_release`, for who has no open store."""
+    store = open_store(folder.database)
+    try:
+        return match_release(store, name)
+    finally:
+        store.close()
+
+
+def match_release(store: Store, name: str) -> Release:
     """A release by its bundle id, an alias, or the first (at least six) letters of its id.
 
     Raises:

@@ -17,11 +17,10 @@ import msgspec
 from securesystemslib.exceptions import StorageError
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import (
+from tuf.api.metadata import (  # type: ignore[attr-defined]  # tuf re-exports them plainly
     Metadata,
     MetaFile,
     Root,
-    Signed,
     Snapshot,
     TargetFile,
     Targets,
@@ -44,7 +43,7 @@ LIFETIME = {
 }
 CUSTOM_KEY = "edgekiln"
 
-Role = TypeVar("Role", bound=Signed)
+Role = TypeVar("Role", Root, Targets, Snapshot, Timestamp)
 
 
 class TargetRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,7 +207,7 @@ def _load(folder: FleetFolder, name: str, kind: type[Role]) -> Role:
     return signed
 
 
-def _write(folder: FleetFolder, name: str, signed: Signed) -> None:
+def _write(folder: FleetFolder, name: str, signed: Role) -> None:
     metadata = Metadata(signed)
     metadata.sign(_signer(folder, signed.type))
     data = metadata.to_bytes(JSONSerializer(compact=True))

@@ -22,6 +22,7 @@ class StartRollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     waves: tuple[Wave, ...]
     soak_s: Seconds = 600.0
     deadline_s: Seconds = 3600.0
+    holdback_permille: Annotated[int, msgspec.Meta(ge=0, le=500)] = 0  # the control group
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
 
 

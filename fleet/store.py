@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, func, select, update
+from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects.sqlite import insert
 
-from edgekiln.runtime.protocol import Birth, Event, Report, State, decode, encode
+from edgekiln.runtime.protocol import Birth, Event, Report, State, decode
 
 from . import schema
 from .database import Database
 from .errors import ReleaseError, RolloutError, UnknownDeviceError
+from .inbound import Inbound, store_inbound
 from .model import Alert, DeviceView, Release, Rollout, RolloutEvent, RolloutState
 from .twin import Exposure, Twin, view
 
-REPORTS_KEPT = 500  # per device, in the live table
-
 Record = TypeVar("Record", bound=msgspec.Struct)
-
-
-@dataclass(frozen=True, slots=True)
-class Inbound:
-    """One message of a device. `device` comes from the topic, which the broker binds to a login.
-
-    `retained` marks what the broker kept from before: it says nothing about when the device was
-    last alive.
-    """
-
-    device: str
-    message: Birth | State | Report | Event
-    retained: bool = False
 
 
 class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,7 +176,7 @@ class Store(Database):
         state, not history: the last one heard holds.
         """
         with self.writing() as connection:
-            return sum(_apply(connection, inbound, now_s) for inbound in batch)
+            return sum(store_inbound(connection, inbound, now_s) for inbound in batch)
 
     def events(self, rollout_id: str) -> tuple[tuple[str, Event], ...]:
         """(device, event) of a rollout, in the order of arrival."""
@@ -336,89 +321,6 @@ class Store(Database):
         with self.reading() as connection:
             rows = connection.execute(query).scalars().all()  # type: ignore[call-overload]
         return tuple(msgspec.json.decode(row, type=kind) for row in rows)
-
-
-def _apply(connection: Connection, inbound: Inbound, now_s: float) -> int:
-    device, message = inbound.device, inbound.message
-    if not isinstance(message, Birth) and not _first_time(connection, device, message, now_s):
-        return 0
-    if isinstance(message, Birth):
-        _put_birth(connection, inbound, message, now_s)
-    else:
-        _touch(connection, device, now_s)
-    if isinstance(message, State):
-        _set_twin(connection, device, state=_json(message))
-    elif isinstance(message, Report):
-        _put_report(connection, device, message, now_s)
-    elif isinstance(message, Event):
-        connection.execute(
-            insert(schema.event).values(
-                device=device,
-                rollout_id=message.rollout_id,
-                received_s=now_s,
-                record=_json(message),
-            )
-        )
-    return 1
-
-
-def _first_time(
-    connection: Connection, device: str, message: State | Report | Event, now_s: float
-) -> bool:
-    statement = insert(schema.seen).values(
-        device=device, boot_id=message.boot_id, seq=message.seq, at_s=now_s
-    )
-    return connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
-
-
-def _put_birth(connection: Connection, inbound: Inbound, birth: Birth, now_s: float) -> None:
-    alive = birth.online and not inbound.retained
-    _touch(connection, inbound.device, now_s if alive else 0.0)
-    _set_twin(connection, inbound.device, online=birth.online, birth=_json(birth))
-
-
-def _touch(connection: Connection, device: str, now_s: float) -> None:
-    """The device was alive at `now_s`; 0 only makes sure that it has a row."""
-    table = schema.twin
-    statement = insert(table).values(
-        device=device, online=False, last_seen_s=now_s, birth=b"", state=b""
-    )
-    latest = func.max(table.c.last_seen_s, statement.excluded.last_seen_s)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[table.c.device], set_={"last_seen_s": latest}
-        )
-    )
-
-
-def _set_twin(connection: Connection, device: str, **values: object) -> None:
-    statement = update(schema.twin).where(schema.twin.c.device == device)
-    connection.execute(statement.values(**values))
-
-
-def _put_report(connection: Connection, device: str, report: Report, now_s: float) -> None:
-    table = schema.report
-    added = connection.execute(
-        insert(table).values(
-            device=device,
-            bundle_id=report.bundle_id,
-            end_s=report.end_s,
-            received_s=now_s,
-            samples=report.samples,
-            record=encode(report),
-        )
-    )
-    key = added.inserted_primary_key
-    if key is not None and key[0] % REPORTS_KEPT == 0:  # now and then, not at every message
-        _drop_old_reports(connection)
-
-
-def _drop_old_reports(connection: Connection) -> None:
-    table = schema.report
-    rank = func.row_number().over(partition_by=table.c.device, order_by=table.c.id.desc())
-    ranked = select(table.c.id, rank.label("rank")).subquery()
-    old = select(ranked.c.id).where(ranked.c.rank > REPORTS_KEPT)
-    connection.execute(delete(table).where(table.c.id.in_(old)))
 
 
 def _put_rollout(connection: Connection, rollout: Rollout) -> None:

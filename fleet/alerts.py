@@ -1,0 +1,209 @@
+"""Drift in the fleet: which cohort drifts, in which features, and how sure that is. Pure.
+
+Devices find drift themselves, with a detector whose rate of false alarms is bounded; the fleet
+asks whom it concerns. A cohort alerts when at least two of its reporting devices and at least
+60 % of them alarm. Devices that an alerting cohort explains do not count for a larger one.
+
+**Distance.** A feature's windows are added up over the cohort's devices: counts in 16 bins that
+hold equal mass in the training data, so the distance is the total variation (TV) between the
+merged shares and 1/16 each, 0 to 1.
+
+**Threshold.** For N independent samples from the reference itself, E[TV] <= sqrt((B-1)/N) / 2
+(Cauchy-Schwarz over the B bins), and TV moves by at most 1/N per sample, so McDiarmid's
+inequality gives P(TV >= E[TV] + t) <= exp(-2 N t^2). With the bins' edges estimated from R
+training samples the same bound, with R, is added (triangle inequality):
+    threshold(N) = sqrt((B-1)/N)/2 + sqrt(ln(K/alpha)/(2N)), threshold = threshold(N) + threshold(R)
+where alpha is shared by the K features. It holds at every N, without an asymptotic argument.
+Samples of one device are not independent, so the threshold marks what chance could explain and is
+shown beside the distance; the alarm itself rests on the devices' detectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from edgekiln.runtime.protocol import FeatureWindow, Report
+
+from .model import Alert, FeatureEvidence
+from .twin import alarms
+
+BINS = 16
+ALPHA = 0.01
+MIN_DEVICES = 2
+MIN_SHARE = 0.6
+FEATURES_SHOWN = 10
+QUIET_S = 3600.0  # an acknowledged alert that was not seen for so long is a new one
+RUNBOOK = "docs/runbooks/drift.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """A device's latest window and the cohorts it is in."""
+
+    device: str
+    cohorts: tuple[str, ...]
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A cohort whose devices drift under one release."""
+
+    cohort: str
+    release: str
+    devices: tuple[str, ...]  # in alarm
+    reporting: int
+    features: tuple[FeatureEvidence, ...]  # in alarm, farthest first
+    quiet: tuple[str, ...]  # cohorts without an alarm, for contrast
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the cause: nothing that changes from window to window is in it."""
+        return fingerprint("drift", self.cohort, self.release)
+
+
+def fingerprint(kind: str, cohort: str, release: str) -> str:
+    """16 hex digits that name a cause."""
+    return hashlib.sha256("\0".join((kind, cohort, release)).encode()).hexdigest()[:16]
+
+
+def detect(
+    reporting: Iterable[Reporting], reference_samples: Mapping[str, int]
+) -> tuple[Finding, ...]:
+    """Every cohort that drifts, judged per release.
+
+    `reference_samples` is, per release, the number of training samples behind its bins; a release
+    without an entry is judged as if its reference were exact.
+    """
+    by_release: dict[str, list[Reporting]] = {}
+    for item in reporting:
+        by_release.setdefault(item.report.bundle_id, []).append(item)
+    return tuple(
+        finding
+        for release, items in sorted(by_release.items())
+        for finding in _detect(release, items, reference_samples.get(release, 0))
+    )
+
+
+def distance(bins: Sequence[int]) -> float:
+    """Total variation between the shares of 16 counts and equal mass."""
+    total = sum(bins)
+    if not total:
+        return 0.0
+    return sum(abs(count / total - 1.0 / len(bins)) for count in bins) / 2.0
+
+
+def threshold(samples: int, reference_samples: int, features: int, alpha: float = ALPHA) -> float:
+    """What chance explains at these sample sizes, see the module's text; at most 1."""
+    if not samples:
+        return 1.0
+    sizes = (samples, reference_samples) if reference_samples else (samples,)
+    confidence = math.log(max(1, features) / alpha)
+    bound = sum(math.sqrt((BINS - 1) / n) / 2.0 + math.sqrt(confidence / (2.0 * n)) for n in sizes)
+    return min(1.0, bound)
+
+
+def merge(alert: Alert | None, finding: Finding, now_s: float, runbook: str = RUNBOOK) -> Alert:
+    """The alert after a finding: a new one, or the one that tells of this cause already."""
+    known = alert is not None and (alert.state == "open" or now_s - alert.last_seen_s < QUIET_S)
+    if alert is not None and known:
+        return msgspec.structs.replace(
+            alert,
+            last_seen_s=now_s,
+            devices=finding.devices,
+            features=finding.features,
+            summary=summarise(finding),
+        )
+    return Alert(
+        alert_id=0,
+        fingerprint=finding.fingerprint,
+        kind="drift",
+        cohort=finding.cohort,
+        release=finding.release,
+        opened_s=now_s,
+        last_seen_s=now_s,
+        devices=finding.devices,
+        features=finding.features,
+        summary=summarise(finding),
+        runbook=runbook,
+    )
+
+
+def summarise(finding: Finding) -> str:
+    """One line for people."""
+    names = ", ".join(f.feature for f in finding.features[:3])
+    more = len(finding.features) - 3
+    names += f" and {more} more" if more > 0 else ""
+    text = (
+        f"{len(finding.devices)} of {finding.reporting} devices of {finding.cohort} "
+        f"see other data than the model was trained on: {names}"
+    )
+    return f"{text}; {', '.join(finding.quiet)} quiet" if finding.quiet else text
+
+
+def _detect(release: str, items: list[Reporting], reference: int) -> Iterable[Finding]:
+    alarming = {item.device for item in items if alarms(item.report)}
+    cohorts = sorted({cohort for item in items for cohort in item.cohorts})
+    members = {c: {i.device for i in items if c in i.cohorts} for c in cohorts}
+    found: list[str] = []
+    explained: set[str] = set()
+    # The cohort with the largest share in alarm explains best; of equals, the larger one.
+    order = sorted(cohorts, key=lambda c: (-_share(members[c], alarming), -len(members[c]), c))
+    for cohort in order:
+        left = members[cohort] - explained
+        if _drifts(left, alarming) and _drifts(members[cohort], alarming):
+            found.append(cohort)
+            explained |= members[cohort]
+    quiet = tuple(c for c in cohorts if not members[c] & alarming)
+    for cohort in found:
+        here = [item for item in items if item.device in members[cohort]]
+        yield Finding(
+            cohort=cohort,
+            release=release,
+            devices=tuple(sorted(members[cohort] & alarming)),
+            reporting=len(here),
+            features=_features(here, reference),
+            quiet=quiet,
+        )
+
+
+def _drifts(members: set[str], alarming: set[str]) -> bool:
+    return len(members & alarming) >= MIN_DEVICES and _share(members, alarming) >= MIN_SHARE
+
+
+def _share(members: set[str], alarming: set[str]) -> float:
+    return len(members & alarming) / len(members) if members else 0.0
+
+
+def _features(here: Sequence[Reporting], reference: int) -> tuple[FeatureEvidence, ...]:
+    windows: dict[str, list[FeatureWindow]] = {}
+    for item in here:
+        report = item.report
+        for window in (*report.features, report.confidence, report.class_drift):
+            windows.setdefault(window.name, []).append(window)
+    evidence = [
+        _evidence(name, seen, reference, len(windows))
+        for name, seen in windows.items()
+        if any(window.alarm for window in seen)
+    ]
+    evidence.sort(key=lambda e: (-e.devices, -e.distance, e.feature))
+    return tuple(evidence[:FEATURES_SHOWN])
+
+
+def _evidence(
+    name: str, seen: Sequence[FeatureWindow], reference: int, features: int
+) -> FeatureEvidence:
+    merged = [sum(counts) for counts in zip(*(window.bins for window in seen), strict=True)]
+    return FeatureEvidence(
+        feature=name,
+        devices=sum(window.alarm for window in seen),
+        max_evidence=max(window.evidence for window in seen),
+        distance=distance(merged),
+        threshold=threshold(sum(merged), reference, features),
+        samples=sum(merged),
+    )

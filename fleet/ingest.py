@@ -1,0 +1,151 @@
+"""What devices say: decoded, checked, stored in batches, and acknowledged once stored.
+
+A message that cannot be read is counted and forgotten. A message that comes twice is stored once
+and acknowledged twice, so that a device's outbox always empties.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from edgekiln.runtime.errors import ProtocolError
+from edgekiln.runtime.protocol import (
+    Ack,
+    Birth,
+    Event,
+    FeatureWindow,
+    Report,
+    State,
+    Topics,
+    decode,
+    encode,
+)
+
+from .inbound import Inbound
+from .link import Publisher
+from .store import Store
+
+KINDS: dict[str, type[Birth | State | Report | Event]] = {
+    "birth": Birth,
+    "state": State,
+    "report": Report,
+    "event": Event,
+}
+BATCH = 256
+QUEUE_MESSAGES = 20_000  # beyond this messages are dropped, and devices send them again
+IDLE_S = 0.25
+MALFORMED = "malformed"
+BINS = 16
+MAX_COUNT = 1 << 40
+MAX_LIST = 4096
+
+
+def parse(topics: Topics, topic: str, payload: bytes, retained: bool) -> Inbound | None:
+    """One message; None for kinds that are not stored here.
+
+    Raises:
+        ProtocolError: it is no message of its kind, or a number in it cannot be true.
+    """
+    device, kind = topics.parse_up(topic)
+    if kind not in KINDS:
+        return None
+    message = decode(payload, KINDS[kind])
+    if message.seq < 0 or message.seq >= 1 << 62 or len(message.boot_id) > 64:
+        raise ProtocolError("boot_id or seq is out of range")
+    if isinstance(message, Report):
+        _check_report(message)
+    return Inbound(device, message, retained)
+
+
+class Ingest:
+    """Takes messages from the link's thread and stores them in its own.
+
+    `clock` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        topics: Topics,
+        publisher: Publisher,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._topics = topics
+        self._publisher = publisher
+        self._clock = clock
+        self._waiting: queue.Queue[tuple[str, bytes, bool]] = queue.Queue(QUEUE_MESSAGES)
+
+    def receive(self, topic: str, payload: bytes, retained: bool) -> None:
+        """Queue a message; never waits."""
+        try:
+            self._waiting.put_nowait((topic, payload, retained))
+        except queue.Full:
+            return  # it was not acknowledged, so it will come again
+
+    def run(self, stop: threading.Event) -> None:
+        """Store messages until `stop`."""
+        while not stop.is_set():
+            self.step(IDLE_S)
+
+    def step(self, wait_s: float = 0.0) -> int:
+        """Store one batch; returns the number of messages that were new."""
+        raw = self._take(wait_s)
+        if not raw:
+            return 0
+        batch: list[Inbound] = []
+        malformed = 0
+        for topic, payload, retained in raw:
+            try:
+                inbound = parse(self._topics, topic, payload, retained)
+            except ProtocolError:
+                malformed += 1
+                continue
+            if inbound is not None:
+                batch.append(inbound)
+        if malformed:
+            self._store.count(MALFORMED, malformed)
+        new = self._store.apply(batch, self._clock()) if batch else 0
+        for inbound in batch:
+            self._acknowledge(inbound)
+        return new
+
+    def _take(self, wait_s: float) -> list[tuple[str, bytes, bool]]:
+        taken: list[tuple[str, bytes, bool]] = []
+        try:
+            taken.append(self._waiting.get(wait_s > 0, wait_s or None))
+            while len(taken) < BATCH:
+                taken.append(self._waiting.get_nowait())
+        except queue.Empty:
+            pass
+        return taken
+
+    def _acknowledge(self, inbound: Inbound) -> None:
+        if inbound.retained:
+            return  # from the broker's memory: nobody waits for it
+        ack = Ack(boot_id=inbound.message.boot_id, seq=inbound.message.seq)
+        self._publisher.confirm(self._topics.down(inbound.device, "command"), encode(ack))
+
+
+def _check_report(report: Report) -> None:
+    windows = (report.confidence, report.class_drift, *report.features)
+    numbers = (*report.latency_us, *report.classes, report.samples, report.violations)
+    if len(windows) > MAX_LIST or len(numbers) > MAX_LIST:
+        raise ProtocolError("a report is too long")
+    if not all(0 <= number < MAX_COUNT for number in numbers):
+        raise ProtocolError("a count in a report is out of range")
+    if not (math.isfinite(report.start_s) and math.isfinite(report.end_s)):
+        raise ProtocolError("a report's time is no number")
+    for window in windows:
+        _check_window(window)
+
+
+def _check_window(window: FeatureWindow) -> None:
+    if len(window.bins) != BINS or not all(0 <= count < MAX_COUNT for count in window.bins):
+        raise ProtocolError(f"window '{window.name[:64]}' does not hold {BINS} counts")
+    if math.isnan(window.evidence):
+        raise ProtocolError(f"window '{window.name[:64]}' has no evidence")
