@@ -107,7 +107,7 @@ def _model_c(graph: Graph, plan: ArenaPlan, layers: tuple[Layer, ...]) -> Iterat
 def _weights_h(layers: tuple[Layer, ...]) -> Iterator[str]:
     yield "#ifndef WEIGHTS_H\n#define WEIGHTS_H\n\n#include <stdint.h>\n\n"
     for constant in (constant for call in layers for constant in call.constants):
-        size = len(constant.numbers)
+        size = len(constant.literals)
         yield f"extern const {constant.c_type} {constant.name}[{size}];\n"
     yield "\n#endif\n"
 
@@ -115,8 +115,8 @@ def _weights_h(layers: tuple[Layer, ...]) -> Iterator[str]:
 def _weights_c(layers: tuple[Layer, ...]) -> Iterator[str]:
     yield '#include "weights.h"\n'
     for constant in (constant for call in layers for constant in call.constants):
-        declaration = f"const {constant.c_type} {constant.name}[{len(constant.numbers)}]"
-        yield "\n" + array(declaration, constant.numbers)
+        declaration = f"const {constant.c_type} {constant.name}[{len(constant.literals)}]"
+        yield "\n" + array(declaration, constant.literals)
 
 
 def _golden_h(inputs: npt.NDArray[np.int8], outputs: npt.NDArray[np.int8]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .emit_c_text import braces
 from .errors import EmitError
 from .fixedpoint import Multiplier
+from .grammar import WEIGHTED
 from .graph import (
     AddAttrs,
     Array,
@@ -23,7 +24,14 @@ from .graph import (
     PadAttrs,
     PoolAttrs,
 )
-from .reference import add_multipliers, channel_multipliers, mean_multiplier, output_range, params
+from .reference import (
+    add_multipliers,
+    channel_multipliers,
+    dense_factors,
+    mean_multiplier,
+    output_range,
+    params,
+)
 
 Fields = tuple[tuple[str, int | str], ...]
 
@@ -34,7 +42,7 @@ class Constant:
 
     name: str
     c_type: str
-    numbers: tuple[int, ...]
+    literals: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +65,13 @@ def layer(graph: Graph, node: Node, index: int) -> Layer:
     kernel = f"ek_{node.op}"
     symbol = f"{node.op}_{index}"
     constants = _constants(graph, node, symbol)
+    weighted = _weighted(graph, node, constants) if constants else ()
     activations = tuple(name for name in node.inputs if graph.values[name].data is None)
     return Layer(
         symbol=symbol,
         kernel=kernel,
         params_type=_PARAMS_TYPES.get(node.op, f"{kernel}_params"),
-        params=braces((*_FIELDS[node.op](graph, node), *_pointers(constants, graph, node))),
+        params=braces((*_FIELDS[node.op](graph, node), *weighted)),
         constants=constants,
         inputs=activations,
         output=node.output,
@@ -70,39 +79,45 @@ def layer(graph: Graph, node: Node, index: int) -> Layer:
 
 
 def _constants(graph: Graph, node: Node, symbol: str) -> tuple[Constant, ...]:
-    if len(node.inputs) < 3:
+    if node.op not in WEIGHTED:
         return ()
     weights, bias = (graph.constant(name) for name in node.inputs[1:])
+    return (
+        Constant(f"model_{symbol}_weights", "int8_t", _literals(weights)),
+        Constant(f"model_{symbol}_bias", "int32_t", _literals(bias)),
+        *_factors(graph, node, symbol),
+    )
+
+
+def _factors(graph: Graph, node: Node, symbol: str) -> tuple[Constant, ...]:
+    if node.op is Op.FULLY_CONNECTED:
+        literals = tuple(factor.hex() for factor in dense_factors(graph, node))
+        return (Constant(f"model_{symbol}_factor", "double", literals),)
     factors = channel_multipliers(graph, node)
+    multipliers, shifts = zip(*((str(f.multiplier), str(f.shift)) for f in factors), strict=True)
     return (
-        Constant(f"model_{symbol}_weights", "int8_t", _numbers(weights)),
-        Constant(f"model_{symbol}_bias", "int32_t", _numbers(bias)),
-        Constant(f"model_{symbol}_multiplier", "int32_t", tuple(f.multiplier for f in factors)),
-        Constant(f"model_{symbol}_shift", "int8_t", tuple(f.shift for f in factors)),
+        Constant(f"model_{symbol}_multiplier", "int32_t", multipliers),
+        Constant(f"model_{symbol}_shift", "int8_t", shifts),
     )
 
 
-def _numbers(data: Array) -> tuple[int, ...]:
-    return tuple(data.reshape(-1).tolist())
+def _literals(data: Array) -> tuple[str, ...]:
+    return tuple(map(str, data.reshape(-1).tolist()))
 
 
-def _pointers(constants: tuple[Constant, ...], graph: Graph, node: Node) -> Fields:
+def _weighted(graph: Graph, node: Node, constants: tuple[Constant, ...]) -> Fields:
     """The fields that every operator with weights ends with."""
-    if not constants:
-        return ()
-    weights, bias, multiplier, shift = (constant.name for constant in constants)
-    output: Fields = (
-        ("multiplier", multiplier),
-        ("shift", shift),
-        ("zero_point", _zero_point(graph, node.output)),
-        *_range(graph, node),
-    )
-    return (
+    names = [constant.name for constant in constants]
+    operands: Fields = (
         ("input_zero_point", _zero_point(graph, node.inputs[0])),
-        ("weights", weights),
-        ("bias", bias),
-        ("output", braces(output)),
+        ("weights", names[0]),
+        ("bias", names[1]),
     )
+    bounds: Fields = (("zero_point", _zero_point(graph, node.output)), *_range(graph, node))
+    if node.op is Op.FULLY_CONNECTED:
+        return (*operands, ("factor", names[2]), *bounds)
+    output: Fields = (("multiplier", names[2]), ("shift", names[3]), *bounds)
+    return (*operands, ("output", braces(output)))
 
 
 def _conv2d(graph: Graph, node: Node) -> Fields:

@@ -14,21 +14,24 @@ def braces(fields: Iterable[tuple[str, int | str]]) -> str:
     return "{" + ", ".join(f".{name} = {value}" for name, value in fields) + "}"
 
 
-def array(declaration: str, numbers: Iterable[int]) -> str:
+def array(declaration: str, literals: Iterable[str]) -> str:
     """`declaration = {…};`, wrapped."""
-    return f"{declaration} = {{\n{_rows(numbers)}\n}};\n"
+    return f"{declaration} = {{\n{_rows(literals)}\n}};\n"
 
 
 def matrix(declaration: str, rows: Iterable[Iterable[int]]) -> str:
     """`declaration = {{…}, …};`, wrapped."""
-    body = ",\n".join(f"    {{\n{_rows(row)}\n    }}" for row in rows)
+    body = ",\n".join(f"    {{\n{_rows(map(str, row))}\n    }}" for row in rows)
     return f"{declaration} = {{\n{body}\n}};\n"
 
 
 def statement(declaration: str, value: str) -> str:
     """`declaration = value;`, wrapped at commas and spaces."""
     text = f"{declaration} = {value};"
-    return textwrap.fill(text, _WIDTH, subsequent_indent="    ", break_long_words=False) + "\n"
+    whole = textwrap.TextWrapper(
+        _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return whole.fill(text) + "\n"
 
 
 def float_literal(number: float) -> str:
@@ -42,7 +45,7 @@ def comment(text: str) -> str:
     return text.encode("ascii", "replace").decode("ascii").replace("*/", "* /").replace("\n", " ")
 
 
-def _rows(numbers: Iterable[int]) -> str:
-    texts = [str(int(number)) for number in numbers]
+def _rows(literals: Iterable[str]) -> str:
+    texts = tuple(literals)
     starts = range(0, len(texts), _PER_ROW)
     return ",\n".join("    " + ", ".join(texts[start : start + _PER_ROW]) for start in starts)

@@ -1,7 +1,8 @@
 /* int8 operators, NHWC, batch 1, as TensorFlow Lite's int8 specification defines them.
  *
  * A tensor's real value is scale * (q - zero_point). Weights are symmetric; multiplier and shift
- * hold one fixed-point factor for each output channel (see ek_requantize.h). No kernel allocates,
+ * hold one fixed-point factor for each output channel (see ek_requantize.h). Fully connected
+ * layers have real factors, because LiteRT's reference kernel scales them in double precision. No kernel allocates,
  * recurses or keeps state; input and output never overlap.
  */
 #ifndef EK_KERNELS_H
@@ -47,13 +48,15 @@ typedef struct {
     ek_output output;
 } ek_depthwise_conv2d_params;
 
-/* Weights [out][in], one bias for each output. */
+/* Weights [out][in], one bias and one real factor for each output. */
 typedef struct {
     int32_t in_size, out_size;
     int32_t input_zero_point;
     const int8_t *weights;
     const int32_t *bias;
-    ek_output output;
+    const double *factor;
+    int32_t zero_point;
+    int32_t minimum, maximum;
 } ek_fully_connected_params;
 
 /* One addend: (q - zero_point) << 20 is brought to the scale that both share. */

@@ -14,8 +14,11 @@ from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import CSources, emit_c
 from edgekiln.compiler.errors import EmitError
 from edgekiln.compiler.graph import Activation, Array, Graph
+from edgekiln.compiler.plan import plan_arena
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import run_int8
+from edgekiln.targets.emulate import TOOLS, emulate_folder
+from edgekiln.targets.profiles import load_target
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow")
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -110,7 +113,7 @@ def _int8(make: Callable[[np.random.Generator], Graph], seed: int = 0) -> tuple[
     graph = make(rng)
     shape = graph.input.shape[1:]
     quantized = quantize(graph, rng.normal(0, 1, (32, *shape)).astype(np.float32))
-    golden = rng.integers(-128, 128, (6, *shape)).astype(np.int8)
+    golden = rng.integers(-128, 128, (64, *shape)).astype(np.int8)
     golden[0], golden[1] = -128, 127
     return quantized, golden
 
@@ -139,6 +142,18 @@ def test_output_equals_reference_when_run_under_sanitizers(
     result = subprocess.run((tmp_path / "run",), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert bytes.fromhex(result.stdout) == run_int8(graph, golden).tobytes()
+
+
+def test_output_equals_reference_when_run_on_the_emulated_core(
+    tmp_path: Path, require_tool: RequireTool
+) -> None:
+    for tool in TOOLS:
+        require_tool(tool)
+    graph, golden = _int8(_residual)
+    emit_c(graph, golden).write(tmp_path)
+    result = emulate_folder(tmp_path, load_target("cortex-m4"))
+    assert result.outputs == run_int8(graph, golden).tobytes()
+    assert result.ram_bytes == plan_arena(graph).arena_bytes
 
 
 def test_exit_code_is_one_when_weights_are_another_models(
