@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import importlib.metadata
+import math
 import shutil
 import subprocess
 import tempfile
@@ -166,8 +167,12 @@ def _interpreter(model: bytes, *, reference: bool, keep: bool = False) -> Any:
 
 def _run_litert(interpreter: Any, x: Floats) -> Int8:
     entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    if entry["dtype"] != np.int8 or end["dtype"] != np.int8:
+        raise CompileError(
+            f"the model takes {entry['dtype'].__name__}, int8.v1 takes and gives int8"
+        )
     scale, zero_point = entry["quantization"]
-    xq = quantize_array(x.reshape(-1, *entry["shape"][1:]), scale, zero_point)
+    xq = quantize_array(_as_inputs(x, tuple(entry["shape"][1:])), scale, zero_point)
     answers = []
     for sample in xq:
         interpreter.set_tensor(entry["index"], sample[None])
@@ -190,10 +195,17 @@ def _onnx_session(model: bytes) -> Callable[[Floats], Floats]:
     entry = session.get_inputs()[0]
 
     def run(x: Floats) -> Floats:
-        logits = session.run(None, {entry.name: x.reshape(-1, *entry.shape[1:])})[0]
+        logits = session.run(None, {entry.name: _as_inputs(x, tuple(entry.shape[1:]))})[0]
         return np.asarray(logits, np.float32)
 
     return run
+
+
+def _as_inputs(x: Floats, shape: tuple[int, ...]) -> Floats:
+    """Samples in the model's own shape: a flat model takes a flattened image."""
+    if math.prod(shape) != math.prod(x.shape[1:]):
+        raise CompileError(f"the model takes samples of shape {shape}, not {x.shape[1:]}")
+    return x.reshape(-1, *shape)
 
 
 def _call(command: tuple[str, ...], accepted: tuple[int, ...]) -> str:
