@@ -16,6 +16,7 @@ RuntimeRoomError
 │   ├── JournalError          the journal cannot be read or written
 │   └── TransferError         a file of the repository cannot be fetched now
 │       └── AbsentFileError   the repository has no such file
+├── DriftStateError           a saved drift state is damaged or of another model
 ├── SourceError               the samples to run on cannot be read
 └── DeviceConfigError         a device folder is missing, incomplete or wrong
 """
@@ -85,6 +86,10 @@ class TransferError(AgentError):
 
 class AbsentFileError(TransferError):
     """The repository has no such file."""
+
+
+class DriftStateError(RuntimeRoomError):
+    """A saved drift state is damaged, or belongs to another model."""
 
 
 class SourceError(RuntimeRoomError):

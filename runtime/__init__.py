@@ -1,0 +1,52 @@
+"""What runs on a device: the bundle, the model contract, engines, telemetry, drift, the agent.
+
+Names are loaded when they are first used, so that importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .bundle import Bundle, open_bundle
+    from .contract import Affine, Contract, TensorSpec
+    from .errors import RuntimeRoomError
+    from .model import GoldenResult, Model, Prediction
+    from .session import LiveSession
+
+__all__ = [
+    "Affine",
+    "Bundle",
+    "Contract",
+    "GoldenResult",
+    "LiveSession",
+    "Model",
+    "Prediction",
+    "RuntimeRoomError",
+    "TensorSpec",
+    "open_bundle",
+]
+
+_HOMES = {
+    "Affine": "contract",
+    "Bundle": "bundle",
+    "Contract": "contract",
+    "GoldenResult": "model",
+    "LiveSession": "session",
+    "Model": "model",
+    "Prediction": "model",
+    "RuntimeRoomError": "errors",
+    "TensorSpec": "contract",
+    "open_bundle": "bundle",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

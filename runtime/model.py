@@ -1,0 +1,124 @@
+"""`Model`: a bundle ready to answer. Raw samples in, labels and confidences out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .bundle import Bundle, open_bundle
+from .contract import Contract, FloatArray
+from .engines import Engine, OutputScale, open_engine
+from .errors import EngineError
+from .golden import Golden
+from .manifest import Artifact
+from .quant import dequantize_array, softmax
+from .reference import Reference
+
+Clock = Callable[[], int]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Answers to n samples, and the model that gave them."""
+
+    indices: npt.NDArray[np.int64]  # (n,)
+    labels: tuple[str, ...]
+    confidences: FloatArray  # (n,), probability of the answer
+    probabilities: FloatArray  # (n, classes)
+    bundle_id: str
+    latency_us: float  # wall time per sample, from the contract's check to the labels
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenResult:
+    """How far this device's engine is from the golden vectors."""
+
+    vectors: int
+    max_lsb: int
+    mismatching_labels: int
+
+
+class Model:
+    """One artifact of a bundle in its engine; every method may be called from any thread."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        artifact: Artifact,
+        engine: Engine,
+        clock_ns: Clock = time.perf_counter_ns,
+    ) -> None:
+        self.bundle_id = bundle.bundle_id
+        self.contract: Contract = bundle.contract
+        self.reference: Reference = bundle.reference()
+        self.artifact = artifact
+        self._golden: Golden = bundle.golden()
+        self._engine = engine
+        self._clock_ns = clock_ns
+
+    @classmethod
+    def open(cls, bundle: Bundle | Path | str, target: str = "host") -> Model:
+        """Load the artifact for `target` of a bundle, or of a bundle file.
+
+        Raises:
+            BundleError: the file is no bundle, or has nothing for this target.
+            EngineError: no engine here runs the artifact.
+        """
+        opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        artifact = opened.artifact(target)
+        if artifact.format == "c":
+            msg = f"{opened.source}: target '{target}' has C sources only; build them for the board"
+            raise EngineError(msg)
+        golden = opened.golden()
+        output = OutputScale(golden.scale, golden.zero_point)
+        return cls(
+            opened, artifact, open_engine(artifact.format, opened.read(artifact.path), output)
+        )
+
+    def predict(self, raw: npt.ArrayLike) -> Prediction:
+        """Answer samples (n, *input.shape), or one of shape input.shape, in raw units.
+
+        Raises:
+            ContractError: the samples break the contract.
+            EngineError: the engine failed.
+        """
+        started = self._clock_ns()
+        array = np.asarray(raw)
+        single = array.ndim == len(self.contract.input.shape)
+        samples = self.contract.check(array[None] if single else array)
+        logits = self._engine.run(self.contract.preprocess(samples))
+        self._check_width(logits.shape[1])
+        golden = self._golden
+        probabilities = softmax(dequantize_array(logits, golden.scale, golden.zero_point))
+        # The first of equal logits, as every emitter and the reference do.
+        indices = logits.argmax(axis=1)
+        confidences = probabilities[np.arange(len(indices)), indices]
+        labels = tuple(self.contract.classes[index] for index in indices)
+        spent_us = (self._clock_ns() - started) / 1000 / max(len(samples), 1)
+        return Prediction(indices, labels, confidences, probabilities, self.bundle_id, spent_us)
+
+    def run_golden(self) -> GoldenResult:
+        """Run the bundle's golden vectors through this engine.
+
+        Raises:
+            ContractError: the vectors break the bundle's own contract.
+            EngineError: the engine failed.
+        """
+        golden = self._golden
+        samples = self.contract.check(golden.inputs)
+        found = self._engine.run(self.contract.preprocess(samples))
+        self._check_width(golden.expected.shape[1])
+        self._check_width(found.shape[1])
+        distance = np.abs(found.astype(np.int16) - golden.expected.astype(np.int16))
+        flips = found.argmax(axis=1) != golden.expected.argmax(axis=1)
+        return GoldenResult(len(found), int(distance.max()), int(flips.sum()))
+
+    def _check_width(self, logits: int) -> None:
+        classes = len(self.contract.classes)
+        if logits != classes:
+            raise EngineError(f"the artifact has {logits} outputs for {classes} classes")
