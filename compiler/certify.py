@@ -15,13 +15,13 @@ from .emit_c import emit_c
 from .graph import Graph
 from .interpret import run_float
 from .oracles import (
+    RUNTIME_ENGINES,
     Engine,
     distribution_version,
     outputs_of,
     run_c_host,
     run_litert_reference,
-    run_litert_xnnpack,
-    run_onnxruntime,
+    run_runtime,
     tool_version,
 )
 from .parity import (
@@ -63,10 +63,14 @@ def certify(
     missing: list[str] = []
     layers: tuple[LayerRow, ...] = ()
     if "tflite" in artifacts:
-        rows += _litert_rows(artifacts["tflite"].model, x, expected)
-        layers = compare_layers(graph, artifacts["tflite"].model, x[:LAYER_SAMPLES])
-    if "onnx" in artifacts:
-        rows.append(_onnx_row(graph, artifacts["onnx"].model, x, expected))
+        model = artifacts["tflite"].model
+        rows.append(_reference_row(model, x, expected))
+        layers = compare_layers(graph, model, x[:LAYER_SAMPLES])
+    rows += [
+        _runtime_row(graph, artifacts[fmt], x, expected)
+        for fmt in RUNTIME_ENGINES
+        if fmt in artifacts
+    ]
     if "c" in artifacts:
         try:
             rows.append(_c_row(graph, x[:C_SAMPLES], expected[:C_SAMPLES]))
@@ -92,22 +96,18 @@ def _float_row(float_graph: Graph, graph: Graph, x: Floats, expected: Int8) -> E
     return compare(Engine.FLOAT, "float32", "", version, expected, rounded)
 
 
-def _litert_rows(model: bytes, x: Floats, expected: Int8) -> list[EngineRow]:
+def _reference_row(model: bytes, x: Floats, expected: Int8) -> EngineRow:
     version = f"ai-edge-litert {distribution_version('ai-edge-litert')}"
-    runs = {
-        Engine.LITERT_REFERENCE: run_litert_reference,
-        Engine.LITERT_XNNPACK: run_litert_xnnpack,
-    }
-    return [
-        compare(engine, "tflite", "", version, expected, run(model, x))
-        for engine, run in runs.items()
-    ]
+    found = run_litert_reference(model, x)
+    return compare(Engine.LITERT_REFERENCE, "tflite", "", version, expected, found)
 
 
-def _onnx_row(graph: Graph, model: bytes, x: Floats, expected: Int8) -> EngineRow:
-    version = f"onnxruntime {distribution_version('onnxruntime')}"
-    found = run_onnxruntime(model, x, params(graph, graph.outputs[0]))
-    return compare(Engine.ONNXRUNTIME, "onnx", "", version, expected, found)
+def _runtime_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: Int8) -> EngineRow:
+    """The engine that a Linux device runs this format in."""
+    engine, package = RUNTIME_ENGINES[artifact.format]
+    found = run_runtime(artifact.format, artifact.model, x, params(graph, graph.outputs[0]))
+    version = f"{package} {distribution_version(package)}"
+    return compare(engine, artifact.format, "", version, expected, found)
 
 
 def _c_row(graph: Graph, x: Floats, expected: Int8) -> EngineRow:

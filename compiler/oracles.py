@@ -19,6 +19,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from edgekiln.runtime.engines import OutputScale, open_engine
+from edgekiln.runtime.errors import EngineError
 from edgekiln.runtime.quant import quantize_array
 from edgekiln.targets.emulate import Emulation, emulate_folder
 from edgekiln.targets.errors import MissingToolError
@@ -45,14 +47,35 @@ class Engine(enum.StrEnum):
     C_EMULATED = "c-emulated"  # generated C on an emulated core
 
 
+# format -> the engine that a Linux device runs it in, and its distribution
+RUNTIME_ENGINES: Mapping[str, tuple[Engine, str]] = {
+    "tflite": (Engine.LITERT_XNNPACK, "ai-edge-litert"),
+    "onnx": (Engine.ONNXRUNTIME, "onnxruntime"),
+}
+
+
 def run_litert_reference(model: bytes, x: Floats) -> Int8:
     """LiteRT's reference kernels, which the integer reference equals byte for byte."""
     return _run_litert(_interpreter(model, reference=True), x)
 
 
-def run_litert_xnnpack(model: bytes, x: Floats) -> Int8:
-    """LiteRT with its default delegate, one thread, one sample at a time as on a device."""
-    return _run_litert(_interpreter(model, reference=False), x)
+def run_runtime(fmt: str, model: bytes, x: Floats, output: QuantParams) -> Int8:
+    """The engine that `edgekiln.runtime` runs on a device: LiteRT with XNNPACK, or ONNX Runtime.
+
+    `output` are the graph's, for engines that answer in floats.
+
+    Raises:
+        MissingToolError: the engine's package is not installed.
+        CompileError: the engine refuses the model, or fails.
+    """
+    _, package = RUNTIME_ENGINES[fmt]
+    if distribution_version(package) == "absent":
+        raise MissingToolError(f"{package} is not installed; pip install edgekiln[onnx]")
+    try:
+        engine = open_engine(fmt, model, OutputScale(output.scale[0], output.zero_point[0]))
+        return engine.run(x)
+    except EngineError as error:
+        raise CompileError(str(error)) from error
 
 
 def litert_call(model: bytes, sample: Floats) -> Callable[[], object]:
@@ -77,16 +100,18 @@ def litert_tensors(model: bytes, x: Floats) -> dict[str, Int8]:
     return {name: np.concatenate(parts) for name, parts in rows.items()}
 
 
-def run_onnxruntime(model: bytes, x: Floats, output: QuantParams) -> Int8:
-    """ONNX Runtime on one thread; its float logits are rounded to the graph's int8 output."""
-    logits = _onnx_session(model)(x)
-    return quantize_array(logits, output.scale[0], output.zero_point[0])
-
-
 def onnx_call(model: bytes, sample: Floats) -> Callable[[], object]:
-    """A callable that runs one preprocessed sample (…)."""
-    session = _onnx_session(model)
-    return lambda: session(sample[None])
+    """A callable that runs one preprocessed sample (…) in ONNX Runtime on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    inputs = {entry.name: sample.reshape(1, *entry.shape[1:])}
+    return lambda: session.run(None, inputs)
 
 
 def run_c_host(files: Mapping[str, bytes], classes: int) -> Int8:
@@ -179,26 +204,6 @@ def _run_litert(interpreter: Any, x: Floats) -> Int8:
         interpreter.invoke()
         answers.append(interpreter.get_tensor(end["index"]))
     return np.concatenate(answers)
-
-
-def _onnx_session(model: bytes) -> Callable[[Floats], Floats]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors share no base class but Exception
-        raise CompileError(f"ONNX Runtime cannot load the model: {_first_line(error)}") from error
-    entry = session.get_inputs()[0]
-
-    def run(x: Floats) -> Floats:
-        logits = session.run(None, {entry.name: _as_inputs(x, tuple(entry.shape[1:]))})[0]
-        return np.asarray(logits, np.float32)
-
-    return run
 
 
 def _as_inputs(x: Floats, shape: tuple[int, ...]) -> Floats:

@@ -7,6 +7,7 @@ runs. Expected outputs come from `golden.npz`; engines that differ by design kee
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +25,14 @@ from edgekiln.targets.profiles import load_target
 from .errors import CompileError
 from .graph import QuantParams
 from .oracles import (
+    RUNTIME_ENGINES,
     Engine,
     distribution_version,
     outputs_of,
     run_c_emulated,
     run_c_host,
     run_litert_reference,
-    run_litert_xnnpack,
-    run_onnxruntime,
+    run_runtime,
     tool_version,
 )
 from .parity import EngineRow, compare
@@ -77,8 +78,6 @@ def verify_bundle(path: Path) -> VerifyReport:
         place = f"{job.artifact.target}/{job.artifact.format} in {job.engine}"
         try:
             found = _checked(job.run(), golden)
-        except ImportError as error:
-            notes.append(f"{place} was not run: {error.name} is not installed")
         except TargetError as error:
             notes.append(f"{place} was not run: {error}")
         except CompileError as error:
@@ -94,22 +93,16 @@ def _jobs(bundle: Bundle, golden: Golden) -> Iterator[_Job]:
     for artifact in bundle.manifest.artifacts:
         if artifact.format == "tflite":
             model = bundle.read(artifact.path)
-            yield _Job(artifact, Engine.LITERT_REFERENCE, _bind(run_litert_reference, model, x))
-            yield _Job(artifact, Engine.LITERT_XNNPACK, _bind(run_litert_xnnpack, model, x))
-        elif artifact.format == "onnx":
-            yield _Job(artifact, Engine.ONNXRUNTIME, _onnx(bundle, artifact, golden, x))
-        elif artifact.format == "c":
+            run = functools.partial(run_litert_reference, model, x)
+            yield _Job(artifact, Engine.LITERT_REFERENCE, run)
+        if artifact.format in RUNTIME_ENGINES:
+            engine, _ = RUNTIME_ENGINES[artifact.format]
+            output = QuantParams((golden.scale,), (golden.zero_point,))
+            model = bundle.read(artifact.path)
+            run = functools.partial(run_runtime, artifact.format, model, x, output)
+            yield _Job(artifact, engine, run)
+        if artifact.format == "c":
             yield from _c_jobs(bundle, artifact, golden.expected.shape[1])
-
-
-def _bind(run: Callable[[bytes, Floats], Int8], model: bytes, x: Floats) -> Callable[[], Int8]:
-    return lambda: run(model, x)
-
-
-def _onnx(bundle: Bundle, artifact: Artifact, golden: Golden, x: Floats) -> Callable[[], Int8]:
-    model = bundle.read(artifact.path)
-    output = QuantParams((golden.scale,), (golden.zero_point,))
-    return lambda: run_onnxruntime(model, x, output)
 
 
 def _c_jobs(bundle: Bundle, artifact: Artifact, classes: int) -> Iterator[_Job]:
