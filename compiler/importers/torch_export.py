@@ -33,13 +33,14 @@ def import_torch(program: torch.export.ExportedProgram, name: str) -> Graph:
     The input is (n, channels, height, width) or (n, features); n becomes 1. A softmax at the very
     end is left out: graphs give logits. Raises UnsupportedOpError or ImportModelError.
     """
-    from .torch_ops import HANDLERS
+    from .torch_ops import HANDLERS, refuse_training_mode
 
     reader = ProgramReader(program, name)
+    refuse_training_mode(reader, program)
     for node in program.graph.nodes:
         if node.op == "placeholder":
             reader.open(node)
-        elif node.op == "call_function":
+        elif node.op == "call_function" and _gives_tensors(node):
             handler = HANDLERS.get(str(node.target))
             if handler is None:
                 raise unsupported(reader, node, f"operator '{node.target}'")
@@ -172,6 +173,12 @@ def torch_shape(node: torch.fx.Node) -> Shape:
     """Shape with a batch of 1."""
     tensor = node.meta["val"]
     return (1, *(int(size) for size in tensor.shape[1:]))
+
+
+def _gives_tensors(node: torch.fx.Node) -> bool:
+    """Sizes and assertions about a free batch axis give none."""
+    value = node.meta.get("val")
+    return hasattr(value, "shape") or isinstance(value, tuple | list)
 
 
 def _lifted_tensors(program: torch.export.ExportedProgram) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..graph import Array, Padding
-from ..shapes import Shape
+from ..shapes import Shape, elements
 from .torch_export import ProgramReader, Wire, place, torch_shape, unsupported
 
 if TYPE_CHECKING:
@@ -45,6 +45,16 @@ def _symmetric(value: Any) -> Padding:
 def _channels_last(shape: Shape) -> Array:
     """Positions in torch's flattened (c, h, w) of the elements in (h, w, c) order."""
     return np.arange(np.prod(shape)).reshape(shape).transpose(1, 2, 0).ravel()
+
+
+def refuse_training_mode(reader: ProgramReader, program: torch.export.ExportedProgram) -> None:
+    """A module exported in training mode updates its statistics: UnsupportedOpError."""
+    for node in program.graph.nodes:
+        if str(node.target) in _DIFFER_IN_TRAINING:
+            arguments = _arguments(node)
+            if arguments.get("training") or arguments.get("train"):
+                what = f"'{node.target}' in training mode (call .eval() before the export)"
+                raise unsupported(reader, node, what)
 
 
 def _conv2d(reader: ProgramReader, node: torch.fx.Node) -> None:
@@ -86,8 +96,6 @@ def _conv_padding(amount: Any, kernel: Shape, dilation: tuple[int, int]) -> Padd
 
 def _batch_norm(reader: ProgramReader, node: torch.fx.Node) -> None:
     args = _arguments(node)
-    if args.get("training"):
-        raise unsupported(reader, node, "a batch norm in training mode (call .eval() first)")
     wire = reader.wire(args["input"], node)
     mean = reader.constant(args["running_mean"], node)
     variance = reader.constant(args["running_var"], node)
@@ -235,12 +243,22 @@ def _reshape(reader: ProgramReader, node: torch.fx.Node) -> None:
     shape = torch_shape(node)
     if shape == wire.shape:
         reader.put(node, wire.value, wire.flattened)
+    elif _is_vector(wire.shape) and _is_vector(shape):
+        value = wire.value
+        if len(reader.build.shape(value)) == 4:
+            value = reader.build.reshape(value, (1, elements(shape)), place(node))
+        reader.put(node, value)
     elif len(wire.shape) == 4 and len(shape) == 2:
         _flatten(reader, node, wire)
     elif len(wire.shape) == 2 and len(shape) == 4:
         _unflatten(reader, node, wire)
     else:
         raise unsupported(reader, node, f"a reshape of {wire.shape} to {shape}")
+
+
+def _is_vector(shape: Shape) -> bool:
+    """At most one axis is longer than 1: then every layout has the same order."""
+    return max(shape) == elements(shape)
 
 
 def _flatten(reader: ProgramReader, node: torch.fx.Node, wire: Wire) -> None:
@@ -263,8 +281,6 @@ def _unflatten(reader: ProgramReader, node: torch.fx.Node, wire: Wire) -> None:
 
 def _same(reader: ProgramReader, node: torch.fx.Node) -> None:
     """Dropout in eval mode, clones and the like."""
-    if _arguments(node).get("train"):
-        raise unsupported(reader, node, "a dropout in training mode (call .eval() first)")
     name = node.args[0].name  # type: ignore[union-attr]
     if name in reader.constants:
         reader.constants[node.name] = reader.constants[name]
@@ -296,6 +312,10 @@ def _first_result(reader: ProgramReader, node: torch.fx.Node) -> None:
     elif node.users:
         raise unsupported(reader, node, "the second result of an operator")
 
+
+_DIFFER_IN_TRAINING = frozenset(
+    {"aten.batch_norm.default", "aten.dropout.default", "aten.dropout_.default"}
+)
 
 HANDLERS: Mapping[str, Handler] = {
     "aten.conv2d.default": _conv2d,
