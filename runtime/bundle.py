@@ -168,7 +168,9 @@ def pack_bundle(draft: Manifest, members: Mapping[str, bytes]) -> bytes:
         Member(name, len(data), hashlib.sha256(data).hexdigest())
         for name, data in sorted(members.items())
     )
-    manifest = msgspec.structs.replace(draft, members=listed)
+    filled = msgspec.structs.replace(draft, members=listed)
+    # Through its own decoder: an int in a float field is then written as every reader writes it.
+    manifest = Manifest.from_bytes(filled.to_bytes())
     if MANIFEST in members:
         raise MemberError(f"{draft.name}: {MANIFEST} is written by the bundle itself")
     packed = stored_zip({**members, MANIFEST: manifest.to_bytes()})
