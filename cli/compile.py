@@ -116,10 +116,37 @@ def _choose(model: Path, target_ids: Sequence[str], name: str | None) -> Chosen:
     """A search folder's chosen candidate for the target, else the file itself."""
     if not (model / "search.json").is_file():
         return Chosen(model, name or model.stem)
-    from edgekiln.search.result import chosen_model
+    from edgekiln.runtime.manifest import Lineage
+    from edgekiln.search.result import read_result
 
-    found = chosen_model(model, target_ids)
-    return Chosen(found.model, name or found.name, found.teacher, found.lineage)
+    result = read_result(model / "search.json")
+    chosen = set()
+    for target_id in target_ids:
+        try:
+            front = result.front(target_id)
+        except KeyError as error:
+            raise ProjectFileError(
+                f"{model} has no front for '{target_id}'; search again with --target {target_id}"
+            ) from error
+        chosen.update(m for m in front.members if m.candidate_id == front.chosen)
+    ids = {member.candidate_id for member in chosen}
+    if len(ids) != 1:
+        raise ProjectFileError(
+            f"{model} chose {len(ids)} candidates for {', '.join(target_ids)}; "
+            "compile one target at a time with --target"
+        )
+    member = chosen.pop()
+    return Chosen(
+        model / member.path,
+        name or f"{result.dataset}-{member.candidate_id}",
+        model / result.teacher.path if result.teacher is not None else None,
+        Lineage(
+            data_sha256=result.data_sha256,
+            search_id=result.search_id,
+            candidate_id=member.candidate_id,
+            seed=result.seed,
+        ),
+    )
 
 
 def _targets(model: Path, ids: Sequence[str], project: Path | None) -> Calibrated:

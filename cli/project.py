@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from .errors import ProjectFileError
 
 FILE_NAME = "edgekiln.toml"
+
+Section = TypeVar("Section", bound=msgspec.Struct)
 
 
 class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,3 +88,9 @@ def load_project(path: Path | None) -> Project:
         raise ProjectFileError(f"{chosen}: not a text file") from error
     except msgspec.ValidationError as error:
         raise ProjectFileError(f"{chosen}: {error}") from error
+
+
+def override(section: Section, **flags: object) -> Section:
+    """The section with every flag that was given in place of its key."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return msgspec.structs.replace(section, **given)
