@@ -81,9 +81,9 @@ def _quantized(graph: Graph, rng: Rng) -> Graph:
 
 
 def _convolutional(rng: Rng, index: int) -> Graph:
-    size, channels = int(rng.integers(6, 29)), int(rng.choice((1, 2, 3, 4)))
+    size, channels = int(2 ** rng.uniform(2.5, 4.8)), int(rng.choice((1, 2, 3, 4)))
     build = GraphBuilder(f"probe_{index}", (1, size, size, channels))
-    x = _conv(build, rng, build.input, _width(rng), 3, int(rng.integers(1, 3)))
+    x = _conv(build, rng, build.input, _width(rng), 3, _stride(rng))
     for offset in range(int(rng.integers(1, 4))):
         # In turn, so that every operator is in several probes.
         x = _BLOCKS[(index + offset) % len(_BLOCKS)](build, rng, x)
@@ -117,8 +117,12 @@ def _head(build: GraphBuilder, rng: Rng, x: str, *, flatten: bool) -> Graph:
 
 
 def _width(rng: Rng) -> int:
-    """Output channels, as many of each power of two."""
-    return int(2 ** rng.uniform(2, 5.5))
+    """Output channels, as many between 4 and 8 as between 32 and 64."""
+    return int(2 ** rng.uniform(2, 6))
+
+
+def _stride(rng: Rng) -> int:
+    return int(rng.choice((1, 2)))
 
 
 def _weights(rng: Rng, *shape: int) -> npt.NDArray[np.float32]:
@@ -144,14 +148,14 @@ def _fully_connected(
 
 
 def _conv_block(build: GraphBuilder, rng: Rng, x: str) -> str:
-    return _conv(build, rng, x, _width(rng), int(rng.choice((1, 3, 5))))
+    return _conv(build, rng, x, _width(rng), int(rng.choice((1, 3, 5))), _stride(rng))
 
 
 def _separable_block(build: GraphBuilder, rng: Rng, x: str) -> str:
-    channels = build.shape(x)[3]
+    channels, stride = build.shape(x)[3], _stride(rng)
     x = build.depthwise_conv2d(
         *(x, _weights(rng, 1, 3, 3, channels), _weights(rng, channels)),
-        stride=(1, 1),
+        stride=(stride, stride),
         padding=((1, 1), (1, 1)),
         activation=Activation.RELU,
     )
