@@ -114,7 +114,10 @@ class _Writer:
         """The ModelProto."""
         helper, graph = self._helper, self.graph
         output = graph.outputs[0]
-        self.op("Identity", [self.real[output]], output)
+        if len(graph.output.shape) == 4:
+            self.op("Transpose", [self.real[output]], output, perm=[0, 2, 3, 1])
+        else:
+            self.op("Identity", [self.real[output]], output)
         float_type = 1
         body = helper.make_graph(
             self._nodes,
