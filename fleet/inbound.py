@@ -39,7 +39,7 @@ def store_inbound(connection: Connection, inbound: Inbound, now_s: float) -> int
     else:
         _touch(connection, device, now_s)
     if isinstance(message, State):
-        _set_twin(connection, device, state=msgspec.json.encode(message))
+        _put_state(connection, device, message)
     elif isinstance(message, Report):
         _put_report(connection, device, message, now_s)
     elif isinstance(message, Event):
@@ -67,6 +67,16 @@ def _put_birth(connection: Connection, inbound: Inbound, birth: Birth, now_s: fl
     alive = birth.online and not inbound.retained
     _touch(connection, inbound.device, now_s if alive else 0.0)
     _set_twin(connection, inbound.device, online=birth.online, birth=msgspec.json.encode(birth))
+
+
+def _put_state(connection: Connection, device: str, state: State) -> None:
+    query = select(schema.twin.c.state).where(schema.twin.c.device == device)
+    stored = connection.execute(query).scalar_one()
+    if stored:
+        known = msgspec.json.decode(stored, type=State)
+        if known.boot_id == state.boot_id and known.seq > state.seq:
+            return  # it was delayed: the device has said something newer since
+    _set_twin(connection, device, state=msgspec.json.encode(state))
 
 
 def _touch(connection: Connection, device: str, now_s: float) -> None:

@@ -24,6 +24,7 @@ from edgekiln.runtime.protocol import (
     decode,
     encode,
 )
+from edgekiln.runtime.telemetry import LATENCY_EDGES_US
 
 from .inbound import Inbound
 from .link import Publisher
@@ -134,6 +135,8 @@ class Ingest:
 def _check_report(report: Report) -> None:
     windows = (report.confidence, report.class_drift, *report.features)
     numbers = (*report.latency_us, *report.classes, report.samples, report.violations)
+    if len(report.latency_us) != len(LATENCY_EDGES_US) + 1:
+        raise ProtocolError("a report's latency histogram has another shape")
     if len(windows) > MAX_LIST or len(numbers) > MAX_LIST:
         raise ProtocolError("a report is too long")
     if not all(0 <= number < MAX_COUNT for number in numbers):

@@ -252,7 +252,10 @@ class Store(Database):
         query = select(*table).where(table.rollout_id == rollout_id)
         with self.reading() as connection:
             rows = connection.execute(query.order_by(table.position, table.device)).mappings().all()
-        return tuple(msgspec.convert(dict(row), Exposure) for row in rows)
+        return tuple(
+            msgspec.convert({str(name): value for name, value in row.items()}, Exposure)
+            for row in rows
+        )
 
     def put_exposures(self, exposures: Iterable[Exposure]) -> None:
         """Add exposures or replace their outcome."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from edgekiln.runtime.protocol import Birth, DeviceState, Report, State
+from edgekiln.runtime.telemetry import p95_from_histogram
 
 from .model import DeviceView
 
@@ -92,18 +93,5 @@ def alarms(report: Report) -> tuple[str, ...]:
 
 
 def p95_latency_ms(report: Report) -> float | None:
-    """Upper edge of the histogram bin that holds the 95th percentile; None without samples.
-
-    The last bin has no upper edge: its lower one is given.
-    """
-    from edgekiln.runtime.telemetry import LATENCY_EDGES_US
-
-    total = sum(report.latency_us)
-    if not total:
-        return None
-    below = 0
-    for index, count in enumerate(report.latency_us):
-        below += count
-        if below >= 0.95 * total:
-            return LATENCY_EDGES_US[min(index, len(LATENCY_EDGES_US) - 1)] / 1000.0
-    return None
+    """95th percentile of the window's latency histogram; None without samples."""
+    return p95_from_histogram(report.latency_us) / 1000.0 if sum(report.latency_us) else None
