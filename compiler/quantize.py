@@ -65,14 +65,15 @@ def observe(graph: Graph, calibration: npt.NDArray[np.float32]) -> Ranges:
             f"{graph.name}: calibration samples have shape {calibration.shape[1:]}, "
             f"the model takes {graph.input.shape[1:]}"
         )
+    if not np.isfinite(calibration).all():
+        raise CalibrationError(f"{graph.name}: a calibration sample is not finite; remove it")
     ranges: Ranges = {}
     for start in range(0, len(calibration), _BATCH):
         for name, data in run_float_all(graph, calibration[start : start + _BATCH]).items():
+            if not np.isfinite(data).all():
+                raise CalibrationError(f"{graph.name}: '{name}' is not finite in calibration")
             low, high = ranges.get(name, (0.0, 0.0))
             ranges[name] = min(low, float(data.min())), max(high, float(data.max()))
-    wild = [name for name, bounds in ranges.items() if not np.isfinite(bounds).all()]
-    if wild:
-        raise CalibrationError(f"{graph.name}: '{wild[0]}' is not finite in calibration")
     return ranges
 
 

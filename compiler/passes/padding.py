@@ -20,7 +20,7 @@ _CLAMPED = (Activation.RELU, Activation.RELU6)
 
 def fuse_padding(graph: Graph) -> Graph:
     """PAD nodes that only convolutions read become padding of those convolutions."""
-    for node in graph.nodes:
+    for node in reversed(graph.nodes):  # the last of several in a row goes first
         readers = graph.consumers(node.output)
         if not isinstance(node.attrs, PadAttrs) or node.output in graph.outputs or not readers:
             continue
