@@ -7,7 +7,9 @@ A torch-style symmetric padding under stride 2 would cost every device a PAD ope
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 Size = tuple[int, int]
 
@@ -62,3 +64,35 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """(before, after) of one axis."""
     total = max((out_size(size, stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Size of a network: parameters once batch norms are folded, multiply-accumulates, layers."""
+
+    parameters: int
+    macs: int
+    depth: int
+
+
+def work(blueprint: Blueprint) -> Work:
+    """Counted from the layers alone, in microseconds."""
+    if isinstance(blueprint, ConvNet):
+        return _conv_work(blueprint)
+    sizes = (math.prod(blueprint.input_shape), *blueprint.widths, blueprint.classes)
+    macs = sum(a * b for a, b in pairwise(sizes))
+    return Work(macs + sum(sizes[1:]), macs, len(sizes) - 1)
+
+
+def _conv_work(net: ConvNet) -> Work:
+    height, width, channels = net.input_shape
+    parameters = macs = 0
+    steps = [step for stage in net.stages for step in stage.steps]
+    for step in steps:
+        height, width = out_size(height, step.stride), out_size(width, step.stride)
+        taps = step.kernel**2 * (1 if step.depthwise else channels)
+        parameters += step.channels * (taps + 1)
+        macs += step.channels * taps * height * width
+        channels = step.channels
+    head = channels * net.classes
+    return Work(parameters + head + net.classes, macs + head, len(steps) + 1)

@@ -64,12 +64,15 @@ def spread(positions: Points, count: int, taken: Sequence[int] = ()) -> tuple[in
     return tuple(chosen)
 
 
-def promote(points: Points, log_costs: Points, count: int) -> tuple[int, ...]:
-    """Up to `count` rows: whole ranks of `points`, the last one thinned along `log_costs`."""
-    kept: list[int] = []
-    order = ranks(points)
+def promote(points: Points, log_costs: Points, count: int, taken: int = 0) -> tuple[int, ...]:
+    """Up to `count` rows: whole ranks of `points`, the last one thinned along `log_costs`.
+
+    The first `taken` rows are in already; the ranks are those of the rows after them.
+    """
+    kept = list(range(taken))
+    order = ranks(points[taken:])
     for rank in range(int(order.max(initial=-1)) + 1):
-        members = [int(i) for i in np.flatnonzero(order == rank)]
+        members = [taken + int(i) for i in np.flatnonzero(order == rank)]
         room = count - len(kept)
         if len(members) <= room:
             kept += members

@@ -14,12 +14,12 @@ Array = npt.NDArray[np.float64]
 _RIDGE = 3.0  # in units of one standardised observation
 
 
-def predict(features: Array, known: Array, accuracy: Array) -> Array:
+def predict(features: Array, known: npt.NDArray[np.int64], accuracy: Array) -> Array:
     """Accuracy in 0..1 for every row of `features`.
 
     Args:
         features: (n, d) float64; column 0 is log-parameters.
-        known: (k,) indices of the rows already trained, k ≥ 2.
+        known: (k,) int64 indices of the rows already trained, k ≥ 2.
         accuracy: (k,) their accuracies.
     """
     center = features.mean(axis=0)

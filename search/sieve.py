@@ -1,0 +1,114 @@
+"""What a candidate would cost on every target, before a second of training is paid for it.
+
+Bytes, RAM and work are those of the real compile, because they come from the compiler's own passes
+and emitter; a candidate takes a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from edgekiln.compiler.emit_tflite import emit_tflite
+from edgekiln.compiler.gate import effective_budget
+from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.plan import plan_arena
+from edgekiln.compiler.workload import workload
+from edgekiln.targets.errors import UnsupportedOperatorError
+from edgekiln.targets.estimate import footprint
+from edgekiln.targets.evidence import Budget, Footprint
+from edgekiln.targets.target import Target
+from edgekiln.targets.workload import Workload
+
+from .errors import BudgetError, SearchError
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A candidate on one target. `reasons` says in sentences why it does not fit; empty: it fits.
+
+    `excess` is the largest ratio of an upper bound to its limit. No footprint: the target cannot
+    price one of the operators.
+    """
+
+    target_id: str
+    footprint: Footprint | None
+    reasons: tuple[str, ...]
+    excess: float
+
+    @property
+    def fits(self) -> bool:
+        """True when every limit holds."""
+        return not self.reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The exact sizes of one int8 graph and its verdicts, in the order of the targets."""
+
+    arena_bytes: int
+    model_bytes: int  # of the .tflite file
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def fits_any(self) -> bool:
+        """True when at least one target can run it within its budget."""
+        return any(verdict.fits for verdict in self.verdicts)
+
+
+def price(graph: Graph, targets: Iterable[Target]) -> Priced:
+    """Price an int8 graph on every target."""
+    arena_bytes, model_bytes = plan_arena(graph).arena_bytes, len(emit_tflite(graph))
+    work = workload(graph)
+    verdicts = (_verdict(target, work, arena_bytes, model_bytes) for target in targets)
+    return Priced(arena_bytes, model_bytes, tuple(verdicts))
+
+
+def check_targets(targets: Sequence[Target]) -> None:
+    """Refuse targets that nothing can be priced on.
+
+    Raises:
+        SearchError: no target, one twice, or one without an int8 cost table.
+        CompileError: an energy budget, which no cost model can check.
+    """
+    ids = [target.id for target in targets]
+    if not ids or len(set(ids)) < len(ids):
+        raise SearchError("a search needs at least one target, and each one once")
+    for target in targets:
+        effective_budget(target, None)
+        if not any(table.dtype == "int8" for table in target.costs):
+            msg = (
+                f"target '{target.id}' has no int8 cost table; make one with: "
+                f"edgekiln targets calibrate {target.id}"
+            )
+            raise SearchError(msg)
+
+
+def nothing_fits(priced: Sequence[Priced]) -> BudgetError:
+    """The error for candidates none of which fits: the nearest miss on every target."""
+    misses = []
+    for column in range(len(priced[0].verdicts)):
+        nearest = min((item.verdicts[column] for item in priced), key=lambda v: v.excess)
+        misses.append(f"{nearest.target_id}: {'; '.join(nearest.reasons)}")
+    return BudgetError(
+        f"none of {len(priced)} candidates keeps a budget; the nearest on {', on '.join(misses)}; "
+        "raise these limits or choose a larger target"
+    )
+
+
+def _verdict(target: Target, work: Workload, arena_bytes: int, model_bytes: int) -> Verdict:
+    try:
+        cost = footprint(target, work, arena_bytes, model_bytes)
+    except UnsupportedOperatorError as error:
+        return Verdict(target.id, None, (str(error),), math.inf)
+    return _judged(target.id, cost, effective_budget(target, None))
+
+
+def _judged(target_id: str, cost: Footprint, budget: Budget) -> Verdict:
+    checks = cost.check(budget)
+    reasons = tuple(check.message for check in checks if not check.passed)
+    ratios = (
+        check.estimate.high / check.limit if check.limit > 0 else math.inf for check in checks
+    )
+    return Verdict(target_id, cost, reasons, max(ratios, default=0.0))
