@@ -23,7 +23,13 @@ from pathlib import Path
 import msgspec
 
 from .contract import Contract
-from .errors import DigestError, MemberError, NotABundleError, SizeLimitError
+from .errors import (
+    DigestError,
+    MemberError,
+    NotABundleError,
+    SchemaVersionError,
+    SizeLimitError,
+)
 from .files import stored_zip, write_atomic
 from .golden import Golden, unpack_golden
 from .manifest import Artifact, Manifest, Member
@@ -252,8 +258,8 @@ def _name_problem(name: str) -> str:
 def _read_manifest(data: bytes, source: str) -> Manifest:
     try:
         manifest = Manifest.from_bytes(data)
-    except NotABundleError as error:
-        raise NotABundleError(f"{source}: {error}") from error
+    except (NotABundleError, SchemaVersionError) as error:
+        raise type(error)(f"{source}: {error}") from error
     if manifest.to_bytes() != data:
         # Two spellings of one manifest would be two ids of one bundle.
         raise NotABundleError(f"{source}: {MANIFEST} is not in canonical form")

@@ -133,13 +133,12 @@ class DriftDetector:
         self.names = (*(feature.name for feature in reference.features), "confidence")
         self._key = hashlib.sha256(reference.to_bytes()).digest()
         even = np.full((rows, BINS), 1 / BINS, np.float32)
+        eps = sampling_variation(even, reference.samples) + tolerance
+        eps[-1:] = sampling_variation(even[-1:], reference.answers) + tolerance
+        self.binned = EDetectors(even, eps, threshold)
         shares = np.array(reference.classes, np.float32)[None]
-        self.binned = EDetectors(
-            even, sampling_variation(even, reference.samples) + tolerance, threshold
-        )
-        self.classes = EDetectors(
-            shares, sampling_variation(shares, reference.samples) + tolerance, threshold
-        )
+        eps = sampling_variation(shares, reference.answers) + tolerance
+        self.classes = EDetectors(shares, eps, threshold)
 
     def observe(self, bins: IntArray, classes: IntArray) -> None:
         """n observations in order: bins (n, features + 1), the confidence last; classes (n,)."""

@@ -36,12 +36,16 @@ class FeatureReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Features that vary, the model's confidence, and its share of answers per class."""
+    """Features that vary, the model's confidence, and its share of answers per class.
+
+    Features rest on `samples` samples, confidence and classes on `answers` of them or of others.
+    """
 
     features: tuple[FeatureReference, ...]
     classes: tuple[float, ...]
     confidence: FeatureReference
     samples: int
+    answers: int
     schema: int = 1
 
     def to_bytes(self) -> bytes:
@@ -63,7 +67,7 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if not _is_distribution(feature):
                 msg = f"{source}: reference.bin holds no distribution for '{feature.name}'"
                 raise MemberError(msg)
-        if reference.samples < 1 or len(reference.classes) < 2 or min(reference.classes) <= 0:
+        if min(reference.samples, reference.answers) < 1 or min(reference.classes, default=0) <= 0:
             raise MemberError(f"{source}: reference.bin has no samples or no class shares")
         return reference
 
@@ -71,13 +75,15 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def build_reference(
     contract: Contract, raw_samples: FloatArray, confidences: FloatArray, classes: IntArray
 ) -> Reference:
-    """Sum up training data.
+    """Sum up training data and the model's answers.
+
+    The answers are best those to held-out samples: a model is surer of what it was trained on.
 
     Args:
         contract: of the model.
         raw_samples: (n, *input.shape) in raw units, at least one.
-        confidences: (n,) of the model's answers on them.
-        classes: (n,) indices of the classes it answered.
+        confidences: (m,) of the model's answers, at least one.
+        classes: (m,) indices of the classes it answered.
     """
     features = extract_features(contract, raw_samples)
     described = tuple(
@@ -92,6 +98,7 @@ def build_reference(
         classes=tuple(float(share) for share in counts / counts.sum()),
         confidence=describe("confidence", confidences),
         samples=len(raw_samples),
+        answers=len(confidences),
     )
 
 
