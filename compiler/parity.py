@@ -47,21 +47,23 @@ class Bound:
         if self.max_lsb == 0:
             return "byte for byte"
         return (
-            f"at most {self.max_lsb} LSB, {self.beyond_one_share:.1%} of outputs beyond 1 LSB, "
-            f"{self.flip_share:.1%} of labels"
+            f"at most {self.max_lsb} LSB, {self.beyond_one_share:.0%} of outputs beyond 1 LSB, "
+            f"{self.flip_share:.0%} of labels"
         )
 
 
 EXACT = Bound(0, 0.0, 0.0)
-# XNNPACK requantizes in float32 and rounds half to even where the specification rounds up. ONNX
-# Runtime does so too, and computes in float what its fusions leave: rounding steps move, errors
-# of one step add up over the layers, and single outputs drift further.
+# XNNPACK and ONNX Runtime requantize in float32, round ties to even where the specification rounds
+# them up, and ONNX Runtime computes in float what it cannot fuse. A layer is then off by one step
+# here and there, and later layers can amplify that: on trained networks we saw 1 to 2 LSB, on 250
+# random untrained ones up to 11 (XNNPACK) and 16 (ONNX Runtime) with 3 % and 5 % of labels. A wrong
+# layout, padding or scale is off by tens and flips most labels, which is what the bounds catch.
 BOUNDS: Mapping[Engine, Bound] = {
     Engine.LITERT_REFERENCE: EXACT,
     Engine.C_HOST: EXACT,
     Engine.C_EMULATED: EXACT,
-    Engine.LITERT_XNNPACK: Bound(3, 0.02, 0.02),
-    Engine.ONNXRUNTIME: Bound(4, 0.05, 0.02),
+    Engine.LITERT_XNNPACK: Bound(16, 0.3, 0.05),
+    Engine.ONNXRUNTIME: Bound(24, 0.5, 0.05),
 }
 
 

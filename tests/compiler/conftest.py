@@ -1,18 +1,24 @@
-"""Oracles of the compiler's tests: LiteRT, ONNX Runtime, and graphs drawn from a seed."""
+"""Oracles of the compiler's tests: LiteRT, ONNX Runtime, graphs from a seed, trained models."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgekiln.compiler.builder import GraphBuilder
+from edgekiln.compiler.data import Dataset, load_dataset
 from edgekiln.compiler.graph import Activation, Array, Graph
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.shapes import same_padding
+from edgekiln.targets.evidence import Tier
+from edgekiln.targets.profiles import load_target
+from edgekiln.targets.target import CostTable, OpCost, Target
 
 RunLiteRt = Callable[..., dict[str, Array]]
 NONE = ((0, 0), (0, 0))
@@ -191,3 +197,63 @@ def _norm(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
 def _padded(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
     amount = tuple(tuple(int(n) for n in rng.integers(0, 2, 2)) for _ in range(2))
     return build.pad(x, amount)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The digits data, split and sealed."""
+    return load_dataset("sklearn:digits")
+
+
+@pytest.fixture(scope="session")
+def student_path(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small convolutional classifier of digits, trained for a moment, as a `.pt2` file."""
+    return _trained(digits, 8, 4, tmp_path_factory.mktemp("models") / "student.pt2")
+
+
+@pytest.fixture(scope="session")
+def teacher_path(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wider one, trained longer."""
+    return _trained(digits, 32, 12, tmp_path_factory.mktemp("models") / "teacher.pt2")
+
+
+@pytest.fixture(scope="session")
+def priced_host() -> Target:
+    """The host with a made-up cost table: nothing is timed, so tests are repeatable."""
+    host = load_target("host")
+    ops = {op: OpCost(per_call_us=0.2, ns_per_mac=0.1, ns_per_byte=0.05) for op in host.ops}
+    table = CostTable(ops, "int8", Tier.T1, "made-up", low_ratio=0.5, high_ratio=2.0)
+    return dataclasses.replace(host, costs=(table,))
+
+
+def _trained(data: Dataset, width: int, epochs: int, path: Path) -> Path:
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(1)
+    torch.manual_seed(width)
+    net = nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3, stride=2, padding=1, groups=width, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * width, 10),
+    )
+    images = data.contract.preprocess(data.x[data.train]).transpose(0, 3, 1, 2)
+    inputs, labels = torch.from_numpy(images.copy()), torch.from_numpy(data.y[data.train].copy())
+    optimizer = torch.optim.Adam(net.parameters(), 5e-3)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(labels)).split(64):
+            loss = nn.functional.cross_entropy(net(inputs[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(net.eval(), (inputs[:2],), dynamic_shapes=(batch,))
+    torch.export.save(program, path)
+    return path

@@ -1,0 +1,167 @@
+"""The certificate: exact engines are exact, others keep their bound, damage is caught."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgekiln.compiler.artifacts import EmittedArtifact, emit_artifact
+from edgekiln.compiler.certify import certify
+from edgekiln.compiler.errors import ParityError
+from edgekiln.compiler.graph import Array, Graph
+from edgekiln.compiler.oracles import Engine
+from edgekiln.compiler.parity import (
+    Certificate,
+    compare,
+    compare_layers,
+    cpu_flags,
+    enforce_parity,
+    first_diverging,
+)
+from edgekiln.compiler.quantize import quantize
+from edgekiln.compiler.reference import quantize_input
+
+Draw = Callable[..., Array]
+
+
+def emitted(graph: Graph, x: Array, formats: tuple[str, ...]) -> Mapping[str, EmittedArtifact]:
+    golden = quantize_input(graph, x[:4])
+    return {fmt: emit_artifact(graph, fmt, golden) for fmt in formats}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_certificate_holds_when_the_graph_is_random(
+    random_graph: Callable[[int], Graph], draw_samples: Draw, seed: int
+) -> None:
+    graph = random_graph(seed)
+    x = draw_samples(graph, 64, 1)
+    int8 = quantize(graph, draw_samples(graph, 64))
+    certificate = certify(graph, int8, emitted(int8, x, ("tflite", "onnx")), {}, x)
+    enforce_parity(certificate)
+    rows = {row.engine: row for row in certificate.engines}
+    assert set(rows) == {"float", "litert-reference", "litert-xnnpack", "onnxruntime"}
+    assert rows["litert-reference"].max_lsb == 0
+    assert certificate.first_diverging == ""
+    assert certificate.layers
+
+
+def test_c_row_is_exact_when_a_compiler_is_here(
+    random_graph: Callable[[int], Graph], draw_samples: Draw, require_tool: Callable[[str], str]
+) -> None:
+    require_tool("gcc")
+    graph = random_graph(3)
+    x = draw_samples(graph, 20, 1)
+    int8 = quantize(graph, x)
+    certificate = certify(graph, int8, emitted(int8, x, ("c",)), {}, x)
+    (row,) = (row for row in certificate.engines if row.engine == "c-host")
+    assert (row.samples, row.max_lsb, row.passed) == (20, 0, True)
+
+
+def test_missing_compiler_is_noted_when_generated_c_is_certified(
+    random_graph: Callable[[int], Graph],
+    draw_samples: Draw,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    graph = random_graph(3)
+    x = draw_samples(graph, 8, 1)
+    int8 = quantize(graph, x)
+    artifacts = emitted(int8, x, ("c",))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    certificate = certify(graph, int8, artifacts, {}, x)
+    assert [row.engine for row in certificate.engines] == ["float"]
+    assert "gcc not found" in certificate.missing[0]
+
+
+@pytest.mark.parametrize("fmt", ["tflite", "onnx"])
+def test_parity_breaks_when_an_artifact_holds_other_weights(
+    random_graph: Callable[[int], Graph], draw_samples: Draw, fmt: str
+) -> None:
+    graph = random_graph(1)
+    x = draw_samples(graph, 64, 1)
+    int8 = quantize(graph, x)
+    certificate = certify(graph, int8, emitted(rolled(int8), x, (fmt,)), {}, x)
+    assert not all(row.passed for row in certificate.engines)
+    place = f"; first diverging layer: {int8.nodes[-1].name}" if fmt == "tflite" else ""
+    with pytest.raises(ParityError, match=rf"\({fmt}\) differs from the integer.*{place}$"):
+        enforce_parity(certificate)
+
+
+def rolled(graph: Graph) -> Graph:
+    """The graph with the rows of its last weights moved by one: every label means another."""
+    weights = graph.values[graph.nodes[-1].inputs[1]]
+    assert weights.data is not None
+    other = dataclasses.replace(weights, data=np.roll(weights.data, 1, axis=0))
+    return graph.replace(values=[*graph.values.values(), other])
+
+
+def test_layers_agree_when_the_file_is_of_the_graph(
+    random_graph: Callable[[int], Graph], draw_samples: Draw
+) -> None:
+    graph = random_graph(2)
+    x = draw_samples(graph, 8, 1)
+    int8 = quantize(graph, x)
+    rows = compare_layers(int8, emitted(int8, x, ("tflite",))["tflite"].model, x)
+    assert first_diverging(rows) == ""
+    assert {row.name for row in rows} <= {node.name for node in int8.nodes}
+    assert rows[-1].name == int8.nodes[-1].name
+
+
+@pytest.mark.parametrize(
+    ("engine", "shift", "passed"),
+    [
+        (Engine.LITERT_REFERENCE, 1, False),
+        (Engine.C_HOST, 1, False),
+        (Engine.LITERT_XNNPACK, 1, True),
+        (Engine.LITERT_XNNPACK, 2, False),  # every output beyond one step
+        (Engine.ONNXRUNTIME, 40, False),
+        (Engine.FLOAT, 40, True),
+    ],
+)
+def test_bound_decides_when_every_output_is_shifted(
+    engine: Engine, shift: int, passed: bool
+) -> None:
+    expected = np.random.default_rng(0).integers(-60, 60, (50, 4)).astype(np.int8)
+    row = compare(engine, "tflite", "", "", expected, (expected + shift).astype(np.int8))
+    assert (row.max_lsb, row.label_flips, row.passed) == (shift, 0, passed)
+    assert row.beyond_one == (row.outputs if shift > 1 else 0)
+
+
+def test_bound_breaks_when_labels_flip() -> None:
+    expected = np.tile(np.array([[0, 1]], np.int8), (100, 1))
+    found = expected.copy()
+    found[:6] = [1, 0]
+    row = compare(Engine.ONNXRUNTIME, "onnx", "", "", expected, found)
+    assert (row.label_flips, row.max_lsb, row.passed) == (6, 1, False)
+    found[5:6] = [0, 1]
+    assert compare(Engine.ONNXRUNTIME, "onnx", "", "", expected, found).passed
+
+
+def test_comparison_is_refused_when_shapes_differ() -> None:
+    zeros = np.zeros((2, 3), np.int8)
+    with pytest.raises(ParityError, match=r"outputs of shape \(2, 2\)"):
+        compare(Engine.C_HOST, "c", "", "", zeros, zeros[:, :2])
+
+
+def test_certificate_survives_json_when_written(
+    random_graph: Callable[[int], Graph], draw_samples: Draw
+) -> None:
+    graph = random_graph(1)
+    x = draw_samples(graph, 8, 1)
+    int8 = quantize(graph, x)
+    certificate = certify(graph, int8, emitted(int8, x, ("tflite",)), {}, x)
+    assert msgspec.json.decode(certificate.to_bytes(), type=Certificate) == certificate
+
+
+def test_cpu_flags_are_the_ones_that_choose_kernels_when_told(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor : 0\nflags : fpu avx2 sse avx512_vnni\n")
+    assert cpu_flags(info) == ("avx2", "avx512_vnni")
+    info.write_text("Features : fp asimd asimddp\n")
+    assert cpu_flags(info) == ("asimd", "asimddp")
+    assert cpu_flags(tmp_path / "none") == ()
