@@ -180,7 +180,12 @@ class Engine:
                     refresh_online(self._folder)
 
     def publish_all(self) -> None:
-        """Publish each cohort's latest document again, for a broker that starts with nothing."""
+        """Begin anew with a broker that may have forgotten everything; call at each connection.
+
+        Publishes each cohort's latest document again. Nobody counts as online until the broker
+        hands out their birth, which it does right after.
+        """
+        self._store.forget_presence()
         for rollout in self._latest():
             self._publish(rollout)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgekiln.runtime.protocol import Birth, Event, Report, State, decode
@@ -120,6 +120,11 @@ class Store(Database):
             )
             for row in rows
         }
+
+    def forget_presence(self) -> None:
+        """Nobody is online until heard again: their last wills may have been missed."""
+        with self.writing() as connection:
+            connection.execute(update(schema.twin).values(online=False))
 
     def devices(self) -> tuple[DeviceView, ...]:
         """Every enrolled or heard device, by name."""

@@ -240,6 +240,16 @@ def test_restart_goes_on_where_it_stopped(world: World) -> None:
     assert len(world.store.exposures(rollout_id)) == 2
 
 
+def test_nobody_is_online_after_a_restart_until_heard(world: World) -> None:
+    world.start(world.good)
+    world.engine.publish_all()
+    assert not any(view.online for view in world.store.devices())
+    world.engine.tick(world.now_s)
+    assert world.store.exposures(world.store.rollouts()[0].rollout_id) == ()
+    world.tick()
+    assert all(view.online for view in world.store.devices())
+
+
 def test_document_is_renewed_before_it_expires(world: World) -> None:
     world.start(world.good)
     before = world.document()
