@@ -90,7 +90,8 @@ def _max_pool(graph: Graph, node: Node, x: Float) -> Float:
     assert isinstance(attrs, PoolAttrs)
     padded = pad_image(x, attrs.padding, -np.inf)
     views = [view for _, _, view in taps(padded, attrs.kernel, attrs.stride, (1, 1))]
-    return np.maximum.reduce(views)
+    largest: Float = np.maximum.reduce(views)
+    return largest
 
 
 def _average_pool(graph: Graph, node: Node, x: Float) -> Float:
@@ -104,7 +105,8 @@ def sum_pool(x: Array, attrs: PoolAttrs) -> Array:
     """Sum of each window; padding adds nothing."""
     padded = pad_image(x, attrs.padding, 0)
     views = [view for _, _, view in taps(padded, attrs.kernel, attrs.stride, (1, 1))]
-    return np.add.reduce(views)
+    total: Array = np.add.reduce(views)
+    return total
 
 
 def pool_counts(x: Array, attrs: PoolAttrs) -> Array:
@@ -113,7 +115,8 @@ def pool_counts(x: Array, attrs: PoolAttrs) -> Array:
 
 
 def _mean(graph: Graph, node: Node, x: Float) -> Float:
-    return x.mean(axis=(1, 2), dtype=np.float32)
+    average: Float = x.mean(axis=(1, 2), dtype=np.float32)
+    return average
 
 
 def _pad(graph: Graph, node: Node, x: Float) -> Float:
@@ -127,7 +130,8 @@ def _reshape(graph: Graph, node: Node, x: Float) -> Float:
 
 def _softmax(graph: Graph, node: Node, x: Float) -> Float:
     powers = np.exp(x - x.max(axis=-1, keepdims=True))
-    return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    shares: Float = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 def _batch_norm(graph: Graph, node: Node, x: Float, scale: Float, offset: Float) -> Float:

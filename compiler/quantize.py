@@ -140,4 +140,7 @@ def _weight_scales(
     others = tuple(index for index in range(weights.ndim) if index != axis)
     widest = np.abs(weights.astype(np.float64)).max(axis=others) / 127.0
     for_bias = np.abs(bias.astype(np.float64)) / (input_scale * 2.0**30)
-    return np.maximum(np.maximum(widest, for_bias), _SMALLEST_WEIGHT_SCALE).astype(np.float32)
+    scales: npt.NDArray[np.float32] = np.maximum(
+        np.maximum(widest, for_bias), _SMALLEST_WEIGHT_SCALE
+    ).astype(np.float32)
+    return scales

@@ -132,7 +132,8 @@ def _requantize(graph: Graph, node: Node, total: Array, activation: Activation) 
 def _exact_matmul(columns: Array, matrix: Int8) -> Array:
     """Integer product: |x| ≤ 255 and |w| ≤ 127, so sums below 2^24 fit a float32."""
     exact = np.float32 if columns.shape[-1] * 255 * 127 < 1 << 24 else np.float64
-    return np.rint(columns.astype(exact) @ matrix.astype(exact)).astype(np.int64)
+    product: Array = np.rint(columns.astype(exact) @ matrix.astype(exact)).astype(np.int64)
+    return product
 
 
 def _centred(graph: Graph, node: Node, x: Int8) -> Array:
@@ -183,7 +184,8 @@ def _max_pool(graph: Graph, node: Node, x: Int8) -> Int8:
     assert isinstance(attrs, PoolAttrs)
     padded = pad_image(x, attrs.padding, -128)
     views = [view for _, _, view in taps(padded, attrs.kernel, attrs.stride, (1, 1))]
-    return np.maximum.reduce(views)
+    largest: Int8 = np.maximum.reduce(views)
+    return largest
 
 
 def _average_pool(graph: Graph, node: Node, x: Int8) -> Int8:
