@@ -79,15 +79,16 @@ def _one_layer(op: str, rng: np.random.Generator) -> Graph:
     return build.finish(x)
 
 
-# Largest share of differing bytes that any seed of 20 showed, rounded up. XNNPACK requantizes
-# in float32, so it rounds otherwise where the fixed point is near a half.
+# About 1.3 to 2 times the largest share of differing bytes over 20 seeds (0.0019, 0.0033, 0, 0, 0,
+# 0.17). XNNPACK requantizes in float32, so it rounds otherwise where the fixed point is near a
+# half; a mean of 99 elements often is.
 XNNPACK_SHARE = {
-    "conv2d": 0.01,
-    "depthwise_conv2d": 0.01,
-    "fully_connected": 0.001,
-    "average_pool2d": 0.25,
+    "conv2d": 0.004,
+    "depthwise_conv2d": 0.006,
+    "fully_connected": 0.0001,
+    "average_pool2d": 0.0,
     "max_pool2d": 0.0,
-    "mean": 0.15,
+    "mean": 0.22,
 }
 
 
@@ -148,8 +149,8 @@ def test_run_int8_follows_float_when_graph_is_small(
     x = draw_samples(graph, 64)
     error = dequantize_output(int8, run_int8(int8, quantize_input(int8, x))) - run_float(graph, x)
     assert int8.output.quant is not None
-    # Half a step of the output, and each of 72 products brings the rounding of two operands.
-    assert np.abs(error).max() < 8 * int8.output.quant.scale[0]
+    # Not a bound from theory: rounding is near half a step, and none may be off by several.
+    assert np.abs(error).max() < 4 * int8.output.quant.scale[0]
     assert np.abs(error).mean() < int8.output.quant.scale[0]
 
 
