@@ -1,0 +1,282 @@
+"""The whole compile: a bundle that opens, answers and repeats, or one line that says why not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from edgekiln.compiler.artifacts import c_constant_bytes
+from edgekiln.compiler.data import Dataset
+from edgekiln.compiler.distil import DistilSettings
+from edgekiln.compiler.errors import CompileError, GateError, ImportModelError
+from edgekiln.compiler.gate import AccuracyLimits
+from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.importers import import_model
+from edgekiln.compiler.parity import Certificate
+from edgekiln.compiler.pipeline import compile_model
+from edgekiln.compiler.request import CompileRequest, CompileResult, TargetRequest
+from edgekiln.runtime.bundle import open_bundle
+from edgekiln.runtime.contract import Contract
+from edgekiln.runtime.engines import OutputScale, open_engine
+from edgekiln.runtime.golden import Golden, unpack_golden
+from edgekiln.runtime.manifest import Lineage
+from edgekiln.targets.emulate import TOOLS
+from edgekiln.targets.errors import UnsupportedOperatorError
+from edgekiln.targets.evidence import Budget, Tier
+from edgekiln.targets.profiles import load_target
+from edgekiln.targets.target import Target
+
+
+@pytest.fixture(scope="module")
+def request_host(digits: Dataset, student_path: Path, priced_host: Target) -> CompileRequest:
+    return CompileRequest("digits", student_path, digits, (TargetRequest(priced_host),))
+
+
+@pytest.fixture(scope="module")
+def result(request_host: CompileRequest) -> CompileResult:
+    return compile_model(request_host)
+
+
+def test_bundle_opens_with_every_member_when_compiled(
+    result: CompileResult, digits: Dataset, tmp_path: Path
+) -> None:
+    written = result.write(tmp_path / "digits.ekb")
+    bundle = open_bundle(tmp_path / "digits.ekb")
+    assert (tmp_path / "digits.ekb").read_bytes() == result.data
+    assert bundle.bundle_id == written.bundle_id == result.bundle_id
+    assert set(bundle.members) == {
+        "manifest.json",
+        "contract.json",
+        "golden.npz",
+        "reference.bin",
+        "certificate.json",
+        "card.md",
+        "artifacts/host/model.tflite",
+        "artifacts/host/model.onnx",
+    }
+    assert bundle.contract == digits.contract
+    assert bundle.reference().samples == len(digits.train)
+    decoded = msgspec.json.decode(bundle.read("certificate.json"), type=Certificate)
+    assert decoded == result.certificate
+    assert bundle.manifest.lineage == Lineage(data_sha256=digits.sha256)
+
+
+def test_device_engines_give_the_golden_labels_when_bundled(result: CompileResult) -> None:
+    golden = bundle_golden(result)
+    contract = result_contract(result)
+    for artifact in result.manifest.artifacts:
+        engine = open_engine(
+            artifact.format,
+            result.members[artifact.path],
+            OutputScale(golden.scale, golden.zero_point),
+        )
+        found = engine.run(contract.preprocess(golden.inputs))
+        assert np.abs(found.astype(int) - golden.expected).max() <= 3
+
+
+def test_golden_vectors_come_from_validation_when_sampled(
+    result: CompileResult, digits: Dataset
+) -> None:
+    known = {sample.tobytes() for sample in digits.x[digits.validation]}
+    golden = bundle_golden(result)
+    assert len(golden.inputs) == 16
+    assert all(sample.tobytes() in known for sample in golden.inputs)
+
+
+def test_bytes_are_equal_when_compiled_twice(
+    request_host: CompileRequest, result: CompileResult
+) -> None:
+    assert compile_model(request_host).data == result.data
+
+
+def test_bytes_differ_when_an_input_differs(
+    request_host: CompileRequest, result: CompileResult
+) -> None:
+    other = compile_model(dataclasses.replace(request_host, seed=1))
+    assert other.manifest.inputs["settings"] != result.manifest.inputs["settings"]
+    assert other.bundle_id != result.bundle_id
+
+
+def test_accuracy_is_that_of_validation_when_counted_with_another_engine(
+    result: CompileResult, digits: Dataset
+) -> None:
+    golden = bundle_golden(result)
+    model = result.members["artifacts/host/model.tflite"]
+    engine = open_engine("tflite", model, OutputScale(golden.scale, golden.zero_point))
+    found = engine.run(digits.contract.preprocess(digits.x[digits.validation])).argmax(axis=1)
+    accuracy = float((found == digits.y[digits.validation]).mean())
+    assert result.manifest.accuracy_int8 == pytest.approx(accuracy, abs=0.01)
+    assert result.manifest.accuracy_float > 0.85
+
+
+def test_measurement_is_reported_and_kept_out_of_the_bundle(result: CompileResult) -> None:
+    for report in result.artifacts:
+        assert report.measured is not None
+        assert report.measured.tier is Tier.T3
+        assert report.footprint.latency.tier is Tier.T1
+    assert all(artifact.latency.tier == "T1" for artifact in result.manifest.artifacts)
+    assert b"measured" not in result.members["card.md"]
+    assert any("host/onnx: the latency is the cost table's" in note for note in result.notes)
+
+
+def test_teacher_is_used_and_recorded_when_given(
+    request_host: CompileRequest, result: CompileResult, teacher_path: Path
+) -> None:
+    said: list[str] = []
+    request = dataclasses.replace(
+        request_host, teacher=teacher_path, distillation=DistilSettings(epochs=3)
+    )
+    distilled = compile_model(request, said.append)
+    assert distilled.distillation is not None
+    assert "teacher" in distilled.manifest.inputs
+    assert distilled.manifest.accuracy_float >= result.manifest.accuracy_float
+    assert said[0] == "distil: 3 epochs with teacher.pt2"
+    assert [line.split(":")[0] for line in said[2:]] == [
+        *("quantize", "quantize", "emit", "certify", "price", "gate")
+    ]
+
+
+def test_gate_refuses_with_every_failure_when_over_budget(request_host: CompileRequest) -> None:
+    target = request_host.targets[0].target
+    strict = dataclasses.replace(
+        request_host,
+        targets=(TargetRequest(target, ("tflite",), Budget(latency_ms=1e-4, flash_bytes=1000)),),
+        limits=AccuracyLimits(minimum=0.999),
+    )
+    with pytest.raises(GateError) as caught:
+        compile_model(strict)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "is missing" in text
+    assert "host/tflite: latency" in text
+    assert "fewer MACs" in text
+    assert "host/tflite: flash" in text
+
+
+def test_bundle_keeps_failed_checks_and_reason_when_forced(request_host: CompileRequest) -> None:
+    forced = dataclasses.replace(
+        request_host, limits=AccuracyLimits(minimum=0.999), force_reason="a bad release on purpose"
+    )
+    gate = compile_model(forced).manifest.gate
+    assert not gate.passed
+    assert gate.forced_reason == "a bad release on purpose"
+    assert [check.quantity for check in gate.checks if not check.passed] == ["accuracy"]
+
+
+def test_test_split_stays_sealed_when_compiling(
+    request_host: CompileRequest, result: CompileResult
+) -> None:
+    assert request_host.dataset.test_openings == 0
+    assert "The test split was not opened." in result.members["card.md"].decode()
+
+
+def test_microcontroller_gets_emulated_latency_when_tools_are_here(
+    digits: Dataset, student_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    for tool in TOOLS:
+        require_tool(tool)
+    target = load_target("cortex-m4")
+    request = CompileRequest("digits", student_path, digits, (TargetRequest(target),))
+    result = compile_model(request)
+    by_format = {artifact.format: artifact for artifact in result.manifest.artifacts}
+    assert (by_format["c"].latency.tier, by_format["tflite"].latency.tier) == ("T2", "T1")
+    rows = {row.engine: row for row in result.certificate.engines}
+    assert (rows["c-emulated"].max_lsb, rows["c-emulated"].samples) == (0, 16)
+    assert (rows["c-host"].max_lsb, rows["c-host"].samples) == (0, 64)
+    folder = {
+        name.removeprefix("artifacts/cortex-m4/c/"): data
+        for name, data in result.members.items()
+        if name.startswith("artifacts/cortex-m4/c/")
+    }
+    assert by_format["c"].flash.value >= c_constant_bytes(folder)
+    assert any(note.startswith("cortex-m4/c: emulated") for note in result.notes)
+
+
+def test_table_prices_generated_c_and_says_so_when_tools_are_absent(
+    digits: Dataset, student_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    target = load_target("cortex-m4")
+    request = CompileRequest("digits", student_path, digits, (TargetRequest(target, ("c",)),))
+    result = compile_model(request)
+    (artifact,) = result.manifest.artifacts
+    assert artifact.latency.tier == "T1"
+    assert any("not emulated, so its latency is the table's" in note for note in result.notes)
+    assert any("gcc not found" in note for note in result.notes)
+
+
+def test_estimator_compiles_when_it_comes_from_scikit_learn(
+    digits: Dataset, priced_host: Target
+) -> None:
+    rows = digits.train
+    x = digits.contract.preprocess(digits.x[rows]).reshape(len(rows), -1)
+    estimator = LogisticRegression(max_iter=300).fit(x, digits.y[rows])
+    request = CompileRequest("logistic", estimator, digits, (TargetRequest(priced_host),))
+    result = compile_model(request)
+    validation = digits.validation
+    expected = estimator.score(
+        digits.contract.preprocess(digits.x[validation]).reshape(len(validation), -1),
+        digits.y[validation],
+    )
+    assert result.manifest.accuracy_float == pytest.approx(expected, abs=1e-6)
+    assert "model" in result.manifest.inputs
+
+
+def test_graph_compiles_to_the_same_artifacts_when_imported_before(
+    request_host: CompileRequest, result: CompileResult, student_path: Path
+) -> None:
+    graph = import_model(student_path)
+    assert isinstance(graph, Graph)
+    again = compile_model(dataclasses.replace(request_host, model=graph))
+    path = "artifacts/host/model.onnx"
+    assert len(again.members[path]) == pytest.approx(len(result.members[path]), rel=0.02)
+    assert again.manifest.accuracy_int8 == result.manifest.accuracy_int8
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"targets": ()}, CompileError, "at least one target"),
+        ({"model": Path("nowhere.pt2")}, ImportModelError, "no such file"),
+        ({"model": Path("model.h5")}, ImportModelError, "unknown model format"),
+        ({"teacher": Path("nowhere.pt2")}, ImportModelError, "nowhere.pt2: there is no such file"),
+        ({"model": object(), "teacher": Path("t.pt2")}, CompileError, "only a .pt2 model can be"),
+    ],
+)
+def test_one_line_is_said_when_the_request_is_wrong(
+    request_host: CompileRequest,
+    change: dict[str, object],
+    error: type[CompileError],
+    text: str,
+) -> None:
+    with pytest.raises(error, match=text) as caught:
+        compile_model(dataclasses.replace(request_host, **change))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_one_line_is_said_when_a_target_is_wrong(
+    request_host: CompileRequest, priced_host: Target
+) -> None:
+    def compile_for(*targets: TargetRequest) -> None:
+        compile_model(dataclasses.replace(request_host, targets=targets))
+
+    with pytest.raises(CompileError, match="cannot run format 'c'; it runs: tflite, onnx"):
+        compile_for(TargetRequest(priced_host, ("c",)))
+    with pytest.raises(CompileError, match="each target can be named once"):
+        compile_for(TargetRequest(priced_host), TargetRequest(priced_host))
+    with pytest.raises(UnsupportedOperatorError, match="edgekiln targets calibrate host"):
+        compile_for(TargetRequest(load_target("host")))
+
+
+def bundle_golden(result: CompileResult) -> Golden:
+    return unpack_golden(result.members["golden.npz"], "test")
+
+
+def result_contract(result: CompileResult) -> Contract:
+    return msgspec.json.decode(result.members["contract.json"], type=Contract)
