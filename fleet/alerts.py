@@ -6,7 +6,8 @@ asks whom it concerns. A cohort alerts when at least two of its reporting device
 
 **Distance.** A feature's windows are added up over the cohort's devices: counts in 16 bins that
 hold equal mass in the training data, so the distance is the total variation (TV) between the
-merged shares and 1/16 each, 0 to 1.
+merged shares and 1/16 each, 0 to 1. For `classes` the bins are the classes, and the shares to
+compare with are those of the model's answers on the training data.
 
 **Threshold.** For N independent samples from the reference itself, E[TV] <= sqrt((B-1)/N) / 2
 (Cauchy-Schwarz over the B bins), and TV moves by at most 1/N per sample, so McDiarmid's
@@ -51,6 +52,20 @@ class Reporting:
 
 
 @dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a release was trained on: samples behind its bins, share of answers per class.
+
+    0 samples: the reference is taken as exact. No shares: all classes are taken as equal.
+    """
+
+    samples: int = 0
+    classes: tuple[float, ...] = ()
+
+
+UNKNOWN = Baseline()
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A cohort whose devices drift under one release."""
 
@@ -73,12 +88,11 @@ def fingerprint(kind: str, cohort: str, release: str) -> str:
 
 
 def detect(
-    reporting: Iterable[Reporting], reference_samples: Mapping[str, int]
+    reporting: Iterable[Reporting], baselines: Mapping[str, Baseline]
 ) -> tuple[Finding, ...]:
     """Every cohort that drifts, judged per release.
 
-    `reference_samples` is, per release, the number of training samples behind its bins; a release
-    without an entry is judged as if its reference were exact.
+    `baselines` is per release; one without an entry is judged as if its reference were exact.
     """
     by_release: dict[str, list[Reporting]] = {}
     for item in reporting:
@@ -86,25 +100,28 @@ def detect(
     return tuple(
         finding
         for release, items in sorted(by_release.items())
-        for finding in _detect(release, items, reference_samples.get(release, 0))
+        for finding in _detect(release, items, baselines.get(release, UNKNOWN))
     )
 
 
-def distance(bins: Sequence[int]) -> float:
-    """Total variation between the shares of 16 counts and equal mass."""
+def distance(bins: Sequence[int], expected: Sequence[float] = ()) -> float:
+    """Total variation between the shares of `bins` and `expected`, or equal mass without it."""
     total = sum(bins)
     if not total:
         return 0.0
-    return sum(abs(count / total - 1.0 / len(bins)) for count in bins) / 2.0
+    shares = expected or [1.0 / len(bins)] * len(bins)
+    return sum(abs(n / total - share) for n, share in zip(bins, shares, strict=True)) / 2.0
 
 
-def threshold(samples: int, reference_samples: int, features: int, alpha: float = ALPHA) -> float:
+def threshold(
+    samples: int, reference_samples: int, features: int, bins: int = BINS, alpha: float = ALPHA
+) -> float:
     """What chance explains at these sample sizes, see the module's text; at most 1."""
     if not samples:
         return 1.0
     sizes = (samples, reference_samples) if reference_samples else (samples,)
     confidence = math.log(max(1, features) / alpha)
-    bound = sum(math.sqrt((BINS - 1) / n) / 2.0 + math.sqrt(confidence / (2.0 * n)) for n in sizes)
+    bound = sum(math.sqrt((bins - 1) / n) / 2.0 + math.sqrt(confidence / (2.0 * n)) for n in sizes)
     return min(1.0, bound)
 
 
@@ -146,7 +163,7 @@ def summarise(finding: Finding) -> str:
     return f"{text}; {', '.join(finding.quiet)} quiet" if finding.quiet else text
 
 
-def _detect(release: str, items: list[Reporting], reference: int) -> Iterable[Finding]:
+def _detect(release: str, items: list[Reporting], baseline: Baseline) -> Iterable[Finding]:
     alarming = {item.device for item in items if alarms(item.report)}
     cohorts = sorted({cohort for item in items for cohort in item.cohorts})
     members = {c: {i.device for i in items if c in i.cohorts} for c in cohorts}
@@ -167,7 +184,7 @@ def _detect(release: str, items: list[Reporting], reference: int) -> Iterable[Fi
             release=release,
             devices=tuple(sorted(members[cohort] & alarming)),
             reporting=len(here),
-            features=_features(here, reference),
+            features=_features(here, baseline),
             quiet=quiet,
         )
 
@@ -180,30 +197,33 @@ def _share(members: set[str], alarming: set[str]) -> float:
     return len(members & alarming) / len(members) if members else 0.0
 
 
-def _features(here: Sequence[Reporting], reference: int) -> tuple[FeatureEvidence, ...]:
+def _features(here: Sequence[Reporting], baseline: Baseline) -> tuple[FeatureEvidence, ...]:
     windows: dict[str, list[FeatureWindow]] = {}
     for item in here:
-        report = item.report
-        for window in (*report.features, report.confidence, report.class_drift):
+        for window in (*item.report.features, item.report.confidence):
             windows.setdefault(window.name, []).append(window)
-    evidence = [
-        _evidence(name, seen, reference, len(windows))
-        for name, seen in windows.items()
-        if any(window.alarm for window in seen)
-    ]
+    classes = [item.report.class_drift for item in here]
+    watched = len(windows) + 1
+    judged = [_evidence(seen, baseline.samples, watched) for seen in windows.values()]
+    judged.append(_evidence(classes, baseline.samples, watched, baseline.classes))
+    evidence = [one for one in judged if one.devices]
     evidence.sort(key=lambda e: (-e.devices, -e.distance, e.feature))
     return tuple(evidence[:FEATURES_SHOWN])
 
 
 def _evidence(
-    name: str, seen: Sequence[FeatureWindow], reference: int, features: int
+    seen: Sequence[FeatureWindow],
+    reference_samples: int,
+    watched: int,
+    expected: Sequence[float] = (),
 ) -> FeatureEvidence:
     merged = [sum(counts) for counts in zip(*(window.bins for window in seen), strict=True)]
+    samples = sum(merged)
     return FeatureEvidence(
-        feature=name,
+        feature=seen[0].name,
         devices=sum(window.alarm for window in seen),
         max_evidence=max(window.evidence for window in seen),
-        distance=distance(merged),
-        threshold=threshold(sum(merged), reference, features),
-        samples=sum(merged),
+        distance=distance(merged, expected),
+        threshold=threshold(samples, reference_samples, watched, len(merged)),
+        samples=samples,
     )

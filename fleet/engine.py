@@ -18,7 +18,7 @@ from edgekiln.runtime.errors import BundleError
 from edgekiln.runtime.protocol import Topics
 from edgekiln.runtime.signing import sign_document
 
-from .alerts import Finding, Reporting, detect, fingerprint, merge
+from .alerts import UNKNOWN, Baseline, Finding, Reporting, detect, fingerprint, merge
 from .errors import FleetError, RolloutError
 from .evidence import history
 from .exposures import (
@@ -73,7 +73,7 @@ class Engine:
         self._topics = Topics(folder.tenant)
         self._key = folder.private_key("rollout")
         self._lock = threading.RLock()
-        self._reference_samples: dict[str, int] = {}
+        self._baselines: dict[str, Baseline] = {}
         self._refreshed_s = 0.0
 
     def start_rollout(self, request: StartRollout) -> Rollout:
@@ -292,9 +292,7 @@ class Engine:
             for device, report in reports.items()
             if device in enrolments
         ]
-        sizes = {
-            item.report.bundle_id: self._reference(item.report.bundle_id) for item in reporting
-        }
+        sizes = {item.report.bundle_id: self._baseline(item.report.bundle_id) for item in reporting}
         for finding in detect(reporting, sizes):
             self._tell(finding, now_s)
 
@@ -308,16 +306,18 @@ class Engine:
         if known is None or not same or now_s - known.last_seen_s >= SEEN_EVERY_S:
             self._store.put_alert(after)
 
-    def _reference(self, bundle_id: str) -> int:
-        """Training samples behind a release's bins, 0 where that cannot be read."""
-        if bundle_id not in self._reference_samples:
+    def _baseline(self, bundle_id: str) -> Baseline:
+        """What a release was trained on, `UNKNOWN` where that cannot be read."""
+        if bundle_id not in self._baselines:
             try:
                 release = self._store.release(bundle_id)
                 bundle = open_bundle(self._folder.repository / "targets" / release.target_path)
-                self._reference_samples[bundle_id] = bundle.reference().samples
+                reference = bundle.reference()
+                known = Baseline(reference.samples, reference.classes)
             except (FleetError, BundleError):
-                self._reference_samples[bundle_id] = 0
-        return self._reference_samples[bundle_id]
+                known = UNKNOWN
+            self._baselines[bundle_id] = known
+        return self._baselines[bundle_id]
 
     def _context(self, rollout: Rollout, twins: dict[str, Twin], now_s: float) -> Context:
         return Context(

@@ -133,7 +133,7 @@ class Ingest:
 
 
 def _check_report(report: Report) -> None:
-    windows = (report.confidence, report.class_drift, *report.features)
+    windows = (report.confidence, *report.features)
     numbers = (*report.latency_us, *report.classes, report.samples, report.violations)
     if len(report.latency_us) != len(LATENCY_EDGES_US) + 1:
         raise ProtocolError("a report's latency histogram has another shape")
@@ -144,11 +144,12 @@ def _check_report(report: Report) -> None:
     if not (math.isfinite(report.start_s) and math.isfinite(report.end_s)):
         raise ProtocolError("a report's time is no number")
     for window in windows:
-        _check_window(window)
+        _check_window(window, BINS)
+    _check_window(report.class_drift, len(report.classes))  # its bins are the classes
 
 
-def _check_window(window: FeatureWindow) -> None:
-    if len(window.bins) != BINS or not all(0 <= count < MAX_COUNT for count in window.bins):
-        raise ProtocolError(f"window '{window.name[:64]}' does not hold {BINS} counts")
+def _check_window(window: FeatureWindow, bins: int) -> None:
+    if len(window.bins) != bins or not all(0 <= count < MAX_COUNT for count in window.bins):
+        raise ProtocolError(f"window '{window.name[:64]}' does not hold {bins} counts")
     if math.isnan(window.evidence):
         raise ProtocolError(f"window '{window.name[:64]}' has no evidence")

@@ -88,11 +88,15 @@ def render(template: str, view: FleetView) -> str:
             return "–"
         return f"{names.get(bundle_id, 'unknown')} {bundle_id[:8]}"
 
-    return _environment().get_template(template).render(
-        release_name=release_name,
-        tenant=view.tenant,
-        tiles=tiles(view),
-        devices=view.devices,
-        rollouts=view.rollouts,
-        alerts=view.alerts,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            release_name=release_name,
+            tenant=view.tenant,
+            tiles=tiles(view),
+            devices=view.devices,
+            rollouts=view.rollouts,
+            alerts=view.alerts,
+        )
     )

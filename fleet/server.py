@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,9 @@ from dataclasses import dataclass
 
 import msgspec
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 
+from edgekiln.runtime.errors import RuntimeRoomError
 from edgekiln.runtime.files import write_atomic
 from edgekiln.runtime.protocol import Topics
 
@@ -129,9 +132,20 @@ def _start(
 
 
 def _ticks(engine: Engine) -> Callable[[threading.Event], None]:
+    """The engine's loop. What a later tick may mend is said once; a fault of ours ends the server."""
+
     def run(stop: threading.Event) -> None:
+        told = ""
         while not stop.wait(TICK_S):
-            engine.tick(time.time())
+            try:
+                engine.tick(time.time())
+            except (FleetError, RuntimeRoomError, OSError, SQLAlchemyError) as error:
+                if str(error) != told:
+                    told = str(error)
+                    print(f"edgekiln: the engine tries again: {told}", file=sys.stderr, flush=True)
+            except BaseException:
+                stop.set()
+                raise
 
     return run
 

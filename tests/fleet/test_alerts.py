@@ -7,6 +7,7 @@ import pytest
 from edgekiln.fleet.alerts import (
     ALPHA,
     QUIET_S,
+    Baseline,
     Reporting,
     detect,
     distance,
@@ -36,7 +37,7 @@ def device(name: str, *cohorts: str, alarm: bool = False, release: str = RELEASE
         latency_us=(64,),
         confidence=window("confidence"),
         classes=(32, 32),
-        class_drift=window("classes"),
+        class_drift=window("classes", bins=(32, 32)),
         features=(window("x", alarm, shifted), window("y")),
     )
     return Reporting(name, cohorts, report)
@@ -47,7 +48,9 @@ def line(half: str, *alarms: bool) -> list[Reporting]:
 
 
 def test_half_a_fleet_alerts_for_its_own_cohort_and_for_no_other() -> None:
-    (found,) = detect([*line("a", *[False] * 4), *line("b", *[True] * 4)], {RELEASE: 1000})
+    (found,) = detect(
+        [*line("a", *[False] * 4), *line("b", *[True] * 4)], {RELEASE: Baseline(1000)}
+    )
     assert found.cohort == "b"
     assert found.devices == ("b0", "b1", "b2", "b3")
     assert found.quiet == ("a",)
@@ -134,5 +137,22 @@ def test_threshold_falls_with_samples_and_is_passed_by_real_drift() -> None:
     limits = [threshold(n, 1000, 64) for n in (10, 100, 1000, 100_000)]
     assert limits == sorted(limits, reverse=True)
     assert threshold(0, 1000, 64) == 1.0
-    (found,) = detect(line("b", True, True, True, True), {RELEASE: 5000})
+    (found,) = detect(line("b", True, True, True, True), {RELEASE: Baseline(5000)})
     assert found.features[0].distance > found.features[0].threshold
+
+
+def test_classes_are_compared_with_the_models_own_shares_when_they_drift() -> None:
+    drifting = FeatureWindow(name="classes", bins=(90, 10, 0), evidence=1e6, alarm=True)
+    fleet = [
+        Reporting(
+            item.device,
+            item.cohorts,
+            msgspec.structs.replace(item.report, classes=(90, 10, 0), class_drift=drifting),
+        )
+        for item in line("b", False, False)
+    ]
+    (found,) = detect(fleet, {RELEASE: Baseline(1000, (0.2, 0.3, 0.5))})
+    (feature,) = found.features
+    assert feature.feature == "classes"
+    assert feature.distance == pytest.approx(0.7)
+    assert feature.samples == 200

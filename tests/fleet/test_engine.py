@@ -329,7 +329,9 @@ def test_drift_of_one_line_makes_one_alert_that_stays_one(world: World) -> None:
                     latency_us=(64, *(0,) * len(LATENCY_EDGES_US)),
                     confidence=window("confidence", False),
                     classes=(32, 32),
-                    class_drift=window("classes", False),
+                    class_drift=FeatureWindow(
+                        name="classes", bins=(32, 32), evidence=1.0, alarm=False
+                    ),
                     features=(window("mean", index >= 4),),
                 ),
             )

@@ -88,7 +88,7 @@ def report(seq: int = 2, **changes: object) -> Report:
         latency_us=LATENCY,
         confidence=QUIET,
         classes=(8, 8),
-        class_drift=msgspec.structs.replace(QUIET, name="classes"),
+        class_drift=msgspec.structs.replace(QUIET, name="classes", bins=(8, 8)),
         features=(msgspec.structs.replace(QUIET, name="x", alarm=True),),
     )
     return msgspec.structs.replace(base, **changes)
