@@ -117,10 +117,10 @@ def _choose(model: Path, target_ids: Sequence[str], name: str | None) -> Chosen:
     if not (model / "search.json").is_file():
         return Chosen(model, name or model.stem)
     from edgekiln.runtime.manifest import Lineage
-    from edgekiln.search.result import read_result
+    from edgekiln.search.result import FrontMember, read_result
 
     result = read_result(model / "search.json")
-    chosen = set()
+    chosen: set[FrontMember] = set()
     for target_id in target_ids:
         try:
             front = result.front(target_id)
@@ -191,8 +191,8 @@ def _print(result: CompileResult) -> None:
         )
         for row in result.certificate.engines
     ]
-    columns = ("engine", "format", "max LSB", "label flips", "bound", "verdict")
-    print_table("Certificate: against the integer reference", columns, engines)
+    heads = ("engine", "format", "max LSB", "label flips", "bound", "verdict")
+    print_table("Certificate: against the integer reference", heads, engines)
     for check in manifest.gate.checks:
         print(f"gate: {check.message}")
 

@@ -134,13 +134,14 @@ def _artifact(build: Build, accuracy: float) -> Artifact:
         sha256=build.artifact.sha256,
         numerics=NUMERICS,
         accuracy=accuracy,
-        latency=_record(cost.latency),
-        ram=_record(cost.ram),
-        flash=_record(cost.flash),
+        latency=record(cost.latency),
+        ram=record(cost.ram),
+        flash=record(cost.flash),
     )
 
 
-def _record(estimate: Estimate) -> EstimateRecord:
+def record(estimate: Estimate) -> EstimateRecord:
+    """An estimate as a manifest holds it."""
     return EstimateRecord(
         value=float(estimate.value),
         low=float(estimate.low),

@@ -179,7 +179,11 @@ def _launch(folder: FleetFolder, kind: str, command: tuple[str, ...]) -> Broker:
     errors = folder.broker / "broker.err"
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
-            launcher + command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr
+            launcher + command,
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+            start_new_session=True,  # a Ctrl-C is the server's to handle, which then ends us
         )
     broker = Broker(LOOPBACK, folder.settings.broker.port, kind, process, _pid_file(folder))
     deadline = time.monotonic() + START_TIMEOUT_S

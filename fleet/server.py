@@ -84,7 +84,7 @@ def serve(folder: FleetFolder, on_ready: Callable[[ServerAddress], None]) -> Non
                 lifespan="on",
             )
         )
-        interrupted = _on_signals(stop)
+        received = _on_signals(stop)
         watcher = threading.Thread(target=_watch, args=(parts, server), daemon=True)
         watcher.start()
         address = _announce(folder, stack)
@@ -92,9 +92,9 @@ def serve(folder: FleetFolder, on_ready: Callable[[ServerAddress], None]) -> Non
         server.run(sockets=[listener])
         stop.set()
         watcher.join(THREAD_END_S)
-        if interrupted.is_set():
+        if signal.SIGINT in received:
             raise KeyboardInterrupt
-        if not broker.alive():
+        if not received and not broker.alive():
             raise BrokerError(
                 f"the {broker.kind} broker went away; see {folder.broker} for its log, "
                 "then start the server again"
@@ -132,7 +132,7 @@ def _start(
 
 
 def _ticks(engine: Engine) -> Callable[[threading.Event], None]:
-    """The engine's loop. What a later tick may mend is said once; a fault of ours ends the server."""
+    """The engine's loop: what a later tick may mend is said once, a fault of ours ends it all."""
 
     def run(stop: threading.Event) -> None:
         told = ""
@@ -170,17 +170,17 @@ def _watch(parts: _Parts, server: uvicorn.Server) -> None:
     server.should_exit = True
 
 
-def _on_signals(stop: threading.Event) -> threading.Event:
-    interrupted = threading.Event()
+def _on_signals(stop: threading.Event) -> list[int]:
+    """Let SIGINT and SIGTERM end the server; the list fills with what came."""
+    received: list[int] = []
 
     def handle(number: int, _frame: object) -> None:
-        if number == signal.SIGINT:
-            interrupted.set()
+        received.append(number)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
-    return interrupted
+    return received
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekiln.compiler.assemble import record
 from edgekiln.compiler.data import Dataset, FloatArray, IntArray
 from edgekiln.compiler.distil import DistilSettings
 from edgekiln.compiler.gate import AccuracyLimits
-from edgekiln.compiler.pipeline import compile_model, record
+from edgekiln.compiler.pipeline import compile_model
 from edgekiln.compiler.reference import quantize_input, run_int8
 from edgekiln.compiler.request import CompileRequest, CompileResult, TargetRequest
 from edgekiln.runtime.manifest import Lineage
