@@ -7,6 +7,7 @@ journal first, then the world hears of it, then the next step acts on it.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import random
 import sqlite3
@@ -40,12 +41,16 @@ MAX_STRANGERS = 64  # forged documents of one boot that are told of
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """How the agent talks: `announce` publishes the birth again."""
+    """How the agent talks, and what it keeps for others.
+
+    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state.
+    """
 
     topics: Topics
     rollout_key: Ed25519PublicKey
     courier: Courier
     announce: Callable[[], None]
+    keep_drift: Callable[[bytes], None] = lambda state: None
 
 
 class Agent:
@@ -64,7 +69,7 @@ class Agent:
         self._documents: dict[str, RolloutDocument] = {}  # the latest of each cohort
         self._strangers: set[bytes] = set()
         self._inbox: queue.Queue[tuple[str, bytes]] = queue.Queue(INBOX_MESSAGES)
-        self._reports: queue.Queue[Report] = queue.Queue(REPORT_QUEUE)
+        self._reports: queue.Queue[tuple[Report, bytes]] = queue.Queue(REPORT_QUEUE)
         self._lost_reports = 0
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -90,10 +95,10 @@ class Agent:
         """The connection is there again."""
         self.post("", b"")
 
-    def post_report(self, report: Report) -> None:
-        """Take a finished telemetry window."""
+    def post_report(self, report: Report, drift: bytes) -> None:
+        """Take a finished telemetry window, and the detectors' state at its end."""
         try:
-            self._reports.put_nowait(report)
+            self._reports.put_nowait((report, drift))
         except queue.Full:
             self._lost_reports += 1
 
@@ -136,7 +141,12 @@ class Agent:
             if not self.tick():
                 self._wake.wait(POLL_S)
                 self._wake.clear()
-        self._hear()
+
+    def finish(self) -> None:
+        """Keep the last windows. Called once, when the inference thread has ended."""
+        with contextlib.suppress(*PASSING):
+            self._hear()
+            self._desk.courier.pump()
 
     def tick(self) -> bool:
         """Hear, tell, take one step; whether there may be another at once."""
@@ -259,12 +269,13 @@ class Agent:
             self._take(topic, payload)
         while True:
             try:
-                report = self._reports.get_nowait()
+                report, drift = self._reports.get_nowait()
             except queue.Empty:
                 return
             self._tools.reporter.send_report(
                 report, self._tools.models.rss_bytes, self._lost_reports
             )
+            self._desk.keep_drift(drift)
 
     def _take(self, topic: str, payload: bytes) -> None:
         if not topic:

@@ -34,7 +34,6 @@ class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker: BrokerTable
     ram_bytes: int = 0  # 0: not known, not checked
     flash_bytes: int = 0  # of one slot
-    window_s: float = 10.0  # length of a telemetry window
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,6 @@ class DeviceConfig:
     cohorts: tuple[str, ...]
     ram_bytes: int
     flash_bytes: int
-    window_s: float
     broker: BrokerTable
     password: str
     root: bytes  # trust/root.json
@@ -80,6 +78,11 @@ class DeviceConfig:
         return self.folder / "outbox.sqlite3"
 
     @property
+    def lock(self) -> Path:
+        """Held while a process runs this device."""
+        return self.folder / "lock"
+
+    @property
     def drift(self) -> Path:
         """State of the drift detectors."""
         return self.folder / "drift.bin"
@@ -106,7 +109,6 @@ def load_device(path: Path) -> DeviceConfig:
         cohorts=table.cohorts,
         ram_bytes=table.ram_bytes,
         flash_bytes=table.flash_bytes,
-        window_s=table.window_s,
         broker=table.broker,
         password=_text(path / "password").strip(),
         root=_bytes(path / "trust" / "root.json"),
@@ -135,8 +137,6 @@ def _check(path: Path, table: DeviceTable) -> None:
             raise DeviceConfigError(f"{path}: '{key}' holds one of / + #, which MQTT topics forbid")
     if not 0 < table.broker.port < 65536:
         raise DeviceConfigError(f"{path}: 'broker.port' is {table.broker.port}, not 1 to 65535")
-    if table.window_s <= 0:
-        raise DeviceConfigError(f"{path}: 'window_s' is {table.window_s:g}, it must be above 0")
 
 
 def _bytes(path: Path) -> bytes:

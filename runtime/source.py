@@ -6,6 +6,7 @@ again when the file is replaced, so that a change of the world can be played to 
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Protocol
@@ -94,7 +95,7 @@ def read_samples(path: Path) -> Samples:
         SourceError: the file is missing or damaged, has no `x`, or `x` holds no samples of numbers.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile) or "x" not in archive:
                 raise SourceError(f"{path} is no .npz with an array 'x'")
             samples: Samples = archive["x"]

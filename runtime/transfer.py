@@ -22,6 +22,7 @@ WINDOW = 8  # blocks in flight
 TIMEOUT_S = 4.0  # without any useful block before the window is asked for again
 ATTEMPTS = 3  # windows in a row that may bring nothing
 MAX_BAD_BLOCKS = 16  # wrong blocks before a transfer is given up for now
+POLL_S = 0.1  # between two calls of `on_wait`
 QUEUE_BLOCKS = 4 * WINDOW
 
 
@@ -195,16 +196,18 @@ class Transfer:
         return request_id
 
     def _wait(self, path: str, deadline: float) -> Block | None:
-        """The next block of `path`, None at the deadline."""
-        while (left := deadline - self._monotonic()) > 0:
+        """The next block of `path`; None when none is there at the deadline."""
+        while True:
             self.on_wait()
+            left = deadline - self._monotonic()
             try:
-                block = self._blocks.get(timeout=min(left, 0.1))
+                block = self._blocks.get(timeout=min(max(left, 0.0), POLL_S))
             except queue.Empty:
+                if left <= 0:
+                    return None
                 continue
             if block.path != path:
                 continue
             if block.error:
                 raise AbsentFileError(f"'{path}' is not there: {block.error}")
             return block
-        return None

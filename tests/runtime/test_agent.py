@@ -497,7 +497,7 @@ def test_report_is_numbered_and_sent_even_while_a_download_waits(world: Any) -> 
     world.lose = lambda request, index: request.path.endswith(".ekb")
     world.roll_out(name="good")
     world.agent.tick()
-    world.agent.post_report(report())
+    world.agent.post_report(report(), b"drift")
     world.settle(3)
     assert world.agent.record.state == S.FETCHING
     assert [(r.boot_id, r.samples) for r in world.reports] == [("boot-1", 3)]

@@ -1,0 +1,109 @@
+"""`LiveModels`: the inference session as the update agent drives it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+from edgekiln.targets.measure import measure_callable
+
+from .agent_checks import SelfTest
+from .bundle import open_bundle
+from .errors import AgentError, EngineError, RuntimeRoomError
+from .model import Model
+from .protocol import TrialEvidence
+from .session import LiveSession
+
+_STATM = Path("/proc/self/statm")
+SELF_TEST_BUDGET_S = 0.3
+
+
+class LiveModels:
+    """Opens bundles for one target and makes them live; `agent_ports.Models` says what each does.
+
+    `session` is None until the first model is live.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self.session: LiveSession | None = None
+
+    @property
+    def running(self) -> str:
+        """Bundle id of the live session; empty where there is none."""
+        return self.session.running if self.session else ""
+
+    @property
+    def rss_bytes(self) -> int:
+        """Resident memory of this process; its peak where the system tells no more."""
+        try:
+            return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError, IndexError):
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            return peak if sys.platform == "darwin" else peak * 1024
+
+    def use(self, path: Path) -> None:
+        """Make a bundle live; the model that a trial was compared with needs no loading."""
+        session = self.session
+        if session and session.baseline and session.baseline.bundle_id == path.stem:
+            session.roll_back()
+            return
+        model = self._open(path)
+        if session is None:
+            self.session = LiveSession(model)
+        else:
+            session.use(model)
+
+    def self_test(self, path: Path) -> SelfTest:
+        """Golden vectors, and the latency of one sample at a time."""
+        model = self._open(path)
+        sample = open_bundle(path).golden().inputs[:1]
+        try:
+            golden = model.run_golden()
+            timed = measure_callable(lambda: model.predict(sample), budget_s=SELF_TEST_BUDGET_S)
+        except RuntimeRoomError:
+            raise
+        # Whatever a release does wrong here, it must end in its rejection.
+        except Exception as error:
+            raise EngineError(f"the model failed its golden vectors: {error}") from error
+        return SelfTest(
+            bundle_id=model.bundle_id,
+            golden_max_lsb=golden.max_lsb,
+            mismatching_labels=golden.mismatching_labels,
+            p95_ms=timed.p95_us / 1000,
+            rss_bytes=self.rss_bytes,
+        )
+
+    def start_trial(self, path: Path) -> None:
+        """Make a bundle live beside the one that was."""
+        model = self._open(path)
+        if self.session is None:  # nothing to compare with: a device that had no model at all
+            self.session = LiveSession(model)
+        self.session.start_trial(model)
+
+    def evidence(self) -> TrialEvidence:
+        """What the trial has shown so far.
+
+        Raises:
+            AgentError: no trial runs.
+        """
+        found = self.session.evidence() if self.session else None
+        if found is None:
+            raise AgentError("no model is on trial in the live session")
+        return found
+
+    def end_trial(self) -> None:
+        """Keep the model on trial and stop comparing."""
+        if self.session:
+            self.session.end_trial()
+
+    def _open(self, path: Path) -> Model:
+        try:
+            return Model.open(path, self._target)
+        except RuntimeRoomError:
+            raise
+        # Engines are foreign code: what they raise on a hostile artifact is not documented.
+        except Exception as error:
+            raise EngineError(f"{path.name} cannot be opened: {error}") from error
