@@ -21,7 +21,7 @@ _Limit = TypeVar("_Limit", int, float)
 
 @dataclass(frozen=True, slots=True)
 class AccuracyLimits:
-    """On the validation split. `max_drop` is float accuracy minus int8 accuracy."""
+    """On the validation split. `max_drop` is float minus int8 accuracy; no `minimum`, no check."""
 
     max_drop: float = 0.02
     minimum: float | None = None
@@ -106,7 +106,7 @@ def _accuracy_checks(
         else f"{verdict}: {drop:.4f} is lost where {limits.max_drop:.4f} may be; "
         "distil from a teacher, choose a wider candidate, or calibrate on more samples",
     )
-    if limits.minimum is None:
+    if not limits.minimum:
         return
     enough = int8_accuracy >= limits.minimum - 1e-9
     verdict = f"int8 accuracy {int8_accuracy:.4f} against a minimum of {limits.minimum:.4f}"

@@ -30,7 +30,7 @@ from edgekiln.targets.emulate import TOOLS
 from edgekiln.targets.errors import UnsupportedOperatorError
 from edgekiln.targets.evidence import Budget, Tier
 from edgekiln.targets.profiles import load_target
-from edgekiln.targets.target import Target
+from edgekiln.targets.target import CostTable, Target
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +119,33 @@ def test_measurement_is_reported_and_kept_out_of_the_bundle(result: CompileResul
     for report in result.artifacts:
         assert report.measured is not None
         assert report.measured.tier is Tier.T3
-        assert report.footprint.latency.tier is Tier.T1
-    assert all(artifact.latency.tier == "T1" for artifact in result.manifest.artifacts)
+        assert report.footprint.latency.tier < Tier.T2
     assert b"measured" not in result.members["card.md"]
-    assert any("host/onnx: the latency is the cost table's" in note for note in result.notes)
+
+
+def test_latency_is_a_rule_of_thumb_when_no_table_is_of_the_engine(result: CompileResult) -> None:
+    own, foreign = result.manifest.artifacts
+    assert (own.format, own.latency.tier, own.latency.evidence_id) == ("tflite", "T1", "made-up")
+    assert (foreign.format, foreign.latency.tier) == ("onnx", "T0")
+    assert foreign.latency.low == own.latency.low
+    assert foreign.latency.high > 2.5 * own.latency.high
+    assert any("host/onnx: no cost table is of its engine" in note for note in result.notes)
+
+
+def test_emulated_table_prices_generated_c_alone_when_it_is_not_of_other_engines(
+    digits: Dataset, student_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    target = load_target("cortex-m4")
+    (published,) = target.costs
+    emulated = dataclasses.replace(published, tier=Tier.T2, evidence_id="probes")
+    both = dataclasses.replace(target, costs=(emulated, published))
+    request = CompileRequest("digits", student_path, digits, (TargetRequest(both),))
+    tiers = {a.format: a.latency.tier for a in compile_model(request).manifest.artifacts}
+    assert tiers == {"c": "T2", "tflite": "T1"}
+    only = dataclasses.replace(request, targets=(TargetRequest(replace_costs(target, emulated)),))
+    tiers = {a.format: a.latency.tier for a in compile_model(only).manifest.artifacts}
+    assert tiers == {"c": "T2", "tflite": "T0"}
 
 
 def test_teacher_is_used_and_recorded_when_given(
@@ -272,6 +295,10 @@ def test_one_line_is_said_when_a_target_is_wrong(
         compile_for(TargetRequest(priced_host), TargetRequest(priced_host))
     with pytest.raises(UnsupportedOperatorError, match="edgekiln targets calibrate host"):
         compile_for(TargetRequest(load_target("host")))
+
+
+def replace_costs(target: Target, *tables: CostTable) -> Target:
+    return dataclasses.replace(target, costs=tables)
 
 
 def bundle_golden(result: CompileResult) -> Golden:
