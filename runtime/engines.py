@@ -7,6 +7,7 @@ scale, so that golden vectors, trials and confidences mean the same on every eng
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
@@ -193,7 +194,7 @@ def _same_scale(tensor: _Tensor, output: OutputScale) -> bool:
 
 def _check_size(x: FloatArray, shape: tuple[int, ...]) -> None:
     """Samples may differ from the artifact in shape (a channel axis), never in size."""
-    if int(np.prod(x.shape[1:])) != int(np.prod(shape)):
+    if math.prod(x.shape[1:]) != math.prod(shape):
         raise EngineError(
             f"samples of shape {x.shape[1:]} do not fill the artifact's input {shape}"
         )
@@ -201,7 +202,7 @@ def _check_size(x: FloatArray, shape: tuple[int, ...]) -> None:
 
 def _as_int8(logits: npt.NDArray[Any], output: OutputScale) -> Int8Array:
     """int8 logits as they are, float logits on the bundle's output scale."""
-    flat = logits.reshape(len(logits), -1)
+    flat = logits.reshape(len(logits), math.prod(logits.shape[1:]))
     if flat.dtype == np.int8:
         return flat
     if not np.isfinite(flat).all():

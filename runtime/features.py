@@ -38,7 +38,7 @@ def extract_features(contract: Contract, raw: FloatArray) -> FloatArray:
         channels = raw.reshape(count, -1, _channels(contract)).astype(np.float64)
         summaries = (channels.mean(1), channels.std(1), channels.min(1), channels.max(1))
         return np.concatenate(summaries, axis=1).astype(np.float32)
-    flat = raw.reshape(count, -1).astype(np.float32, copy=False)
+    flat = raw.reshape(count, contract.input.elements).astype(np.float32, copy=False)
     if flat.shape[1] == 1:
         return flat
     # `ndarray.std` costs more than all the rest of a sample's telemetry.

@@ -1,0 +1,220 @@
+"""Models and engines on real artifacts: the same answers from every engine and every thread."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgekiln.compiler.builder import GraphBuilder
+from edgekiln.compiler.emit_onnx import emit_onnx
+from edgekiln.compiler.emit_tflite import emit_tflite
+from edgekiln.compiler.graph import Activation, Graph
+from edgekiln.compiler.passes import optimize
+from edgekiln.compiler.quantize import quantize
+from edgekiln.compiler.reference import params, quantize_input, run_int8
+from edgekiln.runtime.bundle import Bundle, write_bundle
+from edgekiln.runtime.contract import Affine, Contract, TensorSpec
+from edgekiln.runtime.engines import ENGINES, OutputScale, open_engine
+from edgekiln.runtime.errors import ContractError, EngineError, MemberError
+from edgekiln.runtime.golden import Golden, pack_golden
+from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
+from edgekiln.runtime.model import Model
+from edgekiln.runtime.quant import dequantize_array, softmax
+from edgekiln.runtime.reference import build_reference
+
+CONTRACT = Contract(
+    TensorSpec("image", (6, 6, 1), minimum=0, maximum=16),
+    ("zero", "one", "two"),
+    (Affine(2.0, 1 / 16),),
+)
+RAW = np.random.default_rng(0).uniform(0, 16, (40, 6, 6, 1)).astype(np.float32)
+X = CONTRACT.preprocess(RAW)
+
+
+def _float_graph() -> Graph:
+    rng = np.random.default_rng(1)
+    net = GraphBuilder("tiny", (1, 6, 6, 1))
+    weights = rng.normal(size=(4, 3, 3, 1)).astype(np.float32)
+    bias = rng.normal(size=4).astype(np.float32)
+    hidden = net.conv2d(net.input, weights, bias, activation=Activation.RELU)
+    dense = rng.normal(size=(3, 4)).astype(np.float32)
+    logits = net.fully_connected(net.mean(hidden), dense, np.zeros(3, np.float32))
+    return optimize(net.finish(logits))
+
+
+FLOAT = _float_graph()
+INT8 = quantize(FLOAT, X)
+EXPECTED = run_int8(INT8, quantize_input(INT8, X))
+QUANT = params(INT8, INT8.outputs[0])
+OUTPUT = OutputScale(QUANT.scale[0], QUANT.zero_point[0])
+FILES = {
+    "host/model.tflite": emit_tflite(INT8),
+    "onnx-host/model.onnx": emit_onnx(INT8),
+    "float-host/model.tflite": emit_tflite(FLOAT),
+    "float-onnx-host/model.onnx": emit_onnx(FLOAT),
+    "board/c/model.c": b"int x;",
+}
+
+
+def _artifact(name: str, data: bytes) -> Artifact:
+    target, _, file = name.partition("/")
+    estimate = EstimateRecord(1.0, 1.0, 1.0, "ms", "T3", "test")
+    form = "c" if target == "board" else file.rpartition(".")[2]
+    numerics = "float32" if target.startswith("float") else "int8.v1"
+    return Artifact(
+        target,
+        form,
+        f"artifacts/{name}",
+        len(data),
+        hashlib.sha256(data).hexdigest(),
+        numerics,
+        1.0,
+        estimate,
+        estimate,
+        estimate,
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    probabilities = softmax(dequantize_array(EXPECTED, OUTPUT.scale, OUTPUT.zero_point))
+    reference = build_reference(CONTRACT, RAW, probabilities.max(1), EXPECTED.argmax(1))
+    members = {f"artifacts/{name}": data for name, data in FILES.items()} | {
+        "contract.json": msgspec.json.encode(CONTRACT),
+        "golden.npz": pack_golden(Golden(RAW, EXPECTED, OUTPUT.scale, OUTPUT.zero_point)),
+        "reference.bin": reference.to_bytes(),
+    }
+    artifacts = tuple(_artifact(name, data) for name, data in FILES.items())
+    draft = Manifest("tiny", (), artifacts, 1.0, 1.0, Gate(True, ()), Lineage("0"), {}, {})
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny.ekb", draft, members)
+
+
+@pytest.mark.parametrize(
+    ("target", "max_lsb"),
+    [("host", 1), ("onnx-host", 1), ("float-host", 20), ("float-onnx-host", 20)],
+)
+def test_run_golden_is_near_when_any_engine_runs_it(
+    bundle: Bundle, target: str, max_lsb: int
+) -> None:
+    result = Model.open(bundle, target).run_golden()
+    assert result.vectors == 40
+    assert result.max_lsb <= max_lsb
+
+
+def test_predict_gives_labels_and_softmax_of_the_dequantized_logits(bundle: Bundle) -> None:
+    found = Model.open(bundle).predict(RAW)
+    wanted = softmax(dequantize_array(EXPECTED, OUTPUT.scale, OUTPUT.zero_point))
+    np.testing.assert_allclose(found.probabilities, wanted, atol=2 * OUTPUT.scale)
+    np.testing.assert_array_equal(found.confidences, found.probabilities.max(axis=1))
+    assert found.labels == tuple(CONTRACT.classes[index] for index in found.indices)
+    assert found.bundle_id == bundle.bundle_id
+    assert found.latency_us > 0
+
+
+def test_predict_takes_one_sample_a_batch_and_whole_numbers(bundle: Bundle) -> None:
+    model = Model.open(bundle)
+    assert model.predict(RAW[0]).labels == model.predict(RAW).labels[:1]
+    assert model.predict(RAW[:0]).labels == ()
+    whole = RAW.round()
+    assert model.predict(whole.astype(np.uint8)).labels == model.predict(whole).labels
+    assert model.predict(whole.tolist()).labels == model.predict(whole).labels
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (RAW[..., 0], "shape"),
+        (RAW + 1, "maximum"),
+        (np.full((1, 6, 6, 1), np.nan), "not finite"),
+        (np.full((1, 6, 6, 1), "x"), "dtype"),
+    ],
+)
+def test_predict_refuses_when_samples_break_the_contract(
+    bundle: Bundle, raw: np.ndarray, says: str
+) -> None:
+    with pytest.raises(ContractError, match=says):
+        Model.open(bundle).predict(raw)
+
+
+@pytest.mark.parametrize("target", ["host", "onnx-host"])
+def test_predict_gives_every_thread_its_own_answer(bundle: Bundle, target: str) -> None:
+    model = Model.open(bundle, target)
+    alone = model.predict(RAW).probabilities
+    places = [place % 40 for place in range(400)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda place: model.predict(RAW[place]).probabilities, places))
+    np.testing.assert_array_equal(np.concatenate(answers), alone[places])
+
+
+def test_open_names_the_target_and_the_way_out_when_nothing_runs_here(bundle: Bundle) -> None:
+    with pytest.raises(MemberError, match="nothing for target 'npu'"):
+        Model.open(bundle, "npu")
+    with pytest.raises(EngineError, match="C sources only; build them for the board"):
+        Model.open(bundle, "board")
+    with pytest.raises(EngineError, match=r"no engine runs format 'elf'; this host runs onnx, t"):
+        open_engine("elf", b"", OUTPUT)
+
+
+@pytest.mark.parametrize("form", sorted(ENGINES))
+@pytest.mark.parametrize("data", [b"", b"garbage" * 100])
+def test_open_engine_says_one_line_when_the_artifact_is_damaged(form: str, data: bytes) -> None:
+    with pytest.raises(EngineError, match="refuses the artifact") as caught:
+        open_engine(form, data, OUTPUT)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["host/model.tflite", "onnx-host/model.onnx"])
+def test_run_refuses_when_samples_do_not_fill_the_input(name: str) -> None:
+    engine = open_engine(name.rpartition(".")[2], FILES[name], OUTPUT)
+    with pytest.raises(EngineError, match="do not fill"):
+        engine.run(np.zeros((1, 5), np.float32))
+
+
+def test_open_engine_refuses_when_the_output_scale_is_not_the_bundles() -> None:
+    with pytest.raises(EngineError, match="output scale differs"):
+        open_engine("tflite", FILES["host/model.tflite"], OutputScale(1.0, 0))
+
+
+def test_run_golden_refuses_when_classes_and_outputs_differ(bundle: Bundle) -> None:
+    model = Model.open(bundle)
+    model.contract = msgspec.structs.replace(CONTRACT, classes=("a", "b"))
+    with pytest.raises(EngineError, match="3 outputs for 2 classes"):
+        model.run_golden()
+
+
+def _python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+
+def test_litert_says_nothing_on_stderr_and_other_lines_survive(tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(FILES["host/model.tflite"])
+    done = _python(
+        "import pathlib, sys\n"
+        "from edgekiln.runtime.engines import OutputScale, open_engine\n"
+        f"data = pathlib.Path({str(path)!r}).read_bytes()\n"
+        f"open_engine('tflite', data, OutputScale({OUTPUT.scale!r}, {OUTPUT.zero_point}))\n"
+        "print('after', file=sys.stderr)\n"
+    )
+    assert done.stderr == "after\n"
+
+
+def test_importing_the_runtime_loads_nothing_heavy() -> None:
+    done = _python(
+        "import sys, edgekiln.runtime as runtime\n"
+        "assert 'numpy' not in sys.modules\n"
+        "names = [getattr(runtime, name).__name__ for name in runtime.__all__]\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'sklearn', 'sqlalchemy', 'scipy',\n"
+        "         'ai_edge_litert', 'tensorflow', 'litestar', 'tuf', 'paho'}\n"
+        "print(sorted(heavy & set(sys.modules)), names == sorted(runtime.__all__))\n"
+    )
+    assert done.stdout == "[] True\n"
