@@ -94,6 +94,28 @@ def test_alarm_stays_in_the_report_when_it_ended_inside_the_window() -> None:
     assert not any(window.alarm for window in monitor.close(2.0).features)
 
 
+@pytest.mark.slow
+def test_monitor_tells_a_looped_pool_of_real_images_from_darker_ones() -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+    rng = np.random.default_rng(7)
+    images = rng.permutation(datasets.load_digits().images).astype(np.float32)[..., None]
+    contract = Contract(TensorSpec("image", (8, 8, 1)), ("a", "b"))
+    train, pool = images[:1000], images[1000:1300]
+    reference = build_reference(contract, train, _confidences(rng, 1000), rng.integers(0, 2, 1000))
+    model = SimpleNamespace(bundle_id="b1", contract=contract, reference=reference)
+    monitor = Monitor(model, rng, 0.0)  # type: ignore[arg-type]
+    for _ in range(30):
+        order = rng.permutation(300)
+        monitor.observe(pool[order], _answer(rng, 300))
+    calm = monitor.close(1.0)
+    assert not any(window.alarm for window in (*calm.features, calm.confidence, calm.class_drift))
+    monitor.observe(pool[:100] * 0.6, _answer(rng, 100))
+    dark = monitor.close(2.0)
+    assert dark.features[-2].name == "mean"
+    assert any(window.alarm for window in dark.features)
+    assert not dark.confidence.alarm
+
+
 def test_report_does_not_grow_with_the_number_of_samples() -> None:
     rng, monitor = np.random.default_rng(5), _monitor()
     monitor.observe(rng.normal(size=(10, 3)), _answer(rng, 10))
