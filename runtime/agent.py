@@ -189,6 +189,8 @@ class Agent:
         self._backoff_s = 0.0
         self._error = ""
         self._apply(done)
+        if self._tools.models.running != self._running:
+            self._tell_state()
         return done is not None
 
     def _rest(self, record: AgentRecord) -> Next | None:

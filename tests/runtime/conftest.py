@@ -100,9 +100,15 @@ class Repository:
         self.write(self.snapshot, f"{self.snapshot.version}.snapshot")
         self.write(self.timestamp, "timestamp")
 
-    def add(self, data: bytes, counter: int = 1, targets: tuple[str, ...] = ("host",)) -> str:
-        """Publish a bundle; its id is the hash of its bytes."""
-        bundle_id = hashlib.sha256(data).hexdigest()
+    def add(
+        self,
+        data: bytes,
+        counter: int = 1,
+        targets: tuple[str, ...] = ("host",),
+        bundle_id: str = "",
+    ) -> str:
+        """Publish a bundle; its id is the hash of its bytes, where no other is given."""
+        bundle_id = bundle_id or hashlib.sha256(data).hexdigest()
         path = f"bundles/{bundle_id}.ekb"
         leaves = leaf_hashes(data, BLOCK_BYTES)
         entry = TargetFile.from_data(path, data)
@@ -380,6 +386,12 @@ def new_world(tmp_path: Path) -> Iterator[Callable[[str], World]]:
 def world(new_world: Callable[[str], World]) -> World:
     """A device that has never been started, beside a repository with its factory release."""
     return new_world("device")
+
+
+@pytest.fixture
+def repository() -> Repository:
+    """A signed repository of its own, still empty."""
+    return Repository()
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ class Wire:
 
 @pytest.fixture
 def repository(world: Any) -> Any:
+    """The repository of the world, which holds the factory release already."""
     return world.repository
 
 
