@@ -106,18 +106,18 @@ def log_costs(pool: Sequence[Proposal]) -> Points:
 
     A target that cannot price a candidate counts as dearer than all that it can.
     """
-    latency = np.array(
-        [
-            [v.footprint.latency.high if v.footprint else math.inf for v in item.priced.verdicts]
-            for item in pool
-        ],
-        dtype=np.float64,
-    ).reshape(len(pool), -1)
-    sizes = np.array([(i.priced.arena_bytes, i.priced.model_bytes) for i in pool], np.float64)
-    finite = np.where(np.isfinite(latency), latency, 0.0)
-    dearest = 2 * finite.max(axis=0, initial=1e-9)
-    latency = np.where(np.isfinite(latency), latency, dearest)
-    return np.asarray(np.log(np.maximum(np.hstack([sizes.reshape(-1, 2), latency]), 1e-9)))
+    if not pool:
+        return np.empty((0, 1))
+    costs = np.array([_costs(item) for item in pool], dtype=np.float64)
+    dearest = 2 * np.where(np.isfinite(costs), costs, 0.0).max(axis=0)
+    known = np.where(np.isfinite(costs), costs, dearest)
+    return np.asarray(np.log(np.maximum(known, 1e-9)))
+
+
+def _costs(item: Proposal) -> tuple[float, ...]:
+    prices = (verdict.footprint for verdict in item.priced.verdicts)
+    latency = (price.latency.high if price else math.inf for price in prices)
+    return item.priced.arena_bytes, item.priced.model_bytes, *latency
 
 
 def _objectives(pool: Sequence[Proposal], accuracy: Sequence[float]) -> Points:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from edgekiln.runtime.files import write_atomic
 
 from .blueprint import Blueprint
-from .build import build_module
+from .build import build_module, parameter_count
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,8 @@ Labels = npt.NDArray[np.int64]
 Weights = dict[str, npt.NDArray[Any]]
 
 BATCH = 64
-PEAK_RATE = 0.02
+PEAK_RATE = 0.02  # of networks up to _WIDE parameters; larger ones learn slower
+_WIDE = 30_000
 WEIGHT_DECAY = 1e-4
 
 
@@ -125,11 +127,10 @@ def _descend(module: nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int) -
     from torch import nn
 
     steps = max(len(x) // BATCH, 1)
-    optimizer = torch.optim.Adam(
-        module.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY, fused=True
-    )
+    rate = PEAK_RATE * min(1.0, math.sqrt(_WIDE / parameter_count(module)))
+    optimizer = torch.optim.Adam(module.parameters(), rate, weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, PEAK_RATE, total_steps=epochs * steps, pct_start=0.25
+        optimizer, rate, total_steps=epochs * steps, pct_start=0.25
     )
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.05)
     module.train()

@@ -1,0 +1,93 @@
+"""Budgets are judged before training, with reasons that a person can act on."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable
+
+import pytest
+
+from edgekiln.compiler import emit_tflite
+from edgekiln.compiler.errors import CompileError
+from edgekiln.compiler.plan import plan_arena
+from edgekiln.search.errors import SearchError
+from edgekiln.search.lower import lower
+from edgekiln.search.sieve import check_targets, nothing_fits, price
+from edgekiln.search.space import Block, BlockKind, ConvCandidate, ConvSpace
+from edgekiln.targets import Budget, Target
+
+Maker = Callable[..., Target]
+
+
+RESIDUAL = ConvCandidate(8, 3, 1, (Block(BlockKind.RESIDUAL, 8, 3),))
+SPACE = ConvSpace((8, 8, 1), 10)
+
+
+def test_price_counts_the_bytes_that_the_emitter_writes(target_maker: Maker) -> None:
+    rng = random.Random(2)
+    for candidate in [SPACE.sample(rng) for _ in range(8)]:
+        graph = lower(SPACE.blueprint(candidate), "candidate")
+        priced = price(graph, [target_maker()])
+        cost = priced.verdicts[0].footprint
+        assert cost is not None
+        assert cost.flash.high == priced.model_bytes == len(emit_tflite(graph))
+        assert cost.ram.high == priced.arena_bytes == plan_arena(graph).arena_bytes
+
+
+def test_price_rejects_with_the_limit_when_a_budget_breaks(target_maker: Maker) -> None:
+    graph = lower(SPACE.blueprint(RESIDUAL), "candidate")
+    targets = [
+        target_maker("wide"),
+        target_maker("tight", Budget(flash_bytes=100, ram_bytes=10_000)),
+    ]
+    priced = price(graph, targets)
+    wide, tight = priced.verdicts
+    assert wide.fits
+    assert priced.fits_any
+    assert not tight.fits
+    assert [reason.split()[0] for reason in tight.reasons] == ["flash"]
+    assert tight.excess == priced.model_bytes / 100
+
+
+def test_price_rejects_when_the_device_itself_is_too_small(target_maker: Maker) -> None:
+    target = target_maker()
+    small = dataclasses.replace(target, memory=dataclasses.replace(target.memory, ram=64))
+    verdict = price(lower(SPACE.blueprint(RESIDUAL), "candidate"), [small]).verdicts[0]
+    assert "RAM" in verdict.reasons[0]
+
+
+def test_price_names_the_operator_when_the_target_cannot_price_it(target_maker: Maker) -> None:
+    graph = lower(SPACE.blueprint(RESIDUAL), "candidate")
+    verdict = price(graph, [target_maker(without="add")]).verdicts[0]
+    assert verdict.footprint is None
+    assert "'add'" in verdict.reasons[0]
+
+
+def test_nothing_fits_names_the_nearest_miss_of_every_target(target_maker: Maker) -> None:
+    targets = [target_maker("one", Budget(flash_bytes=1000)), target_maker("two", Budget(0.001))]
+    wide = ConvCandidate(48, 3, 1, ())
+    priced = [price(lower(SPACE.blueprint(c), "x"), targets) for c in (wide, SPACE.smallest())]
+    text = str(nothing_fits(priced))
+    assert "\n" not in text
+    assert "on one: flash" in text
+    assert "on two: latency" in text
+    assert f"{priced[1].model_bytes / 1000:.0%}" in text
+
+
+def test_check_targets_says_how_to_mend_when_a_table_is_missing(target_maker: Maker) -> None:
+    bare = dataclasses.replace(target_maker("host"), costs=())
+    with pytest.raises(SearchError, match="edgekiln targets calibrate host"):
+        check_targets([bare])
+
+
+def test_check_targets_refuses_when_a_target_is_missing_or_twice(target_maker: Maker) -> None:
+    with pytest.raises(SearchError, match="at least one target"):
+        check_targets([])
+    with pytest.raises(SearchError, match="each one once"):
+        check_targets([target_maker(), target_maker()])
+
+
+def test_check_targets_refuses_when_energy_is_limited(target_maker: Maker) -> None:
+    with pytest.raises(CompileError, match="energy"):
+        check_targets([target_maker(budget=Budget(energy_mj=1.0))])
