@@ -130,6 +130,15 @@ def search_outcome(searched: Searched) -> SearchOutcome:
         search_id=result.search_id,
         candidates=len(result.candidates),
         rejected=sum(not candidate.fits_any for candidate in result.candidates),
+        refused={
+            front.target_id: sum(
+                bool(cost.reasons)
+                for candidate in result.candidates
+                for cost in candidate.costs
+                if cost.target_id == front.target_id
+            )
+            for front in result.fronts
+        },
         trained=sum(bool(candidate.rungs) for candidate in result.candidates),
         baseline_accuracy=accuracy,
         front=tuple(front),

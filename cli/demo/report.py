@@ -13,6 +13,7 @@ from .result import DemoResult, FrontMember
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 WIDTH, HEIGHT, MARGIN = 380, 240, 44
+WORSE_THAN_BASELINE = 0.1  # in accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One target's front: accuracy over latency, logarithmic in latency."""
+    """One target's front: accuracy over latency, logarithmic in latency.
+
+    `below` counts members too inaccurate to be drawn without squashing the rest.
+    """
 
     target: str
     word: str  # measured | emulated | estimated
@@ -44,6 +48,7 @@ class Picture:
     dots: tuple[Dot, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+    below: int
     width: int = WIDTH
     height: int = HEIGHT
     margin: int = MARGIN
@@ -55,12 +60,14 @@ def tier_word(record: EstimateRecord) -> str:
 
 
 def picture(target: str, members: tuple[FrontMember, ...]) -> Picture:
-    """Lay out one target's front."""
-    lows = [m.latency.low for m in members]
-    highs = [m.latency.high for m in members]
+    """Lay out one target's front; what is much worse than the baseline is counted, not drawn."""
+    floor = min(m.accuracy for m in members if m.kind == "baseline") - WORSE_THAN_BASELINE
+    drawn = [m for m in members if m.accuracy >= floor]
+    lows = [m.latency.low for m in drawn]
+    highs = [m.latency.high for m in drawn]
     left, right = math.log10(max(min(lows), 1e-6)) - 0.1, math.log10(max(highs)) + 0.1
-    bottom = min(m.accuracy for m in members) - 0.01
-    top = min(1.0, max(m.accuracy for m in members) + 0.01)
+    bottom = min(m.accuracy for m in drawn) - 0.005
+    top = min(1.0, max(m.accuracy for m in drawn) + 0.005)
 
     def x_of(value: float) -> float:
         share = (math.log10(max(value, 1e-6)) - left) / (right - left)
@@ -71,14 +78,22 @@ def picture(target: str, members: tuple[FrontMember, ...]) -> Picture:
 
     dots = tuple(
         Dot(m, x_of(m.latency.value), y_of(m.accuracy), x_of(m.latency.low), x_of(m.latency.high))
-        for m in members
+        for m in drawn
     )
     steps = [left + (right - left) * i / 3 for i in range(4)]
     x_ticks = tuple(Tick(x_of(10**step), f"{10**step:.2g}") for step in steps)
     marks = [bottom + (top - bottom) * i / 3 for i in range(4)]
     y_ticks = tuple(Tick(y_of(mark), f"{mark:.3f}") for mark in marks)
-    latency = members[0].latency
-    return Picture(target, Tier[latency.tier].word, latency.tier, dots, x_ticks, y_ticks)
+    latency = drawn[0].latency
+    return Picture(
+        target=target,
+        word=Tier[latency.tier].word,
+        tier=latency.tier,
+        dots=dots,
+        x_ticks=x_ticks,
+        y_ticks=y_ticks,
+        below=len(members) - len(drawn),
+    )
 
 
 def write_report(path: Path, result: DemoResult) -> None:
@@ -103,7 +118,8 @@ def summary(result: DemoResult) -> list[str]:
     """The lines that the terminal shows at the end."""
     search, drift, rollback = result.search, result.drift, result.rollback
     lines = [
-        f"search    {search.candidates} candidates, {search.rejected} rejected before training, "
+        f"search    {search.candidates} candidates, {search.rejected} rejected before training "
+        f"({', '.join(f'{name} refuses {n}' for name, n in search.refused.items())}), "
         f"{search.trained} trained in {search.wall_s:.0f} s; "
         f"scikit-learn baseline {search.baseline_accuracy:.1%}",
     ]

@@ -25,7 +25,8 @@ class SearchOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     search_id: str
     candidates: int
-    rejected: int  # by the sieve, before any training
+    rejected: int  # by the sieve, before any training: they fit no target
+    refused: dict[str, int]  # candidates over the budget of each target
     trained: int
     baseline_accuracy: float
     front: tuple[FrontMember, ...]
