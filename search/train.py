@@ -33,9 +33,12 @@ Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Weights = dict[str, npt.NDArray[Any]]
 
-BATCH = 64
+LARGEST_BATCH = 64
+_SMALLEST_BATCH = 8
+_STEPS_WANTED = 16  # an epoch
 PEAK_RATE = 0.02  # of networks up to _WIDE parameters; larger ones learn slower
 _WIDE = 30_000
+_WARM_UP = 0.25
 WEIGHT_DECAY = 1e-4
 
 
@@ -122,23 +125,28 @@ def load_arrays(path: Path) -> Weights:
         return {name: archive[name] for name in archive.files}
 
 
+def one_cycle(progress: float) -> float:
+    """Share of the peak rate after a share of all steps: up in a quarter, down to nothing."""
+    if progress < _WARM_UP:
+        return (1 - math.cos(math.pi * progress / _WARM_UP)) / 2 + 0.04
+    return (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP))) / 2
+
+
 def _descend(module: nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int) -> None:
     import torch
     from torch import nn
 
-    steps = max(len(x) // BATCH, 1)
-    rate = PEAK_RATE * min(1.0, math.sqrt(_WIDE / parameter_count(module)))
-    optimizer = torch.optim.Adam(module.parameters(), rate, weight_decay=WEIGHT_DECAY, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=epochs * steps, pct_start=0.25
-    )
+    # Small sets take small batches: an epoch of one step would teach nothing.
+    batch = min(max(len(x) // _STEPS_WANTED, _SMALLEST_BATCH), LARGEST_BATCH)
+    steps = max(len(x) // batch, 1)
+    peak = PEAK_RATE * min(1.0, math.sqrt(_WIDE / parameter_count(module)))
+    optimizer = torch.optim.Adam(module.parameters(), peak, weight_decay=WEIGHT_DECAY, fused=True)
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.05)
     module.train()
-    for _ in range(epochs):
-        order = torch.randperm(len(x))
-        for picks in order.chunk(steps):
+    for epoch in range(epochs):
+        for step, picks in enumerate(torch.randperm(len(x)).tensor_split(steps)):
+            optimizer.param_groups[0]["lr"] = peak * one_cycle((epoch + step / steps) / epochs)
             optimizer.zero_grad()
             loss = loss_of(module(x[picks]), y[picks])
             loss.backward()
             optimizer.step()
-            schedule.step()
