@@ -96,6 +96,7 @@ class Dataset:
 class _Source:
     """What a source holds, before any check."""
 
+    source: str  # as the user gave it
     name: str
     x: npt.NDArray[Any]
     y: npt.NDArray[Any]
@@ -120,7 +121,7 @@ def load_dataset(source: str, seed: int = 0) -> Dataset:
     digest = dataset_sha256(x, y)
     train, validation, test = _split(y, seed, digest)
     if len(test) == 0:
-        msg = f"data '{raw.name}': no class has 3 samples, so none is left to test on; add samples"
+        msg = f"data '{raw.source}': no class has 3 samples, so none is left to test on; add samples"
         raise DataContentError(msg)
     kept = np.sort(np.concatenate((train, validation)))
     contract = Contract(
@@ -161,8 +162,8 @@ def _load_sklearn(source: str) -> _Source:
     bunch = getattr(datasets, f"load_{name}")()
     classes = tuple(str(label) for label in bunch.target_names)
     if name == "digits":
-        return _Source(name, bunch.images, bunch.target, classes, "image", (0.0, 16.0))
-    return _Source(name, bunch.data, bunch.target, classes, "features", None)
+        return _Source(source, name, bunch.images, bunch.target, classes, "image", (0.0, 16.0))
+    return _Source(source, name, bunch.data, bunch.target, classes, "features", None)
 
 
 def _load_npz(source: str) -> _Source:
@@ -192,7 +193,7 @@ def _load_npz(source: str) -> _Source:
     x = arrays["x"]
     limits = (0.0, 255.0) if x.dtype == np.uint8 and x.ndim > 2 else None
     input_name = "image" if x.ndim > 2 else "features"
-    return _Source(path.stem, x, arrays["y"], names, input_name, limits)
+    return _Source(source, path.stem, x, arrays["y"], names, input_name, limits)
 
 
 @contextmanager
@@ -216,7 +217,7 @@ def _checked_samples(raw: _Source) -> FloatArray:
     x = raw.x
     if x.dtype.kind not in "fiub" or x.ndim not in (2, 3, 4) or x.size == 0:
         msg = (
-            f"data '{raw.name}': x is {_describe(x)}; it must be numbers of shape (n, features), "
+            f"data '{raw.source}': x is {_describe(x)}; it must be numbers of shape (n, features), "
             "(n, height, width) or (n, height, width, channels)"
         )
         raise DataFormatError(msg)
@@ -225,7 +226,7 @@ def _checked_samples(raw: _Source) -> FloatArray:
     bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
     if len(bad):
         msg = (
-            f"data '{raw.name}': {len(bad)} of {len(values)} samples hold a value that is not "
+            f"data '{raw.source}': {len(bad)} of {len(values)} samples hold a value that is not "
             f"finite, the first is sample {bad[0]}; fill in or drop them"
         )
         raise DataContentError(msg)
@@ -237,7 +238,7 @@ def _checked_labels(raw: _Source, samples: int) -> tuple[IntArray, tuple[str, ..
     y = raw.y
     if y.ndim != 1 or len(y) != samples or y.dtype.kind not in "iubUS":
         msg = (
-            f"data '{raw.name}': y is {_describe(y)}; it must be {samples} whole numbers or names, "
+            f"data '{raw.source}': y is {_describe(y)}; it must be {samples} whole numbers or names, "
             "one label for each sample of x"
         )
         raise DataFormatError(msg)
@@ -246,20 +247,20 @@ def _checked_labels(raw: _Source, samples: int) -> tuple[IntArray, tuple[str, ..
     if names is None:
         names = tuple(_text(label) for label in present)
     elif len(set(names)) < len(names):
-        msg = f"data '{raw.name}': 'classes' names a class twice"
+        msg = f"data '{raw.source}': 'classes' names a class twice"
         raise DataFormatError(msg)
     elif y.dtype.kind in "US":
         indices = _indices_of_names(raw, names)
     elif len(present) and (present[0] < 0 or present[-1] >= len(names)):
         msg = (
-            f"data '{raw.name}': labels go from {present[0]} to {present[-1]}, but 'classes' has "
+            f"data '{raw.source}': labels go from {present[0]} to {present[-1]}, but 'classes' has "
             f"{len(names)} names; labels must be 0 to {len(names) - 1}"
         )
         raise DataFormatError(msg)
     else:
         indices = y
     labels = np.ascontiguousarray(indices, dtype=np.int64)
-    _check_counts(raw.name, labels, names)
+    _check_counts(raw.source, labels, names)
     return labels, names
 
 
@@ -268,20 +269,20 @@ def _indices_of_names(raw: _Source, names: tuple[str, ...]) -> npt.NDArray[Any]:
     labels = [_text(label) for label in raw.y]
     unknown = sorted(set(labels) - set(names))
     if unknown:
-        msg = f"data '{raw.name}': label '{unknown[0]}' is not in 'classes'"
+        msg = f"data '{raw.source}': label '{unknown[0]}' is not in 'classes'"
         raise DataFormatError(msg)
     return np.array([position[label] for label in labels], dtype=np.int64)
 
 
-def _check_counts(name: str, labels: IntArray, names: tuple[str, ...]) -> None:
+def _check_counts(source: str, labels: IntArray, names: tuple[str, ...]) -> None:
     if len(names) < 2:
-        msg = f"data '{name}' has {len(names)} distinct labels; a classifier needs 2 or more"
+        msg = f"data '{source}' has {len(names)} distinct labels; a classifier needs 2 or more"
         raise DataContentError(msg)
     counts = np.bincount(labels, minlength=len(names))
     if counts.min() < MIN_PER_CLASS:
         rare = int(counts.argmin())
         msg = (
-            f"data '{name}': class '{names[rare]}' has {counts[rare]} samples, every class needs "
+            f"data '{source}': class '{names[rare]}' has {counts[rare]} samples, every class needs "
             f"{MIN_PER_CLASS} or more; add samples or drop the class"
         )
         raise DataContentError(msg)

@@ -20,8 +20,18 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     folder, so that the new bytes also survive a power cut once this returns.
 
     Raises:
-        OSError: the folder is missing or cannot be written; nothing is left behind.
+        OSError: the folder is missing or cannot be written; its `filename` is `path`, and nothing
+            is left behind.
     """
+    try:
+        _write_and_rename(path, data, mode)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # the temporary name helps nobody
+        raise
+    sync_folder(path.parent)
+
+
+def _write_and_rename(path: Path, data: bytes, mode: int) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
     try:
@@ -35,7 +45,6 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
