@@ -7,8 +7,9 @@ what makes an interrupted search end where an uninterrupted one does.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from .propose import Proposal, log_sizes
 from .surrogate import predict
 
 Scores = Mapping[str, float]  # accuracy by candidate id
+Choice = Callable[[Sequence[Proposal], int], tuple[Proposal, ...]]
 
 _BY_ACCURACY = 3  # one promotion in three goes to the most accurate, the rest to the front
 
@@ -30,6 +32,19 @@ class Contender:
     id: str
     accuracy: float
     footprint: Footprint
+
+
+def shared_out(pool: Sequence[Proposal], count: int, choose: Choice) -> tuple[Proposal, ...]:
+    """Up to `count` proposals, an equal share for every target of those that fit it.
+
+    Each target chooses among its own; then they take turns, so that a roomy device does not crowd
+    out the candidates of a tight one.
+    """
+    columns = range(len(pool[0].priced.verdicts)) if pool else ()
+    lists = [choose([p for p in pool if p.priced.verdicts[c].fits], count) for c in columns]
+    turns = (item for turn in zip_longest(*lists) for item in turn if item is not None)
+    unique = {item.id: item for item in turns}
+    return tuple(unique.values())[:count]
 
 
 def first_wave(pool: Sequence[Proposal], count: int) -> tuple[Proposal, ...]:

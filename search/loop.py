@@ -24,7 +24,7 @@ from pathlib import Path
 from edgekiln.runtime.files import write_atomic
 
 from .baseline import BASELINE, Baseline, fit_baseline
-from .choose import first_wave, leaders, promoted, second_wave
+from .choose import first_wave, leaders, promoted, second_wave, shared_out
 from .errors import SearchError, TrainingError
 from .ledger import Ledger, Lost, Trained
 from .mlp_space import space_for
@@ -47,6 +47,7 @@ from .worker import Done, ExportJob, Failed, TrainJob, WorkerPool, Workplace
 
 _TRAINING_SHARE = 0.8  # of the deadline
 _SIEVE_ROUNDS = 6
+_PARENTS = 8
 _EXPORT_TRIES = 2
 
 
@@ -137,15 +138,21 @@ class _Search:
         found = self._sieve(priced_baseline)
         fitting = _fitting(found)
         half = math.ceil(request.short.trainings / 2)
-        wave = first_wave(fitting, half)
+        wave = shared_out(fitting, half, first_wave)
         short = self._train(wave, SHORT, request.short.epochs)
         if short:
             found += self._breed(found, leaders(fitting, short))
             fitting = _fitting(found)
         tried = frozenset(item.id for item in wave)
-        wave = second_wave(fitting, short, tried, request.short.trainings - len(wave))
+        wave = shared_out(
+            fitting,
+            request.short.trainings - len(wave),
+            lambda pool, count: second_wave(pool, short, tried, count),
+        )
         short |= self._train(wave, SHORT, request.short.epochs)
-        chosen = promoted(fitting, short, request.long.trainings)
+        chosen = shared_out(
+            fitting, request.long.trainings, lambda pool, count: promoted(pool, short, count)
+        )
         long = self._train_long(chosen)
         teacher = long.pop(TEACHER_ID, None)
         self._refuse_emptiness(bool(fitting), short)
@@ -176,20 +183,18 @@ class _Search:
         found = proposals(
             self.space, sample_spread(self.space, request.candidates, rng), request.targets
         )
+        self._tell_sieve(found)
         for _ in range(_SIEVE_ROUNDS):
+            scarce, fits = _scarcest(found)
+            if fits * len(request.targets) >= request.short.trainings:
+                break
+            nearest = sorted(found, key=lambda item: item.priced.verdicts[scarce].excess)
+            found += self._more(found, nearest[:_PARENTS], request.candidates // 2, rng)
             self._tell_sieve(found)
-            fitting = _fitting(found)
-            if len(fitting) >= request.short.trainings:
-                break
-            parents = sorted(found, key=_least_excess)[: max(len(fitting), 8)]
-            more = self._more(found, parents, max(request.candidates // 2, 1), rng)
-            if not more:
-                break
-            found += more
-        misses = [*(item.priced for item in found), baseline]
+        everything = [*(item.priced for item in found), baseline]
         for column in range(len(request.targets)):
-            if not any(item.verdicts[column].fits for item in misses):
-                raise nothing_fits(misses)
+            if not any(item.verdicts[column].fits for item in everything):
+                raise nothing_fits(everything)
         return found
 
     def _breed(
@@ -287,5 +292,8 @@ def _fitting(found: Sequence[Proposal]) -> tuple[Proposal, ...]:
     return tuple(item for item in found if item.priced.fits_any)
 
 
-def _least_excess(item: Proposal) -> float:
-    return min(verdict.excess for verdict in item.priced.verdicts)
+def _scarcest(found: Sequence[Proposal]) -> tuple[int, int]:
+    """(column, fits) of the target that the fewest candidates fit."""
+    columns = range(len(found[0].priced.verdicts))
+    fits = [sum(item.priced.verdicts[column].fits for item in found) for column in columns]
+    return min(enumerate(fits), key=lambda pair: pair[1])

@@ -86,14 +86,15 @@ def check_targets(targets: Sequence[Target]) -> None:
 
 
 def nothing_fits(priced: Sequence[Priced]) -> BudgetError:
-    """The error for candidates none of which fits: the nearest miss on every target."""
+    """The error for targets that none of the candidates fits: the nearest miss on each."""
     misses = []
     for column in range(len(priced[0].verdicts)):
         nearest = min((item.verdicts[column] for item in priced), key=lambda v: v.excess)
-        misses.append(f"{nearest.target_id}: {'; '.join(nearest.reasons)}")
+        if not nearest.fits:
+            misses.append(f"{nearest.target_id}: {'; '.join(nearest.reasons)}")
     return BudgetError(
-        f"none of {len(priced)} candidates keeps a budget; the nearest on {', on '.join(misses)}; "
-        "raise these limits or choose a larger target"
+        f"none of {len(priced)} candidates keeps the budget; the nearest on "
+        f"{', on '.join(misses)}; raise these limits or choose a larger target"
     )
 
 

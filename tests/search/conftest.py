@@ -34,7 +34,13 @@ def make_target(name: str = "board", budget: Budget | None = None, without: str 
 
 
 @pytest.fixture(scope="session")
-def bars(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def bars(bars_path: Path) -> Dataset:
+    """What `bars_path` holds."""
+    return load_dataset(str(bars_path))
+
+
+@pytest.fixture(scope="session")
+def bars_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """240 noisy 6×6 images: a bar above, in the middle or below."""
     rng = np.random.default_rng(5)
     y = np.arange(240) % 3
@@ -43,7 +49,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         x[y == label, 2 * label : 2 * label + 2] += 1.0
     path = tmp_path_factory.mktemp("data") / "bars.npz"
     np.savez(path, x=x, y=y)
-    return load_dataset(str(path))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 
 import numpy as np
 from hypothesis import given
@@ -17,13 +18,14 @@ from edgekiln.search.choose import (
     log_costs,
     promoted,
     second_wave,
+    shared_out,
     standard_error,
     target_front,
 )
 from edgekiln.search.propose import Proposal, mutants, proposals, sample_spread
 from edgekiln.search.space import ConvSpace, candidate_id
 from edgekiln.search.surrogate import predict
-from edgekiln.targets import Estimate, Footprint, Target, Tier
+from edgekiln.targets import Budget, Estimate, Footprint, Target, Tier
 
 SPACE = ConvSpace((8, 8, 1), 10)
 
@@ -130,3 +132,14 @@ def test_predict_uses_other_features_when_size_says_nothing() -> None:
     known = np.arange(40)
     guess = predict(features, known, truth[known])
     assert np.corrcoef(guess[40:], truth[40:])[0, 1] > 0.95
+
+
+def test_shared_out_serves_every_target(target_maker: Callable[..., Target]) -> None:
+    items = pool((target_maker("roomy"), target_maker("tight", Budget(flash_bytes=3_000))), 24)
+    fits = {item.id for item in items if item.priced.verdicts[1].fits}
+    assert 3 <= len(fits) < 20
+    dear_first = sorted(items, key=lambda item: -item.priced.model_bytes)
+    kept = shared_out(dear_first, 6, lambda own, count: tuple(own[:count]))
+    assert len(kept) == 6
+    assert sum(item.id in fits for item in kept) == 3
+    assert shared_out((), 6, first_wave) == ()
