@@ -8,7 +8,6 @@ journal first, then the world hears of it, then the next step acts on it.
 from __future__ import annotations
 
 import contextlib
-import queue
 import random
 import sqlite3
 import threading
@@ -23,6 +22,7 @@ from .agent_checks import next_offer, to_revert, why_superseded
 from .agent_steps import STEPS, Next, Tools, give_up
 from .courier import Courier
 from .errors import AgentError, ProtocolError, RuntimeRoomError, TransferError, TrustError
+from .inbox import Down, Inbox, WindowEnd
 from .journal import Journal
 from .protocol import Ack, DeviceState, Event, Report, RolloutDocument, Topics, decode
 from .record import AgentRecord
@@ -30,8 +30,6 @@ from .recovery import Recovery
 from .signing import verify_document
 from .state_machine import MAX_STEPS
 
-INBOX_MESSAGES = 1024
-REPORT_QUEUE = 64
 BACKOFF_S = (1.0, 30.0)  # first and longest wait after something that may pass
 PROGRESS_S = 1.0  # between two states that only report blocks
 POLL_S = 0.1
@@ -68,10 +66,7 @@ class Agent:
         self._rng = rng
         self._documents: dict[str, RolloutDocument] = {}  # the latest of each cohort
         self._strangers: set[bytes] = set()
-        self._inbox: queue.Queue[tuple[str, bytes]] = queue.Queue(INBOX_MESSAGES)
-        self._reports: queue.Queue[tuple[Report, bytes]] = queue.Queue(REPORT_QUEUE)
-        self._lost_reports = 0
-        self._wake = threading.Event()
+        self._inbox = Inbox()
         self._stopping = threading.Event()
         self._untold: tuple[Event, ...] = self.record.pending
         self._error = ""
@@ -84,28 +79,21 @@ class Agent:
     # From other threads -----------------------------------------------------------------------
 
     def post(self, topic: str, payload: bytes) -> None:
-        """Take a message that came down; one too many is dropped, the fleet repeats itself."""
-        try:
-            self._inbox.put_nowait((topic, payload))
-        except queue.Full:
-            return
-        self._wake.set()
+        """Take a message that came down."""
+        self._inbox.post(Down(topic, payload))
 
     def post_up(self) -> None:
         """The connection is there again."""
-        self.post("", b"")
+        self._inbox.post(Down("", b""))
 
     def post_report(self, report: Report, drift: bytes) -> None:
         """Take a finished telemetry window, and the detectors' state at its end."""
-        try:
-            self._reports.put_nowait((report, drift))
-        except queue.Full:
-            self._lost_reports += 1
+        self._inbox.post_window(WindowEnd(report, drift))
 
     def stop(self) -> None:
         """Ask `run` to return; a transfer under way ends at its next block."""
         self._stopping.set()
-        self._wake.set()
+        self._inbox.ring()
 
     # The agent's own thread -------------------------------------------------------------------
 
@@ -139,8 +127,7 @@ class Agent:
         """Step until `stop`."""
         while not self._stopping.is_set():
             if not self.tick():
-                self._wake.wait(POLL_S)
-                self._wake.clear()
+                self._inbox.wait(POLL_S)
 
     def finish(self) -> None:
         """Keep the last windows. Called once, when the inference thread has ended."""
@@ -263,21 +250,14 @@ class Agent:
     # Talk -------------------------------------------------------------------------------------
 
     def _hear(self) -> None:
-        while True:
-            try:
-                topic, payload = self._inbox.get_nowait()
-            except queue.Empty:
-                break
-            self._take(topic, payload)
-        while True:
-            try:
-                report, drift = self._reports.get_nowait()
-            except queue.Empty:
-                return
-            self._tools.reporter.send_report(
-                report, self._tools.models.rss_bytes, self._lost_reports
+        for message in self._inbox.messages():
+            self._take(message.topic, message.payload)
+        tools = self._tools
+        for window in self._inbox.windows():
+            tools.reporter.send_report(
+                window.report, tools.models.rss_bytes, self._inbox.lost_windows
             )
-            self._desk.keep_drift(drift)
+            self._desk.keep_drift(window.drift)
 
     def _take(self, topic: str, payload: bytes) -> None:
         if not topic:

@@ -21,8 +21,15 @@ from tuf.api.exceptions import (
     ExpiredMetadataError,
     RepositoryError,
 )
-from tuf.api.metadata import Metadata, TargetFile
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+from tuf.api.metadata import (  # type: ignore[attr-defined]  # tuf re-exports them plainly
+    Metadata,
+    TargetFile,
+)
+from tuf.ngclient import (  # type: ignore[attr-defined]
+    FetcherInterface,
+    Updater,
+    UpdaterConfig,
+)
 
 from .errors import AbsentFileError, StaleMetadataError, TransferError, TrustError
 from .protocol import BLOCK_BYTES
