@@ -28,6 +28,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from edgekiln.runtime.drift import RUN_LENGTH
 from edgekiln.runtime.protocol import FeatureWindow, Report
 
 from .model import Alert, FeatureEvidence
@@ -226,4 +227,5 @@ def _evidence(
         distance=distance(merged, expected),
         threshold=threshold(samples, reference_samples, watched, len(merged)),
         samples=samples,
+        alarm_at=float(RUN_LENGTH * watched),
     )

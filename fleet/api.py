@@ -1,36 +1,33 @@
 """The HTTP API and the dashboard: routes only; store and engine decide.
 
-Reading is open on the loopback address the server binds; every request that changes something
-carries `Authorization: Bearer <operator.token>`.
+Who may ask, and how a refusal looks, stands in `refusals.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from litestar import Litestar, MediaType, Request, Response, get, post
-from litestar.connection import ASGIConnection
+from litestar import Litestar, MediaType, get, post
 from litestar.datastructures import State
-from litestar.exceptions import NotAuthorizedException, NotFoundException
-from litestar.handlers import BaseRouteHandler
+from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.static_files import create_static_files_router
 
 from .engine import Engine
-from .errors import FleetError, RolloutError, UnknownDeviceError
 from .model import Alert, DeviceView, Release, Rollout
-from .pages import STATIC, FleetView, render
+from .pages import STATIC, render
+from .refusals import HANDLERS, HEADERS, only_loopback, operator, tell
 from .requests import Health, Reason, RolloutDetail, Series, StartRollout
-from .series import Received, throughput
+from .series import UNTOLD_S, Received, settled, throughput
+from .snapshot import Snapshots, detail
 from .store import Store
 
 PARTS = ("tiles", "devices", "rollouts", "alerts")
-ROLLOUTS_SHOWN = 10
 CHART_SPAN_S = 180.0
 POLL_S = 0.25
 KEEP_ALIVE_S = 15.0
@@ -41,6 +38,7 @@ class Services:
     """What the routes work on."""
 
     store: Store
+    snapshots: Snapshots
     engine: Engine
     tenant: str
     broker_kind: str
@@ -72,24 +70,16 @@ def build_app(services: Services) -> Litestar:
             create_static_files_router(path="/static", directories=[STATIC]),
         ],
         state=State({"services": services}),
-        exception_handlers={FleetError: _problem},
-        openapi_config=OpenAPIConfig(title="Edgekiln fleet", version="1"),
+        before_request=only_loopback,
+        after_exception=[tell],
+        exception_handlers=HANDLERS,
+        response_headers=HEADERS,
+        logging_config=None,
+        # The renderers that show a page would load it from elsewhere.
+        openapi_config=OpenAPIConfig(
+            title="Edgekiln fleet", version="1", render_plugins=[JsonRenderPlugin()]
+        ),
     )
-
-
-def operator(connection: ASGIConnection, _: BaseRouteHandler) -> None:  # type: ignore[type-arg]
-    """Guard of every route that changes something."""
-    services: Services = connection.app.state.services
-    given = connection.headers.get("Authorization", "").removeprefix("Bearer ")
-    if not secrets.compare_digest(given.encode(), services.token.encode()):
-        raise NotAuthorizedException("this needs the operator's token (operator.token)")
-
-
-def _problem(_: Request, error: FleetError) -> Response[dict[str, object]]:  # type: ignore[type-arg]
-    status = 404 if isinstance(error, UnknownDeviceError) else 409
-    if isinstance(error, RolloutError) and "no rollout" in str(error):
-        status = 404
-    return Response({"status_code": status, "detail": str(error)}, status_code=status)
 
 
 @get("/health", sync_to_thread=True)
@@ -136,7 +126,7 @@ def rollouts(state: State) -> tuple[Rollout, ...]:
 @get("/api/rollouts/{rollout_id:str}", sync_to_thread=True)
 def rollout(state: State, rollout_id: str) -> RolloutDetail:
     """One rollout and its decision log."""
-    return _detail(state.services.store, rollout_id)
+    return detail(state.services.store, rollout_id)
 
 
 @get("/api/alerts", sync_to_thread=True)
@@ -149,13 +139,14 @@ def alerts(state: State) -> tuple[Alert, ...]:
 @get("/api/series", sync_to_thread=True)
 def series(state: State) -> Series:
     """Inferences per second by cohort, the last three minutes."""
-    store: Store = state.services.store
+    services: Services = state.services
+    now_s = time.time()
+    cohorts = {view.device: view.cohorts for view in services.snapshots.newest().devices}
     received = [
-        Received(view.cohorts, report.start_s, report.end_s, report.samples)
-        for view in store.devices()
-        for report in store.reports(view.device)
+        Received(cohorts.get(span.device, ()), span.start_s, span.end_s, span.samples)
+        for span in services.store.received_since(now_s - CHART_SPAN_S - UNTOLD_S)
     ]
-    return throughput(received, time.time(), CHART_SPAN_S)
+    return throughput(received, settled(received, now_s), CHART_SPAN_S)
 
 
 @get("/api/events")
@@ -181,7 +172,8 @@ async def _revisions(services: Services) -> AsyncIterator[ServerSentEventMessage
 @get("/", media_type=MediaType.HTML, sync_to_thread=True)
 def dashboard(state: State) -> str:
     """The page."""
-    return render("dashboard.html", _view(state.services))
+    snapshots: Snapshots = state.services.snapshots
+    return render("dashboard.html", snapshots.newest())
 
 
 @get("/parts/{name:str}", media_type=MediaType.HTML, sync_to_thread=True)
@@ -189,7 +181,8 @@ def part(state: State, name: str) -> str:
     """A part of the page: tiles, devices, rollouts or alerts."""
     if name not in PARTS:
         raise NotFoundException(f"no part '{name}'; there are {', '.join(PARTS)}")
-    return render(f"{name}.html", _view(state.services))
+    snapshots: Snapshots = state.services.snapshots
+    return render(f"{name}.html", snapshots.newest())
 
 
 @post("/api/rollouts", guards=[operator], sync_to_thread=True)
@@ -225,22 +218,3 @@ def acknowledge(state: State, alert_id: int, data: Reason) -> Alert:
     """Take an alert into a person's hands."""
     engine: Engine = state.services.engine
     return engine.acknowledge(alert_id, data.reason)
-
-
-def _detail(store: Store, rollout_id: str) -> RolloutDetail:
-    return RolloutDetail(
-        rollout=store.rollout(rollout_id),
-        events=store.rollout_events(rollout_id),
-        exposures=store.exposures(rollout_id),
-    )
-
-
-def _view(services: Services) -> FleetView:
-    store = services.store
-    return FleetView(
-        tenant=services.tenant,
-        devices=store.devices(),
-        releases=store.releases(),
-        rollouts=tuple(_detail(store, r.rollout_id) for r in store.rollouts()[:ROLLOUTS_SHOWN]),
-        alerts=store.alerts(),
-    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import TypeVar
@@ -47,6 +49,10 @@ class FleetClient:
             ) from error
         except msgspec.DecodeError as error:
             raise ApiError(f"{folder / SERVER_FILE} cannot be read: {error}") from error
+        except OSError as error:
+            raise ApiError(f"{error.filename} cannot be read: {error.strerror}") from error
+        # The server is on this machine: the token never goes to a proxy of the environment.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     @classmethod
     def wait(cls, folder: Path, timeout_s: float) -> FleetClient:
@@ -80,7 +86,7 @@ class FleetClient:
 
     def rollout(self, rollout_id: str) -> RolloutDetail:
         """One rollout with its decisions."""
-        return self._get(f"/api/rollouts/{rollout_id}", RolloutDetail)
+        return self._get(_rollout(rollout_id), RolloutDetail)
 
     def alerts(self) -> tuple[Alert, ...]:
         """Every alert, newest first."""
@@ -92,15 +98,15 @@ class FleetClient:
 
     def abort(self, rollout_id: str, reason: str) -> Rollout:
         """Send every device that took the release back to its last good one."""
-        return self._post(f"/api/rollouts/{rollout_id}/abort", Reason(reason=reason), Rollout)
+        return self._post(_rollout(rollout_id, "/abort"), Reason(reason=reason), Rollout)
 
     def pause(self, rollout_id: str, reason: str) -> Rollout:
         """Begin no further wave until resumed."""
-        return self._post(f"/api/rollouts/{rollout_id}/pause", Reason(reason=reason), Rollout)
+        return self._post(_rollout(rollout_id, "/pause"), Reason(reason=reason), Rollout)
 
     def resume(self, rollout_id: str, reason: str) -> Rollout:
         """Go on with a rollout that was paused, or stopped for want of evidence."""
-        return self._post(f"/api/rollouts/{rollout_id}/resume", Reason(reason=reason), Rollout)
+        return self._post(_rollout(rollout_id, "/resume"), Reason(reason=reason), Rollout)
 
     def acknowledge(self, alert_id: int) -> Alert:
         """Take an alert into a person's hands."""
@@ -108,35 +114,32 @@ class FleetClient:
         return self._post(f"/api/alerts/{alert_id}/acknowledge", body, Alert)
 
     def _get(self, path: str, kind: type[T]) -> T:
-        return self._call(urllib.request.Request(self.address.url + path), kind)
+        return self._call(path, None, {}, kind)
 
     def _post(self, path: str, body: msgspec.Struct, kind: type[T]) -> T:
-        request = urllib.request.Request(
-            self.address.url + path,
-            data=msgspec.json.encode(body),
-            headers={
-                "Content-Type": "application/json",
-                "Authorization": f"Bearer {self._token}",
-            },
-            method="POST",
-        )
-        return self._call(request, kind)
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
+        return self._call(path, msgspec.json.encode(body), headers, kind)
 
-    def _call(self, request: urllib.request.Request, kind: type[T]) -> T:
+    def _call(self, path: str, body: bytes | None, headers: dict[str, str], kind: type[T]) -> T:
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            request = urllib.request.Request(self.address.url + path, body, headers)
+            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
                 return msgspec.json.decode(answer.read(), type=kind)
+        except msgspec.DecodeError as error:
+            raise ApiError(f"the server's answer cannot be read: {error}") from error
         except urllib.error.HTTPError as error:
             with error:
                 raise ApiError(_reason(error)) from error
-        except (OSError, urllib.error.URLError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise ApiError(
                 f"the server at {self.address.url} does not answer ({reason}); "
                 "is 'edgekiln fleet serve' still running?"
             ) from error
-        except msgspec.DecodeError as error:
-            raise ApiError(f"the server's answer cannot be read: {error}") from error
+
+
+def _rollout(rollout_id: str, act: str = "") -> str:
+    return f"/api/rollouts/{urllib.parse.quote(rollout_id, safe='')}{act}"
 
 
 class _Problem(msgspec.Struct):

@@ -19,7 +19,7 @@ from edgekiln.runtime.protocol import Topics
 from edgekiln.runtime.signing import sign_document
 
 from .alerts import UNKNOWN, Baseline, Finding, Reporting, detect, fingerprint, merge
-from .errors import FleetError, RolloutError
+from .errors import FleetError, RolloutError, UnknownAlertError
 from .evidence import history
 from .exposures import (
     SALT_ATTEMPTS,
@@ -153,7 +153,7 @@ class Engine:
         """Take an alert into a person's hands.
 
         Raises:
-            FleetError: no such alert.
+            UnknownAlertError: no such alert.
         """
         with self._lock:
             for alert in self._store.alerts():
@@ -162,7 +162,7 @@ class Engine:
                         alert, state="acknowledged", action=f"acknowledged: {reason}"
                     )
                     return self._store.put_alert(taken)
-        raise FleetError(f"no alert {alert_id} in this fleet")
+        raise UnknownAlertError(f"no alert {alert_id} in this fleet")
 
     def tick(self, now_s: float | None = None) -> None:
         """Look at everything once: rollouts, alerts, and what is about to expire."""

@@ -5,7 +5,10 @@ FleetError
 ├── BrokerError          the broker did not start, or went away
 ├── ReleaseError         a bundle cannot become a release
 ├── RolloutError         a rollout cannot be made or moved
-├── UnknownDeviceError   no such device
+├── UnknownError         what was asked for by name is not there
+│   ├── UnknownDeviceError
+│   ├── UnknownRolloutError   (a RolloutError, too)
+│   └── UnknownAlertError
 └── ApiError             the server refused or could not be reached
 """
 
@@ -32,8 +35,20 @@ class RolloutError(FleetError):
     """A rollout cannot be made or moved."""
 
 
-class UnknownDeviceError(FleetError):
+class UnknownError(FleetError):
+    """What was asked for by name is not there."""
+
+
+class UnknownDeviceError(UnknownError):
     """No such device."""
+
+
+class UnknownRolloutError(RolloutError, UnknownError):
+    """No such rollout."""
+
+
+class UnknownAlertError(UnknownError):
+    """No such alert."""
 
 
 class ApiError(FleetError):

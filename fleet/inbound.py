@@ -104,6 +104,7 @@ def _put_report(connection: Connection, device: str, report: Report, now_s: floa
         insert(table).values(
             device=device,
             bundle_id=report.bundle_id,
+            start_s=report.start_s,
             end_s=report.end_s,
             received_s=now_s,
             samples=report.samples,

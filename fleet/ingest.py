@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from edgekiln.runtime.errors import ProtocolError
 from edgekiln.runtime.protocol import (
     Ack,
@@ -57,6 +59,8 @@ def parse(topics: Topics, topic: str, payload: bytes, retained: bool) -> Inbound
     message = decode(payload, KINDS[kind])
     if message.seq < 0 or message.seq >= 1 << 62 or len(message.boot_id) > 64:
         raise ProtocolError("boot_id or seq is out of range")
+    if isinstance(message, State | Event):
+        _check_finite(message)
     if isinstance(message, Report):
         _check_report(message)
     return Inbound(device, message, retained)
@@ -132,6 +136,15 @@ class Ingest:
         self._publisher.confirm(self._topics.down(inbound.device, "command"), encode(ack))
 
 
+def _check_finite(message: msgspec.Struct) -> None:
+    """State and events are stored as JSON, which has no word for what is no number."""
+    for value in msgspec.structs.astuple(message):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ProtocolError("a number is infinite or none at all")
+        if isinstance(value, msgspec.Struct):
+            _check_finite(value)
+
+
 def _check_report(report: Report) -> None:
     windows = (report.confidence, *report.features)
     numbers = (*report.latency_us, *report.classes, report.samples, report.violations)
@@ -151,5 +164,5 @@ def _check_report(report: Report) -> None:
 def _check_window(window: FeatureWindow, bins: int) -> None:
     if len(window.bins) != bins or not all(0 <= count < MAX_COUNT for count in window.bins):
         raise ProtocolError(f"window '{window.name[:64]}' does not hold {bins} counts")
-    if math.isnan(window.evidence):
-        raise ProtocolError(f"window '{window.name[:64]}' has no evidence")
+    if not math.isfinite(window.evidence):
+        raise ProtocolError(f"window '{window.name[:64]}' has no finite evidence")

@@ -124,10 +124,11 @@ class FeatureEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
     feature: str
     devices: int
-    max_evidence: float
+    max_evidence: float  # of one device's e-detector
     distance: float  # total variation between merged window and reference, 0..1
     threshold: float  # what chance explains at these sample sizes
     samples: int
+    alarm_at: float = 0.0  # the evidence from which a device alarms
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,12 @@
-"""The dashboard's parts, rendered on the server: values in, HTML out."""
+"""The dashboard's parts, rendered on the server: values in, HTML out.
+
+Much of what is shown was said by devices. Jinja escapes all of it; `short` and `brief` bound its
+length and take out characters that would hide or turn text around.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -10,13 +15,18 @@ from pathlib import Path
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from edgekiln.runtime.drift import RUN_LENGTH
 from edgekiln.runtime.protocol import DeviceState
 
+from .alerts import ALPHA, MIN_DEVICES, MIN_SHARE
 from .model import Alert, DeviceView, Release, RolloutState
 from .requests import RolloutDetail
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
+DEVICES_SHOWN = 200
+ALERTS_SHOWN = 20
+SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 COLOURS: dict[str, str] = {
     DeviceState.IDLE: "soft",
@@ -64,19 +74,27 @@ def tiles(view: FleetView) -> Tiles:
     )
 
 
-@cache
-def _environment() -> Environment:
-    loader = FileSystemLoader(HERE / "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    environment.filters["state_colour"] = lambda state: COLOURS.get(state, "warn")
-    environment.filters["brief"] = _brief
-    environment.filters["clock"] = lambda at_s: time.strftime("%H:%M:%S", time.localtime(at_s))
-    return environment
+def short(text: str, limit: int) -> str:
+    """At most `limit` printable characters."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)
 
 
-def _brief(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:2])
-    return f"{shown} and {len(names) - 2} more" if len(names) > 2 else shown or "none"
+def brief(names: Sequence[str], shown: int = 2) -> str:
+    """The first names, and how many more."""
+    listed = ", ".join(short(name, 40) for name in names[:shown])
+    more = len(names) - shown
+    return f"{listed} and {more} more" if more > 0 else listed or "none"
+
+
+def power(number: float) -> str:
+    """Two digits: as they are from 0.01 to 10 000, else with a power of ten."""
+    if not math.isfinite(number):
+        return "beyond measure"
+    if number == 0 or 0.01 <= abs(number) < 10_000:
+        return f"{number:.3g}"
+    digits, exponent = f"{number:.1e}".split("e")
+    return f"{digits}·10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 
 
 def render(template: str, view: FleetView) -> str:
@@ -86,7 +104,7 @@ def render(template: str, view: FleetView) -> str:
     def release_name(bundle_id: str) -> str:
         if not bundle_id:
             return "–"
-        return f"{names.get(bundle_id, 'unknown')} {bundle_id[:8]}"
+        return short(f"{names.get(bundle_id, 'unknown')} {bundle_id[:8]}", 60)
 
     return (
         _environment()
@@ -94,9 +112,43 @@ def render(template: str, view: FleetView) -> str:
         .render(
             release_name=release_name,
             tenant=view.tenant,
+            zone=time.strftime("%Z"),
             tiles=tiles(view),
-            devices=view.devices,
+            devices=sorted(view.devices, key=_calm)[:DEVICES_SHOWN]
+            if len(view.devices) > DEVICES_SHOWN
+            else view.devices,
+            devices_left_out=max(0, len(view.devices) - DEVICES_SHOWN),
             rollouts=view.rollouts,
-            alerts=view.alerts,
+            alerts=sorted(view.alerts, key=_handled)[:ALERTS_SHOWN],
+            alerts_left_out=max(0, len(view.alerts) - ALERTS_SHOWN),
+            run_length=RUN_LENGTH,
+            alpha=ALPHA,
+            min_share=MIN_SHARE,
+            min_devices=MIN_DEVICES,
         )
     )
+
+
+@cache
+def _environment() -> Environment:
+    loader = FileSystemLoader(HERE / "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.filters.update(
+        state_colour=lambda state: COLOURS.get(state, "warn"),
+        words=lambda state: str(state).lower().replace("_", " "),
+        brief=brief,
+        short=short,
+        power=power,
+        count="{:,}".format,
+        clock=lambda at_s: time.strftime("%H:%M:%S", time.localtime(at_s)),
+    )
+    return environment
+
+
+def _calm(device: DeviceView) -> bool:
+    """Sorts behind the devices that somebody should look at."""
+    return device.online and not (device.error or device.drifting)
+
+
+def _handled(alert: Alert) -> bool:
+    return alert.state != "open"

@@ -11,7 +11,8 @@ from edgekiln.runtime.protocol import SelfTestLimits
 from .model import Rollout, RolloutEvent, Wave
 from .twin import Exposure
 
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+# A year at most: sums of such times stay numbers that JSON can hold.
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=365 * 86400)]
 
 
 class StartRollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from .errors import BrokerError, FleetError, FleetFolderError
 from .folder import LOOPBACK, FleetFolder
 from .ingest import Ingest
 from .link import FleetLink
+from .refusals import one_line
+from .snapshot import Snapshots
 from .store import Store, open_store
 
 TICK_S = 0.25
@@ -49,6 +52,7 @@ class _Parts:
     engine: Engine
     broker: Broker
     stop: threading.Event
+    faults: list[str]  # why a part ended by itself
 
 
 class _Server(uvicorn.Server):
@@ -65,8 +69,10 @@ def serve(folder: FleetFolder, on_ready: Callable[[ServerAddress], None]) -> Non
     Raises:
         FleetFolderError: another server runs over this folder.
         BrokerError: the broker's port is taken, or the broker went away.
-        FleetError: the HTTP port is taken.
+        FleetError: the HTTP port is taken, or a part ended by a fault of ours.
     """
+    stop = threading.Event()
+    received = _on_signals(stop)
     with ExitStack() as stack:
         stack.enter_context(_alone(folder))
         listener = stack.enter_context(_listen(folder))
@@ -74,7 +80,6 @@ def serve(folder: FleetFolder, on_ready: Callable[[ServerAddress], None]) -> Non
         stack.callback(broker.stop)
         store = open_store(folder.database)
         stack.callback(store.close)
-        stop = threading.Event()
         parts = _start(folder, store, broker, stop, stack)
         server = _Server(
             uvicorn.Config(
@@ -84,7 +89,6 @@ def serve(folder: FleetFolder, on_ready: Callable[[ServerAddress], None]) -> Non
                 lifespan="on",
             )
         )
-        received = _on_signals(stop)
         watcher = threading.Thread(target=_watch, args=(parts, server), daemon=True)
         watcher.start()
         address = _announce(folder, stack)
@@ -94,6 +98,8 @@ def serve(folder: FleetFolder, on_ready: Callable[[ServerAddress], None]) -> Non
         watcher.join(THREAD_END_S)
         if signal.SIGINT in received:
             raise KeyboardInterrupt
+        if parts.faults:
+            raise FleetError(parts.faults[0])
         if not received and not broker.alive():
             raise BrokerError(
                 f"the {broker.kind} broker went away; see {folder.broker} for its log, "
@@ -115,7 +121,16 @@ def _start(
         device, kind = topic.split("/")[-3], topic.rsplit("/", 1)[-1]
         routes.get(kind, routes["*"])(device, topic, payload, retained)
 
-    link = FleetLink(folder, arrived, lambda: engine.publish_all())
+    faults: list[str] = []
+
+    def connected() -> None:
+        try:
+            engine.publish_all()
+        except Exception as error:  # in paho's thread, which would end without a word
+            faults.append(f"nothing could be published: {one_line(error)}; start the server again")
+            stop.set()
+
+    link = FleetLink(folder, arrived, connected)
     engine = Engine(folder, store, link)
     ingest = Ingest(store, topics, link)
     blocks = BlockServer(folder.repository, topics, link)
@@ -124,35 +139,52 @@ def _start(
     link.start()
     stack.callback(link.stop)
     for name, run in (("ingest", ingest.run), ("blocks", blocks.run), ("engine", _ticks(engine))):
-        thread = threading.Thread(target=run, args=(stop,), name=name, daemon=True)
+        thread = threading.Thread(
+            target=_keep_running, args=(name, run, stop, faults), name=name, daemon=True
+        )
         thread.start()
         stack.callback(thread.join, THREAD_END_S)
     stack.callback(stop.set)
-    return _Parts(folder, store, engine, broker, stop)
+    return _Parts(folder, store, engine, broker, stop, faults)
 
 
 def _ticks(engine: Engine) -> Callable[[threading.Event], None]:
-    """The engine's loop: what a later tick may mend is said once, a fault of ours ends it all."""
-
     def run(stop: threading.Event) -> None:
-        told = ""
         while not stop.wait(TICK_S):
-            try:
-                engine.tick(time.time())
-            except (FleetError, RuntimeRoomError, OSError, SQLAlchemyError) as error:
-                if str(error) != told:
-                    told = str(error)
-                    print(f"edgekiln: the engine tries again: {told}", file=sys.stderr, flush=True)
-            except BaseException:
-                stop.set()
-                raise
+            engine.tick(time.time())
 
     return run
+
+
+def _keep_running(
+    name: str,
+    run: Callable[[threading.Event], None],
+    stop: threading.Event,
+    faults: list[str],
+) -> None:
+    """Run a part until `stop`: a trouble that may pass is said once, a fault of ours ends it all.
+
+    What was being done is lost, and comes again: nothing is acknowledged before it is stored.
+    """
+    told = ""
+    while not stop.is_set():
+        try:
+            run(stop)
+        except (FleetError, RuntimeRoomError, OSError, SQLAlchemyError) as error:
+            if one_line(error) != told:
+                told = one_line(error)
+                print(f"edgekiln: {name} tries again: {told}", file=sys.stderr, flush=True)
+            stop.wait(TICK_S)
+        except Exception as error:
+            traceback.print_exc()
+            faults.append(f"a fault of edgekiln ended {name}: {type(error).__name__}: {error}")
+            stop.set()
 
 
 def _services(parts: _Parts) -> Services:
     return Services(
         store=parts.store,
+        snapshots=Snapshots(parts.store, parts.folder.tenant),
         engine=parts.engine,
         tenant=parts.folder.tenant,
         broker_kind=parts.broker.kind,
@@ -190,6 +222,7 @@ def _listen(folder: FleetFolder) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((LOOPBACK, port))
+            listener.listen()  # now: another server could bind it too, and fail only later
         except OSError as error:
             raise FleetError(
                 f"the HTTP port {port} cannot be used ({error.strerror}); change http_port in "

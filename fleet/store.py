@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Table, func, select, update
@@ -15,7 +15,7 @@ from edgekiln.runtime.protocol import Birth, Event, Report, State, decode
 
 from . import schema
 from .database import Database
-from .errors import ReleaseError, RolloutError, UnknownDeviceError
+from .errors import ReleaseError, RolloutError, UnknownDeviceError, UnknownRolloutError
 from .inbound import Inbound, store_inbound
 from .model import Alert, DeviceView, Release, Rollout, RolloutEvent, RolloutState
 from .twin import Exposure, Twin, view
@@ -30,6 +30,15 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     cohorts: tuple[str, ...]
     enrolled_s: float
+
+
+class ReportSpan(NamedTuple):
+    """When a device answered how many samples; Unix seconds of its own clock."""
+
+    device: str
+    start_s: float
+    end_s: float
+    samples: int
 
 
 def open_store(path: Path) -> Store:
@@ -174,6 +183,16 @@ class Store(Database):
             rows = connection.execute(query).scalars().all()
         return tuple(decode(row, Report) for row in reversed(rows))
 
+    def received_since(self, since_s: float) -> tuple[ReportSpan, ...]:
+        """The windows of all reports received at or after `since_s`, without opening a report."""
+        table = schema.report.c
+        query = select(table.device, table.start_s, table.end_s, table.samples).where(
+            table.received_s >= since_s
+        )
+        with self.reading() as connection:
+            rows = connection.execute(query).all()
+        return tuple(ReportSpan(*row) for row in rows)
+
     def apply(self, batch: Sequence[Inbound], now_s: float) -> int:
         """Store messages in order, in one transaction; returns how many were new.
 
@@ -207,12 +226,12 @@ class Store(Database):
         """One rollout.
 
         Raises:
-            RolloutError: there is none of this id.
+            UnknownRolloutError: there is none of this id.
         """
         query = select(schema.rollout.c.record).where(schema.rollout.c.rollout_id == rollout_id)
         found = self._records(query, Rollout)
         if not found:
-            raise RolloutError(f"no rollout '{rollout_id}' in this fleet")
+            raise UnknownRolloutError(f"no rollout '{rollout_id}' in this fleet")
         return found[0]
 
     def record_decision(self, rollout: Rollout, happened: RolloutEvent) -> None:
