@@ -51,6 +51,25 @@ def calibrated(targets: Sequence[Target], say: Callable[[str], None], seed: int 
     return Calibrated(tuple(known), tuple(notes))
 
 
+def known_targets(
+    folder: Path, targets: Sequence[Target], say: Callable[[str], None]
+) -> Calibrated:
+    """What an earlier run in `folder` was priced with, else calibrated now and kept there.
+
+    A search goes on with the numbers that it began with, so that it ends in the same result.
+    """
+    kept = load_targets(folder)
+    if kept is not None and [_identity(t) for t in kept.targets] == [_identity(t) for t in targets]:
+        return kept
+    known = calibrated(targets, say)
+    save_targets(folder, known)
+    return known
+
+
+def _identity(target: Target) -> tuple[str, str, Budget]:
+    return target.id, target.digest, target.budget
+
+
 def save_targets(folder: Path, known: Calibrated) -> None:
     """Keep what a search was priced with, so that a compile of its result uses the same."""
     from edgekiln.runtime.files import write_atomic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import time
 from collections.abc import Sequence
@@ -14,13 +15,16 @@ import msgspec
 
 from .calibrated import Calibrated, budget_of, calibrated, load_targets
 from .console import common_options, need_extra, print_json, print_table, say
-from .errors import ProjectFileError
+from .errors import ModelChoiceError, ProjectFileError
+from .outputs import ready_bundle
 from .project import Project, load_project
 from .targets import profile_folders
 
 if TYPE_CHECKING:
-    from edgekiln.compiler.request import CompileResult
+    from edgekiln.compiler.data import Dataset
+    from edgekiln.compiler.request import CompileResult, TargetRequest
     from edgekiln.runtime.manifest import Lineage
+    from edgekiln.targets import Target
 
 FORMATS = ("tflite", "onnx", "c")
 
@@ -63,30 +67,30 @@ def compile_(
     from edgekiln.compiler.data import load_dataset
     from edgekiln.compiler.distil import DistilSettings
     from edgekiln.compiler.gate import AccuracyLimits
-    from edgekiln.compiler.pipeline import compile_model
-    from edgekiln.compiler.request import CompileRequest, TargetRequest
+    from edgekiln.compiler.pipeline import check_model, compile_model
+    from edgekiln.compiler.request import CompileRequest
+    from edgekiln.targets import load_target
 
     started = time.monotonic()
     settings = load_project(project)
+    ids = tuple(dict.fromkeys(target_ids or tuple(settings.targets) or ("host",)))
+    profiles = profile_folders(project)
+    targets = [load_target(target_id, profiles) for target_id in ids]
+    _check_formats(targets, formats)
+    chosen = _choose(model, ids, name, teacher)
     dataset = load_dataset(_source(source, settings), seed=settings.data.seed)
-    ids = target_ids or tuple(settings.targets) or ("host",)
-    chosen = _choose(model, ids, name)
-    known = _targets(model, ids, project)
+    _check_lineage(model, chosen, dataset)
+    ready_bundle(out)
+    check_model(chosen.model, dataset)
+    known = _known(model, targets)
     for note in known.notes:
         say(note)
     request = CompileRequest(
         name=chosen.name,
         model=chosen.model,
         dataset=dataset,
-        targets=tuple(
-            TargetRequest(
-                target,
-                tuple(f for f in formats if f in target.formats),
-                budget_of(settings, target.id),
-            )
-            for target in known.targets
-        ),
-        teacher=teacher or chosen.teacher,
+        targets=_wanted(known, formats, settings),
+        teacher=chosen.teacher,
         seed=settings.compile.seed,
         lineage=chosen.lineage,
         limits=AccuracyLimits(settings.compile.max_accuracy_drop, settings.compile.min_accuracy),
@@ -112,10 +116,60 @@ def _source(source: str | None, settings: Project) -> str:
     return chosen
 
 
-def _choose(model: Path, target_ids: Sequence[str], name: str | None) -> Chosen:
+def _check_formats(targets: Sequence[Target], formats: Sequence[str]) -> None:
+    for target in targets:
+        if formats and not set(formats) & set(target.formats):
+            raise click.BadParameter(
+                f"target '{target.id}' runs {', '.join(target.formats)}, "
+                f"and --format {', '.join(formats)} leaves none of them"
+            )
+
+
+def _check_lineage(model: Path, chosen: Chosen, dataset: Dataset) -> None:
+    if chosen.lineage is not None and chosen.lineage.data_sha256 != dataset.sha256:
+        raise ProjectFileError(
+            f"{model} was searched on other data than '{dataset.name}'; give the data of the "
+            "search with --data, or search again"
+        )
+
+
+def _choose(
+    model: Path, target_ids: Sequence[str], name: str | None, teacher: Path | None
+) -> Chosen:
     """A search folder's chosen candidate for the target, else the file itself."""
-    if not (model / "search.json").is_file():
-        return Chosen(model, name or model.stem)
+    chosen = (
+        _chosen_of_search(model, target_ids)
+        if (model / "search.json").is_file()
+        else Chosen(_model_file(model), model.stem)
+    )
+    if teacher is not None:
+        chosen = dataclasses.replace(chosen, teacher=_model_file(teacher))
+    return dataclasses.replace(chosen, name=name or chosen.name)
+
+
+def _model_file(path: Path) -> Path:
+    """`path`, once it is certain that it can be a model.
+
+    Raises:
+        ModelChoiceError: it is missing, a folder, or of no known format.
+    """
+    if (path / "ledger.jsonl").is_file():
+        raise ModelChoiceError(f"{path}: this search did not end; run it again and it goes on")
+    if path.is_dir():
+        raise ModelChoiceError(
+            f"{path}: a folder without search.json; give a .pt2 file or the folder of a search"
+        )
+    if not path.exists():
+        raise ModelChoiceError(f"{path}: no such file; give a .pt2 file or the folder of a search")
+    if path.suffix.lower() != ".pt2":
+        raise ModelChoiceError(
+            f"{path}: unknown model format '{path.suffix}'; give a .pt2 file from "
+            "torch.export.save, or the folder of a search"
+        )
+    return path
+
+
+def _chosen_of_search(model: Path, target_ids: Sequence[str]) -> Chosen:
     from edgekiln.runtime.manifest import Lineage
     from edgekiln.search.result import FrontMember, read_result
 
@@ -125,20 +179,25 @@ def _choose(model: Path, target_ids: Sequence[str], name: str | None) -> Chosen:
         try:
             front = result.front(target_id)
         except KeyError as error:
-            raise ProjectFileError(
+            raise ModelChoiceError(
                 f"{model} has no front for '{target_id}'; search again with --target {target_id}"
             ) from error
         chosen.update(m for m in front.members if m.candidate_id == front.chosen)
+        if front.chosen is None:
+            raise ModelChoiceError(
+                f"{model} has no trained candidate for '{target_id}'; run the search again with "
+                "more time or another budget"
+            )
     ids = {member.candidate_id for member in chosen}
     if len(ids) != 1:
-        raise ProjectFileError(
+        raise ModelChoiceError(
             f"{model} chose {len(ids)} candidates for {', '.join(target_ids)}; "
             "compile one target at a time with --target"
         )
     member = chosen.pop()
     return Chosen(
         model / member.path,
-        name or f"{result.dataset}-{member.candidate_id}",
+        f"{result.dataset}-{member.candidate_id}",
         model / result.teacher.path if result.teacher is not None else None,
         Lineage(
             data_sha256=result.data_sha256,
@@ -149,16 +208,30 @@ def _choose(model: Path, target_ids: Sequence[str], name: str | None) -> Chosen:
     )
 
 
-def _targets(model: Path, ids: Sequence[str], project: Path | None) -> Calibrated:
-    from edgekiln.targets import load_target
-
+def _known(model: Path, targets: Sequence[Target]) -> Calibrated:
+    """The numbers that the search used, else the best that can be had now."""
     kept = load_targets(model) if model.is_dir() else None
     if kept is not None:
-        by_id = {target.id: target for target in kept.targets}
-        if all(target_id in by_id for target_id in ids):
-            return Calibrated(tuple(by_id[target_id] for target_id in ids), kept.notes)
-    profiles = profile_folders(project)
-    return calibrated([load_target(target_id, profiles) for target_id in ids], say)
+        by_profile = {(target.id, target.digest): target for target in kept.targets}
+        if all((target.id, target.digest) in by_profile for target in targets):
+            found = tuple(by_profile[target.id, target.digest] for target in targets)
+            return Calibrated(found, kept.notes)
+    return calibrated(targets, say)
+
+
+def _wanted(
+    known: Calibrated, formats: Sequence[str], settings: Project
+) -> tuple[TargetRequest, ...]:
+    from edgekiln.compiler.request import TargetRequest
+
+    return tuple(
+        TargetRequest(
+            target,
+            tuple(fmt for fmt in formats if fmt in target.formats),
+            budget_of(settings, target.id),
+        )
+        for target in known.targets
+    )
 
 
 def _print(result: CompileResult) -> None:

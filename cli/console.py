@@ -37,8 +37,18 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+class _Stdout:
+    documents = 0
+
+
+def document_printed() -> bool:
+    """Whether stdout has its one document: an error after it goes to stderr alone."""
+    return _Stdout.documents > 0
+
+
 def print_json(document: Any) -> None:
     """The command's one JSON document; msgspec structs and dataclasses are taken as they are."""
+    _Stdout.documents += 1
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
     sys.stdout.flush()
 

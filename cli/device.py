@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from .console import common_options, say
+from .console import common_options, print_json, say
 
 
 @click.group()
@@ -45,11 +45,11 @@ def run(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run_device(
-        config,
-        source,
-        stop,
-        window_s=window_s,
-        on_ready=lambda running: say(f"{config.device} runs {running[:12]}"),
-    )
+
+    def ready(running: str) -> None:
+        say(f"{config.device} runs {running[:12]}")
+        if as_json:
+            print_json({"device": config.device, "running": running})
+
+    run_device(config, source, stop, window_s=window_s, on_ready=ready)
     say(f"{config.device} ended in order")

@@ -2,8 +2,10 @@
 
 CliError
 ├── ProjectFileError   edgekiln.toml is missing or wrong
+├── ModelChoiceError   there is no one model to compile
 ├── MissingExtraError  a command needs an extra that is not installed
 ├── CheckFailedError   a check ran and said no (exit 1)
+├── OutputError        where a result should go cannot take it
 └── DemoError          a stage of the demo did not show what it claims
 """
 
@@ -18,12 +20,20 @@ class ProjectFileError(CliError):
     """edgekiln.toml is missing or wrong."""
 
 
+class ModelChoiceError(CliError):
+    """There is no one model to compile."""
+
+
 class MissingExtraError(CliError):
     """A command needs an extra that is not installed."""
 
 
 class CheckFailedError(CliError):
     """A check ran and said no (exit 1)."""
+
+
+class OutputError(CliError):
+    """Where a result should go cannot take it."""
 
 
 class DemoError(CliError):

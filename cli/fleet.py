@@ -15,7 +15,7 @@ from .waves import parse_waves
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgekiln.fleet.client import FleetClient
+    from edgekiln.fleet.client import FleetClient, ServerAddress
     from edgekiln.fleet.model import Rollout
 
 FOLDER = click.Path(path_type=Path)
@@ -62,7 +62,12 @@ def serve(folder: Path, as_json: bool) -> None:
     from edgekiln.fleet.folder import open_fleet
     from edgekiln.fleet.server import serve as run
 
-    run(open_fleet(folder), lambda address: say(f"dashboard at {address.url}"))
+    def ready(address: ServerAddress) -> None:
+        say(f"dashboard at {address.url}")
+        if as_json:
+            print_json(address)
+
+    run(open_fleet(folder), ready)
 
 
 @fleet.command()
@@ -94,6 +99,31 @@ def enroll(
     say(f"enrolled {device_id}; copy {made} to it and run: edgekiln device run {made} --source …")
     if as_json:
         print_json({"device": device_id, "folder": str(made)})
+
+
+@fleet.command()
+@fleet_option
+@common_options
+def releases(folder: Path, as_json: bool) -> None:
+    """List the releases that a fleet can roll out; needs no running server."""
+    need_extra("fleet")
+    from edgekiln.fleet.folder import open_fleet
+    from edgekiln.fleet.registry import list_releases
+
+    found = list_releases(open_fleet(folder))
+    if as_json:
+        print_json({"releases": found})
+        return
+    rows = [
+        (
+            item.bundle_id[:12],
+            item.name,
+            ",".join(item.aliases) or "–",
+            item.quarantined or (f"forced: {item.forced_reason}" if item.forced_reason else "good"),
+        )
+        for item in found
+    ]
+    print_table("Releases", ("bundle", "name", "aliases", "state"), rows)
 
 
 @fleet.command()
@@ -134,10 +164,15 @@ def rollout() -> None:
 @fleet_option
 @click.option("--cohort", help="Default: [rollout] cohort of edgekiln.toml.")
 @click.option("--wave", "waves", multiple=True, help="A share (10%) or a number of devices (2).")
-@click.option("--soak-s", type=float)
-@click.option("--deadline-s", type=float)
+@click.option("--soak-s", type=click.FloatRange(min=0))
+@click.option("--deadline-s", type=click.FloatRange(min=1))
 @click.option("--project", type=FOLDER, help="Default: edgekiln.toml here.")
-@click.option("--wait-s", default=0.0, help="Wait this long for it to end; exit 1 if it failed.")
+@click.option(
+    "--wait-s",
+    default=0.0,
+    type=click.FloatRange(min=0),
+    help="Wait this long for it to end; exit 1 if it failed.",
+)
 @common_options
 def start(
     release: str,
@@ -155,7 +190,6 @@ def start(
     from edgekiln.fleet.requests import StartRollout
 
     defaults = load_project(project).rollout
-    api = client(folder)
     request = StartRollout(
         release=release,
         cohort=cohort if cohort is not None else defaults.cohort,
@@ -163,6 +197,7 @@ def start(
         soak_s=defaults.soak_s if soak_s is None else soak_s,
         deadline_s=defaults.deadline_s if deadline_s is None else deadline_s,
     )
+    api = client(folder)
     started = api.start_rollout(request)
     say(f"rollout {started.rollout_id}: wave 1 of {len(started.waves)}")
     if wait_s > 0:

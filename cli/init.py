@@ -58,5 +58,7 @@ def init(folder: Path, source: str, as_json: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(path, TEMPLATE.format(source=json.dumps(source)).encode())
     say(f"wrote {path}; next: edgekiln search")
+    if not source.startswith("sklearn:") and not (folder / source).is_file():
+        say(f"note: {folder / source} is not there yet; a search needs it")
     if as_json:
         print_json({"path": str(path)})

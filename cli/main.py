@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a gate or a check said no, 2 bad usage or bad input, 130 C
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -51,10 +52,26 @@ def cli() -> None:
     """Search, compile, ship and watch models on small devices."""
 
 
+def _open_streams() -> None:
+    """Something to write to where the caller closed stdout or stderr (`>&-`)."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open to the end
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: run a command and exit with its code."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
     from .exits import exit_code
 
-    code = exit_code(lambda: cli.main(args=argv, prog_name="edgekiln", standalone_mode=False), argv)
-    sys.exit(code)
+    sys.exit(exit_code(lambda: _invoke(argv), argv))
+
+
+def _invoke(argv: list[str]) -> None:
+    """click's `main` without its own ideas of what an error is; it still completes for shells."""
+    if "_EDGEKILN_COMPLETE" in os.environ:
+        cli.main(args=argv, prog_name="edgekiln")
+    with cli.make_context("edgekiln", argv) as context:
+        cli.invoke(context)

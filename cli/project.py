@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from .errors import ProjectFileError
 
 FILE_NAME = "edgekiln.toml"
 
 Section = TypeVar("Section", bound=msgspec.Struct)
+
+Positive = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1)]
 
 
 class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,27 +33,27 @@ class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TargetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A budget for one target; a limit left out stays at what the profile allows."""
 
-    latency_ms: float | None = None
-    ram_bytes: int | None = None
-    flash_bytes: int | None = None
+    latency_ms: Positive | None = None
+    ram_bytes: Count | None = None
+    flash_bytes: Count | None = None
 
 
 class SearchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much to explore."""
 
-    candidates: int = 48
-    workers: int = 2
+    candidates: Annotated[int, Meta(ge=2)] = 48
+    workers: Count = 2
     seed: int = 0
-    deadline_s: float = 600.0
+    deadline_s: Positive = 600.0
     out: str = "out/search"
 
 
 class CompileSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a compile must keep."""
 
-    max_accuracy_drop: float = 0.02
-    min_accuracy: float = 0.0
-    distil_epochs: int = 6
+    max_accuracy_drop: Share = 0.02
+    min_accuracy: Share = 0.0
+    distil_epochs: Count = 6
     seed: int = 0
 
 
@@ -54,8 +62,8 @@ class RolloutSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cohort: str = "all"
     waves: tuple[str, ...] = ("10%", "50%", "100%")
-    soak_s: float = 600.0
-    deadline_s: float = 3600.0
+    soak_s: Seconds = 600.0
+    deadline_s: Positive = 3600.0
 
 
 class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,28 +77,83 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profiles: tuple[str, ...] = ()  # folders with device profiles of your own
 
 
+_TABLES: dict[str, type[msgspec.Struct]] = {
+    "data": DataSection,
+    "targets": TargetSection,
+    "search": SearchSection,
+    "compile": CompileSection,
+    "rollout": RolloutSection,
+}
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+}
+
+
 def load_project(path: Path | None) -> Project:
     """The given file, else `edgekiln.toml` here, else all defaults.
 
+    Paths inside the file are relative to its folder; in what is returned they are relative to here.
+
     Raises:
         ProjectFileError: a given file is missing, or a key is unknown or of the wrong type.
+        OSError: it cannot be read.
     """
     chosen = path if path is not None else Path(FILE_NAME)
-    if not chosen.is_file():
-        if path is None:
-            return Project()
-        raise ProjectFileError(f"{chosen}: no such file; 'edgekiln init' writes one")
+    if path is None and not chosen.exists():
+        return Project()
     try:
-        return msgspec.convert(tomllib.loads(chosen.read_text()), type=Project)
+        project = msgspec.convert(tomllib.loads(chosen.read_text()), type=Project)
+    except FileNotFoundError as error:
+        raise ProjectFileError(f"{chosen}: no such file; 'edgekiln init' writes one") from error
     except tomllib.TOMLDecodeError as error:
         raise ProjectFileError(f"{chosen}: not TOML: {error}") from error
     except UnicodeDecodeError as error:
         raise ProjectFileError(f"{chosen}: not a text file") from error
     except msgspec.ValidationError as error:
-        raise ProjectFileError(f"{chosen}: {error}") from error
+        raise ProjectFileError(f"{chosen}: {_explain(str(error))}") from error
+    return _from_here(project, chosen.parent)
 
 
 def override(section: Section, **flags: object) -> Section:
     """The section with every flag that was given in place of its key."""
     given = {name: value for name, value in flags.items() if value is not None}
     return msgspec.structs.replace(section, **given)
+
+
+def _from_here(project: Project, folder: Path) -> Project:
+    replace = msgspec.structs.replace
+    data, search = project.data, project.search
+    if data.source and not data.source.startswith("sklearn:"):
+        data = replace(data, source=str(folder / data.source))
+    return replace(
+        project,
+        data=data,
+        search=replace(search, out=str(folder / search.out)),
+        profiles=tuple(str(folder / name) for name in project.profiles),
+    )
+
+
+def _explain(message: str) -> str:
+    """What msgspec says of a wrong value, in the words of the file."""
+    problem, _, place = message.partition(" - at `$.")
+    table, _, key = place.rstrip("`").replace("[...]", "").partition(".")
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem):
+        return _unknown(table, unknown[1])
+    where = f"[{table}{'.NAME' if table == 'targets' else ''}] {key}" if key else table
+    said = re.sub(r"`(\w+)(?: \| null)?`", lambda kind: _WORDS.get(kind[1], kind[1]), problem)
+    return f"{where}: {said[0].lower()}{said[1:]}"
+
+
+def _unknown(table: str, key: str) -> str:
+    kind = _TABLES.get(table, Project)
+    known = kind.__struct_fields__
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    place = f"[{table}{'.NAME' if table == 'targets' else ''}]" if table else "the file"
+    return f"{place} has no key '{key}': {hint}it may have: {', '.join(known)}"

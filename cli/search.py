@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .calibrated import budget_of, calibrated, save_targets
+from .calibrated import budget_of, known_targets
 from .console import common_options, need_extra, print_json, print_table, say
 from .errors import ProjectFileError
+from .outputs import ready_folder
 from .project import load_project, override
 from .targets import profile_folders
 
@@ -46,6 +47,7 @@ def search(
     need_extra("search")
     from edgekiln.compiler.data import load_dataset
     from edgekiln.search.loop import run_search
+    from edgekiln.search.preflight import preflight
     from edgekiln.search.result import SearchRequest
     from edgekiln.targets import load_target
 
@@ -62,21 +64,21 @@ def search(
     ids = target_ids or tuple(settings.targets) or ("host",)
     profiles = profile_folders(project)
     targets = [budgeted(load_target(name, profiles), settings) for name in ids]
-    folder.mkdir(parents=True, exist_ok=True)
-    known = calibrated(targets, say)
-    for note in known.notes:
-        say(note)
-    save_targets(folder, known)
     request = SearchRequest(
         dataset=dataset,
-        targets=known.targets,
+        targets=tuple(targets),
         out=folder,
         seed=options.seed,
         candidates=options.candidates,
         workers=options.workers,
         deadline_s=options.deadline_s,
     )
-    result = run_search(request, say)
+    preflight(request)
+    ready_folder(folder)
+    known = known_targets(folder, targets, say)
+    for note in known.notes:
+        say(note)
+    result = run_search(dataclasses.replace(request, targets=known.targets), say)
     if as_json:
         print_json(result)
         return

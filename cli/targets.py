@@ -87,8 +87,9 @@ def calibrate(target_id: str, project: Path | None, seed: int, as_json: bool) ->
     from edgekiln.compiler.probes import calibrate as run
     from edgekiln.targets import load_target
 
+    profile = load_target(target_id, profile_folders(project))
     say(f"calibrating {target_id} …")
-    target = run(load_target(target_id, profile_folders(project)), seed=seed)
+    target = run(profile, seed=seed)
     if as_json:
         print_json(target.costs[0])
         return

@@ -91,6 +91,18 @@ def compile_model(request: CompileRequest, progress: Progress = silent) -> Compi
     )
 
 
+def check_model(path: Path, dataset: Dataset) -> None:
+    """Import a `.pt2` file and hold it against the data: all that can be refused in a second.
+
+    Raises:
+        ImportModelError: the file cannot be read, or its shapes are not those of the data.
+        UnsupportedOpError: an operator that the graph has no word for.
+    """
+    from .importers import import_model
+
+    _check_shapes(import_model(path), dataset)
+
+
 def _check_request(request: CompileRequest) -> None:
     ids = [wanted.target.id for wanted in request.targets]
     if not ids:
@@ -174,13 +186,14 @@ def _check_shapes(graph: Graph, dataset: Dataset) -> None:
     shape, spec = graph.input.shape[1:], dataset.contract.input
     if graph.input.elements != spec.elements:
         raise ImportModelError(
-            f"the model takes samples of shape {shape}, the data set has {spec.shape}"
+            f"model '{graph.name}' takes samples of shape {shape}, data '{dataset.name}' has "
+            f"samples of shape {spec.shape}; compile it with the data that it was trained on"
         )
     classes = len(dataset.contract.classes)
     if graph.output.shape[1:] != (classes,):
         raise ImportModelError(
-            f"the model gives outputs of shape {graph.output.shape[1:]}, "
-            f"the data set has {classes} classes"
+            f"model '{graph.name}' gives outputs of shape {graph.output.shape[1:]}, "
+            f"data '{dataset.name}' has {classes} classes"
         )
 
 

@@ -104,7 +104,7 @@ def match_release(store: Store, name: str) -> Release:
     found = exact or [r for r in releases if len(name) >= 6 and r.bundle_id.startswith(name)]
     if len(found) != 1:
         problem = f"{len(found)} releases begin with" if found else "no release is called"
-        raise ReleaseError(f"{problem} '{name}'; list them with: edgekiln release list")
+        raise ReleaseError(f"{problem} '{name}'; list them with: edgekiln fleet releases")
     return found[0]
 
 

@@ -143,8 +143,8 @@ def open_bundle(path: Path | str, limits: Limits = DEFAULT_LIMITS) -> Bundle:
         with path.open("rb") as file:
             data = file.read(limits.file_bytes + 1)
     except OSError as error:
-        raise NotABundleError(f"{path.name}: cannot be read: {error.strerror}") from error
-    return parse_bundle(data, path.name, limits)
+        raise NotABundleError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_bundle(data, str(path), limits)
 
 
 def parse_bundle(data: bytes, source: str, limits: Limits = DEFAULT_LIMITS) -> Bundle:
@@ -153,7 +153,7 @@ def parse_bundle(data: bytes, source: str, limits: Limits = DEFAULT_LIMITS) -> B
         raise SizeLimitError(f"{source}: larger than the limit of {limits.file_bytes} bytes")
     members = _read_members(data, source, limits)
     if MANIFEST not in members:
-        raise NotABundleError(f"{source}: there is no {MANIFEST}")
+        raise NotABundleError(f"{source}: not a bundle: there is no {MANIFEST}")
     manifest = _read_manifest(members[MANIFEST], source)
     _check_members(manifest, members, source)
     _check_artifacts(manifest, members, source)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,18 @@ import numpy.typing as npt
 from .errors import SourceError
 
 Samples = npt.NDArray[np.generic]
+# What numpy and zipfile raise over damaged, encrypted or foreign bytes.
+_UNSOUND = (
+    ValueError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class SampleSource(Protocol):
@@ -101,8 +114,8 @@ def read_samples(path: Path) -> Samples:
             samples: Samples = archive["x"]
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        raise SourceError(f"{path} is no .npz with an array 'x': {error}") from error
+    except _UNSOUND as error:
+        raise SourceError(f"{path} is no sound .npz with an array 'x': {error}") from error
     if samples.ndim < 2 or len(samples) == 0 or samples.dtype.kind not in "fiu":
         shape = tuple(samples.shape)
         raise SourceError(f"{path}: 'x' has shape {shape} and dtype {samples.dtype}, not samples")

@@ -3,16 +3,19 @@
 Invariants:
 - A line counts once it ends in a newline; a torn tail is cut off when the ledger is opened.
 - A line that ends in a newline and cannot be read is damage, not a crash: opening fails.
-- The first line names the search; another search in the same folder is refused.
+- The first line names the search; another search in the same folder is refused, and so is a
+  second process with the same one.
 - Resume is replay: the loop asks `outcome(candidate, rung)` before it pays for a training.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import msgspec
 
@@ -68,32 +71,47 @@ def parse(data: bytes) -> tuple[tuple[Event, ...], int]:
     return tuple(events), length
 
 
+def read_own(path: Path, search_id: str) -> tuple[tuple[Event, ...], int]:
+    """`parse` of the ledger at `path`; no events where there is none.
+
+    Raises:
+        LedgerError: the ledger is damaged, or belongs to another search.
+    """
+    events, length = parse(path.read_bytes()) if path.exists() else ((), 0)
+    if events and events[0] != Opened(search_id):
+        msg = (
+            f"{path.parent} holds another search (other data, targets, budgets, seed or "
+            "number of candidates); choose another folder with -o, or delete this one"
+        )
+        raise LedgerError(msg)
+    return events, length
+
+
 class Ledger:
     """An open ledger; close it, or use it as a context manager."""
 
-    def __init__(self, path: Path, events: Iterable[Event]) -> None:
+    def __init__(self, file: BinaryIO, events: Iterable[Event]) -> None:
+        self._file = file
         self._outcomes: dict[tuple[str, str], Outcome] = {}
         for event in events:
             self._remember(event)
-        self._file = path.open("ab")
 
     @classmethod
     def open(cls, path: Path, search_id: str) -> Ledger:
         """Open or start the ledger at `path`.
 
         Raises:
-            LedgerError: the ledger is damaged, or belongs to another search.
+            LedgerError: the ledger is damaged, in use, or belongs to another search.
         """
-        events, length = parse(path.read_bytes()) if path.exists() else ((), 0)
-        if events and events[0] != Opened(search_id):
-            msg = (
-                f"{path.parent} holds another search (other request, data or targets); "
-                "choose another folder, or delete this one"
-            )
-            raise LedgerError(msg)
-        if path.exists():
-            os.truncate(path, length)
-        ledger = cls(path, events)
+        file = path.open("ab")
+        try:
+            _lock(file, path)
+            events, length = read_own(path, search_id)
+            file.truncate(length)
+        except BaseException:
+            file.close()
+            raise
+        ledger = cls(file, events)
         if not events:
             ledger.append(Opened(search_id))
         return ledger
@@ -131,3 +149,12 @@ class Ledger:
     def _remember(self, event: Event) -> None:
         if not isinstance(event, Opened):
             self._outcomes[event.candidate_id, event.rung] = event
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Held until the file is closed, if only because the process ended."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        msg = f"another search is running in {path.parent}; wait for it, or choose another folder"
+        raise LedgerError(msg) from error
