@@ -161,7 +161,10 @@ class _Search:
         )
 
     def export(self, result: SearchResult, baseline: Baseline) -> None:
-        """Write every member of a front and the teacher as .pt2, unless they are there already."""
+        """Write every member of a front and the teacher as .pt2.
+
+        Always anew: a file of an earlier run may hold the weights of a shorter training.
+        """
         save_arrays(self.folders.weights(BASELINE_ID, SHORT), baseline.weights)
         jobs = self._export_jobs(result)
         reason = ""
@@ -285,7 +288,7 @@ class _Search:
             weights = self.folders.weights(TEACHER_ID, TEACHER)
             path = self.request.out / result.teacher.path
             jobs.append(ExportJob(TEACHER_ID, result.teacher.candidate, weights, path))
-        return [job for job in jobs if not job.path.exists()]
+        return jobs
 
 
 def _fitting(found: Sequence[Proposal]) -> tuple[Proposal, ...]:

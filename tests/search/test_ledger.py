@@ -54,3 +54,12 @@ def test_parse_names_the_line_when_a_whole_line_is_damaged(tmp_path: Path) -> No
     whole = write(tmp_path / "ledger.jsonl").replace(b"-9", b"\x00\xff")
     with pytest.raises(LedgerError, match="line 3 of the ledger is damaged"):
         parse(whole)
+
+
+def test_open_refuses_when_another_search_is_running(tmp_path: Path) -> None:
+    with (
+        Ledger.open(tmp_path / "ledger.jsonl", "search"),
+        pytest.raises(LedgerError, match="another search is running"),
+    ):
+        Ledger.open(tmp_path / "ledger.jsonl", "search")
+    write(tmp_path / "ledger.jsonl")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import psutil
 import pytest
 
@@ -206,6 +207,29 @@ def test_search_answers_in_time_when_the_deadline_is_short(
     assert time.monotonic() - begun < 30.0  # exports of what is there come after the deadline
     assert not result.complete
     assert result.front("board").chosen is not None
+
+
+def test_search_goes_on_when_the_deadline_is_extended(
+    whole: tuple[SearchResult, Path], bars: Dataset, board: Target, folder: Path
+) -> None:
+    short_trainings = 0
+
+    def now() -> float:
+        return 1000.0 * (short_trainings >= 4)  # the deadline passes with the short rung
+
+    def count(line: str) -> None:
+        nonlocal short_trainings
+        short_trainings += line.startswith("short")
+
+    cut = run_search(request(bars, folder, board), count, now)
+    assert not cut.complete
+    assert {member.rung for member in cut.front("board").members} == {"short"}
+    again = run_search(request(bars, folder, board))
+    assert timeless(again) == timeless(whole[0])
+    for member in again.front("board").members:
+        same = [import_model(root / member.path) for root in (folder, whole[1])]
+        pairs = zip(same[0].values.values(), same[1].values.values(), strict=True)
+        assert all(np.array_equal(a.data, b.data) for a, b in pairs if a.data is not None)
 
 
 def test_search_answers_with_the_baseline_when_there_is_no_time(

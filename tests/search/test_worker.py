@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -106,3 +108,10 @@ def test_run_stops_training_when_the_time_is_up(pool: WorkerPool, workplace: Wor
     assert answers(pool, [job("endless", workplace, FOREVER)], seconds=0.5) == {}
     assert isinstance(answers(pool, [job("after", workplace)])["after"], Done)
     assert answers(pool, [job("never", workplace)], seconds=-1.0) == {}
+
+
+def test_worker_module_loads_nothing_that_starts_threads() -> None:
+    code = (
+        "import sys, edgekiln.search.worker; sys.exit(bool({'numpy', 'torch'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
