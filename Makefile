@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 install: $(STAMP) .typing/edgekiln/targets
 
 demo: install
-	$(BIN)/edgekiln demo $(ARGS)
+	@$(BIN)/edgekiln demo $(ARGS)
 
 test: install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
