@@ -64,6 +64,9 @@ class Agent:
         self._recovery = recovery
         self._desk = desk
         self._rng = rng
+        self._rollout_topics = {
+            desk.topics.cohort(cohort, "rollout"): cohort for cohort in tools.device.cohorts
+        }
         self._documents: dict[str, RolloutDocument] = {}  # the latest of each cohort
         self._strangers: set[bytes] = set()
         self._inbox = Inbox()
@@ -184,9 +187,7 @@ class Agent:
         documents = [self._documents[c] for c in self._tools.device.cohorts if c in self._documents]
         aborted = to_revert(documents, record)
         if aborted is not None and record.state != DeviceState.BROKEN:
-            previous = record.previous_good
-            if previous is not None and self._tools.slots.holds(previous):
-                return Next(moves.reverted(record, aborted, "the rollout was aborted"))
+            return Next(moves.reverted(record, aborted, "the rollout was aborted"))
         device = self._tools.device.device_id
         document = next_offer(documents, record, device, self._tools.clock.now_s())
         return Next(moves.offered(record, document)) if document else None
@@ -265,8 +266,8 @@ class Agent:
             self._retry_at_s = self._backoff_s = 0.0
         elif topic == self._desk.topics.down(self._tools.device.device_id, "command"):
             self._take_ack(payload)
-        else:
-            self._take_document(topic, payload)
+        elif topic in self._rollout_topics:
+            self._take_document(self._rollout_topics[topic], payload)
 
     def _take_ack(self, payload: bytes) -> None:
         try:
@@ -275,18 +276,18 @@ class Agent:
             return
         self._desk.courier.acknowledged(ack.boot_id, ack.seq)
 
-    def _take_document(self, topic: str, payload: bytes) -> None:
+    def _take_document(self, cohort: str, payload: bytes) -> None:
         if not payload:
             return  # a cleared retained message: nobody signed that
         try:
             document = verify_document(payload, self._desk.rollout_key, RolloutDocument)
-            if topic != self._desk.topics.cohort(document.cohort, "rollout"):
-                raise TrustError(f"a document for cohort '{document.cohort}' came on {topic}")
+            if document.cohort != cohort:
+                raise TrustError(f"cohort '{cohort}' was told of '{document.cohort}'s rollout")
         except TrustError as error:
             self._tell_stranger(payload, str(error))
             return
         known = self.record.version_of(document.rollout_id)
-        if document.cohort not in self._tools.device.cohorts or document.version < known:
+        if document.version < known:
             return
         if document.version > known:
             self._save(moves.seen(self.record, document))

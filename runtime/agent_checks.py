@@ -51,11 +51,16 @@ def next_offer(
 
 
 def to_revert(documents: Iterable[RolloutDocument], record: AgentRecord) -> RolloutDocument | None:
-    """The aborted document whose release this device took from it and still runs."""
+    """The aborted document whose release this device took from it and still runs.
+
+    None where there is nothing to go back to: the release is the one from the factory.
+    """
     good = record.last_known_good
+    if good is None or not (record.previous_good or good.rollout_id):
+        return None
     for document in documents:
         took = record.outcome_of(document.rollout_id) == DeviceState.COMMITTED
-        if document.aborted and took and good and good.bundle_id == document.release:
+        if document.aborted and took and good.bundle_id == document.release:
             return document
     return None
 

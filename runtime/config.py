@@ -132,7 +132,8 @@ def _check(path: Path, table: DeviceTable) -> None:
     for key in ("device", "tenant", "target"):
         if not getattr(table, key):
             raise DeviceConfigError(f"{path}: '{key}' is empty")
-    for key, name in (("device", table.device), ("tenant", table.tenant)):
+    cohorts = (("cohorts", cohort) for cohort in table.cohorts)
+    for key, name in (("device", table.device), ("tenant", table.tenant), *cohorts):
         if set(name) & set("/+#"):
             raise DeviceConfigError(f"{path}: '{key}' holds one of / + #, which MQTT topics forbid")
     if not 0 < table.broker.port < 65536:

@@ -7,6 +7,7 @@ Callbacks run in that thread and must only hand over.
 
 from __future__ import annotations
 
+import logging
 import random
 import socket
 from collections.abc import Callable
@@ -24,6 +25,8 @@ QOS = 1
 BACKOFF_FIRST_S = (1, 3)
 BACKOFF_LAST_S = (20, 60)
 MAX_QUEUED = 256  # messages inside paho; the durable outbox holds the rest
+
+_LOG = logging.getLogger(__name__)
 
 OnMessage = Callable[[str, bytes], None]
 
@@ -68,11 +71,6 @@ class Link:
     def connected(self) -> bool:
         """Whether the broker answers now."""
         return self._client.is_connected()
-
-    @property
-    def refused(self) -> str:
-        """Why the broker last refused the device; empty after a connection."""
-        return self._refused
 
     def start(self) -> None:
         """Begin to connect; returns at once, also where no broker is there yet."""
@@ -127,7 +125,11 @@ class Link:
         self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
     ) -> None:
         if reason.is_failure:
-            self._refused = str(reason)
+            if str(reason) != self._refused:
+                self._refused = str(reason)
+                _LOG.warning(
+                    "the broker refuses device '%s': %s", self._config.device, self._refused
+                )
             return
         self._refused = ""
         config = self._config

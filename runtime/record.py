@@ -166,7 +166,7 @@ def failed(record: AgentRecord, reason: str) -> AgentRecord:
 
 
 def reverted(record: AgentRecord, document: RolloutDocument, reason: str) -> AgentRecord:
-    """Leave a committed release for the one before it.
+    """Leave a committed release for the one before it, or where none is left for the factory's.
 
     The floor stays: the step back that a signed abort orders is the one exception to it.
     """

@@ -319,6 +319,58 @@ def test_aborted_release_is_left_for_the_one_before_when_committed(world: Any) -
     assert world.models.running == first
 
 
+def test_factory_release_runs_when_even_the_release_before_is_aborted(world: Any) -> None:
+    world.boot()
+    first = world.roll_out(name="one")
+    world.settle()
+    second = world.repository.add(json.dumps({"name": "two"}).encode())
+    world.tell(world.document(second, rollout_id="r2"))
+    world.settle()
+    world.tell(world.document(second, rollout_id="r2", version=2, aborted=True))
+    world.settle()
+    assert world.models.running == first
+    world.tell(world.document(first, version=2, aborted=True))
+    world.settle()
+    assert world.agent.record.state == S.ROLLED_BACK
+    assert world.models.running == world.factory
+    assert world.agent.record.last_known_good.bundle_id == world.factory
+
+
+def test_factory_release_runs_when_the_slot_to_go_back_to_rots(world: Any) -> None:
+    world.boot()
+    first = world.roll_out(name="one")
+    world.settle()
+    second = world.repository.add(json.dumps({"name": "two"}).encode())
+    world.tell(world.document(second, rollout_id="r2"))
+    world.settle()
+    (world.folder / "slots" / f"{first}.ekb").write_bytes(b"rot")
+    world.tell(world.document(second, rollout_id="r2", version=2, aborted=True))
+    world.settle()
+    assert world.agent.record.state == S.ROLLED_BACK
+    assert world.models.running == world.factory
+
+
+def test_abort_changes_nothing_when_the_release_is_the_factory_one(world: Any) -> None:
+    world.boot()
+    world.tell(world.document(world.factory))
+    world.settle()
+    world.tell(world.document(world.factory, version=2, aborted=True))
+    world.settle()
+    assert world.agent.record.state == S.COMMITTED
+    assert world.models.running == world.factory
+
+
+def test_messages_on_other_topics_are_not_read(world: Any, make_bundle: Any) -> None:
+    world.boot()
+    release = world.repository.add(make_bundle(name="good"))
+    signed = sign_document(world.document(release), world.key)
+    for topic in ("edgekiln/v1/default/d/device-1/dn/other", "edgekiln/v1/default/c/all/meta"):
+        world.agent.post(topic, signed)
+        world.settle()
+    assert world.agent.record.state == S.IDLE
+    assert world.events == []
+
+
 def test_abort_changes_nothing_when_the_device_did_not_take_the_release(
     world: Any, make_bundle: Any
 ) -> None:

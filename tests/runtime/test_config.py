@@ -71,6 +71,7 @@ def test_load_device_refuses_when_there_is_no_folder(tmp_path: Path) -> None:
         ("port = 1883", "port = 0", "broker.port"),
         ("port = 1883", 'port = "x"', "$.broker.port"),
         ("cohorts = [", "cohorts = ", "no TOML"),
+        ('"edge"', '"a/+"', "'cohorts' holds"),
     ],
 )
 def test_load_device_names_the_key_when_one_is_wrong(

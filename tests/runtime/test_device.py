@@ -305,6 +305,7 @@ def test_device_takes_a_good_release_and_refuses_a_bad_one(
     assert (home / "drift.bin").stat().st_size > 100
 
 
+@pytest.mark.slow
 def test_device_runs_and_keeps_its_reports_while_the_broker_is_away(
     broker: Broker, fleet: Fleet, home: Path, start: Callable[[], Running]
 ) -> None:
@@ -326,6 +327,7 @@ def test_device_runs_and_keeps_its_reports_while_the_broker_is_away(
     assert ordered[-1].dropped == 0
 
 
+@pytest.mark.slow
 def test_device_starts_without_a_broker_and_a_second_process_is_refused(
     broker: Broker, fleet: Fleet, home: Path, source: Path, start: Callable[[], Running]
 ) -> None:
