@@ -28,13 +28,19 @@ class Calibrated:
 
 
 def calibrated(targets: Sequence[Target], say: Callable[[str], None], seed: int = 0) -> Calibrated:
-    """Measure what runs here (T3), emulate what can be emulated (T2), keep the rest as it is."""
+    """Measure what runs here (T3), emulate what can be emulated (T2), keep the rest as it is.
+
+    A host whose own profile holds measurements of every engine (`targets calibrate -o`) keeps them.
+    """
     from edgekiln.compiler.probes import calibrate
     from edgekiln.targets.emulate import missing_tools
 
     known, notes = [], []
     for target in targets:
-        if target.device_class == "host":
+        if target.device_class == "host" and _is_measured(target):
+            say(f"{target.id}: measured before, the cost tables of its profile are used")
+            known.append(target)
+        elif target.device_class == "host":
             say(f"{target.id}: measuring probe models on this machine")
             known.append(calibrate(target, seed=seed))
         elif target.device_class != "mcu":
@@ -42,8 +48,8 @@ def calibrated(targets: Sequence[Target], say: Callable[[str], None], seed: int 
         elif missing := missing_tools():
             known.append(target)
             notes.append(
-                f"{target.id} is estimated, not emulated: {', '.join(missing)} is not installed "
-                "(make system)"
+                f"{target.id} was not emulated here: {', '.join(missing)} is not installed "
+                "(make system); its numbers come from the cost tables of its profile"
             )
         else:
             say(f"{target.id}: counting instructions of probe models under emulation")
@@ -68,6 +74,14 @@ def known_targets(
 
 def _identity(target: Target) -> tuple[str, str, Budget]:
     return target.id, target.digest, target.budget
+
+
+def _is_measured(target: Target) -> bool:
+    """Whether the profile has a measured int8 table for every format."""
+    from edgekiln.targets import Tier, engine_of
+
+    measured = {t.engine for t in target.costs if t.dtype == "int8" and t.tier >= Tier.T3}
+    return measured >= {engine_of(target, fmt) for fmt in target.formats}
 
 
 def save_targets(folder: Path, known: Calibrated) -> None:

@@ -30,8 +30,8 @@ def ready_folder(folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"space?")
     except OSError as error:
         error.filename = str(folder)
         raise

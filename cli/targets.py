@@ -11,7 +11,9 @@ from .console import common_options, need_extra, print_json, print_table, say
 from .project import load_project
 
 if TYPE_CHECKING:
-    from edgekiln.targets import CostTable, Target
+    from edgekiln.targets import CostTable, OpCost, Target
+
+COST_COLUMNS = ("operator", "per call µs", "ns per MAC", "ns per byte", "ns per output")
 
 
 @click.group()
@@ -80,33 +82,56 @@ def show(target_id: str, project: Path | None, as_json: bool) -> None:
 @click.argument("target_id")
 @click.option("--project", type=click.Path(path_type=Path), help="Default: edgekiln.toml here.")
 @click.option("--seed", default=0, show_default=True)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the calibrated profile; its name is the target's id.",
+)
 @common_options
-def calibrate(target_id: str, project: Path | None, seed: int, as_json: bool) -> None:
-    """Time probe models on this host (T3) or under emulation (T2) and fit the cost table."""
+def calibrate(
+    target_id: str, project: Path | None, seed: int, out: Path | None, as_json: bool
+) -> None:
+    """Time probe models on this host (T3) or under emulation (T2) and fit the cost tables.
+
+    A profile written with -o is used where edgekiln.toml names its folder: profiles = ["FOLDER"].
+    """
     need_extra("search")
     from edgekiln.compiler.probes import calibrate as run
-    from edgekiln.targets import load_target
+    from edgekiln.targets import check_profile_path, load_target
 
+    if out is not None:
+        check_profile_path(out)
     profile = load_target(target_id, profile_folders(project))
     say(f"calibrating {target_id} …")
     target = run(profile, seed=seed)
+    if out is not None:
+        write_profile(target, out)
+        say(f'wrote {out}; use it with profiles = ["{out.parent}"] in edgekiln.toml')
     if as_json:
-        print_json(target.costs[0])
+        print_json(target)
         return
     print_costs(target)
 
 
+def write_profile(target: Target, path: Path) -> None:
+    """The whole profile as one TOML file, whole or not at all; its id is the file's name."""
+    from edgekiln.runtime.files import write_atomic
+    from edgekiln.targets import profile_text
+
+    write_atomic(path, profile_text(target, path.stem).encode())
+
+
 def print_costs(target: Target) -> None:
-    """The cost tables of a target, strongest first."""
+    """The cost tables of a target, in the order of its profile, each after a line about it."""
     for table in target.costs:
-        print_table(
-            _costs((table,)),
-            ("operator", "per call µs", "ns per MAC", "ns per byte"),
-            [
-                (op, f"{cost.per_call_us:.3g}", f"{cost.ns_per_mac:.3g}", f"{cost.ns_per_byte:.3g}")
-                for op, cost in table.ops.items()
-            ],
-        )
+        print(f"{_costs((table,))}, {table.per_run_us:.3g} µs a run, evidence {table.evidence_id}")
+        print_table("", COST_COLUMNS, [_cost_row(op, cost) for op, cost in table.ops.items()])
+
+
+def _cost_row(op: str, cost: OpCost) -> tuple[str, ...]:
+    figures = (cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte, cost.ns_per_output)
+    return (op, *(f"{figure:.3g}" for figure in figures))
 
 
 def _size(size_bytes: int) -> str:
@@ -121,7 +146,7 @@ def _costs(tables: tuple[CostTable, ...]) -> str:
     if not tables:
         return "not calibrated: edgekiln targets calibrate"
     return "; ".join(
-        f"{table.dtype} {table.tier.word} ({table.tier.name}, "
+        f"{table.engine} {table.dtype} {table.tier.word} ({table.tier.name}, "
         f"-{1 - table.low_ratio:.0%} +{table.high_ratio - 1:.0%})"
         for table in tables
     )

@@ -13,6 +13,8 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import AgentError
+
 REPORT = "report"
 MAX_MESSAGES = 4000
 MAX_BYTES = 16 << 20
@@ -49,10 +51,17 @@ class Outbox:
     def __init__(
         self, path: Path, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES
     ) -> None:
+        """Open or begin the box.
+
+        Raises:
+            AgentError: the disk is full, or the folder cannot be written.
+        """
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         try:
             self._db = _open(path)
+        except sqlite3.OperationalError as error:  # a full disk, a folder without permission
+            raise AgentError(f"{path} cannot be used: {error}") from error
         except sqlite3.DatabaseError:
             path.replace(path.with_name(path.name + ".damaged"))
             for tail in ("-wal", "-shm"):

@@ -115,7 +115,8 @@ def read_samples(path: Path) -> Samples:
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
     except _UNSOUND as error:
-        raise SourceError(f"{path} is no sound .npz with an array 'x': {error}") from error
+        msg = f"{path} is no .npz with an array 'x' of numbers; write it with numpy.savez"
+        raise SourceError(msg) from error
     if samples.ndim < 2 or len(samples) == 0 or samples.dtype.kind not in "fiu":
         shape = tuple(samples.shape)
         raise SourceError(f"{path}: 'x' has shape {shape} and dtype {samples.dtype}, not samples")

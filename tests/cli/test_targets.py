@@ -1,0 +1,59 @@
+"""`edgekiln targets`: what a pipe gets, and a calibration that is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from edgekiln.cli.calibrated import calibrated
+from edgekiln.cli.targets import print_costs, write_profile
+from edgekiln.targets import CostTable, OpCost, Target, Tier, load_target
+
+
+def measured_host(*engines: str) -> Target:
+    tables = (
+        CostTable({"add": OpCost(1.0, 0.0, 0.5, 0.25)}, engine, "int8", Tier.T3, "x", 0.5, 2.0)
+        for engine in engines
+    )
+    return dataclasses.replace(load_target("host"), costs=tuple(tables))
+
+
+def test_every_table_says_its_engine_tier_and_interval_when_piped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_costs(measured_host("litert"))
+    title, columns, row = capsys.readouterr().out.splitlines()
+    assert title.startswith("litert int8 measured (T3, -50% +100%)")
+    assert columns.split("\t")[-1] == "ns per output"
+    assert row.split("\t") == ["add", "1", "0", "0.5", "0.25"]
+
+
+def test_written_profile_is_the_one_that_is_loaded_when_its_folder_is_named(
+    tmp_path: Path,
+) -> None:
+    cortex = load_target("cortex-m4")
+    faster = dataclasses.replace(cortex, clock_hz=240_000_000)
+    write_profile(faster, tmp_path / "cortex-m4.toml")
+    again = load_target("cortex-m4", (tmp_path,))
+    assert (again.clock_hz, again.costs) == (240_000_000, cortex.costs)
+
+
+def test_profile_with_measurements_of_every_engine_is_not_measured_again() -> None:
+    host = measured_host("litert", "onnxruntime")
+    said: list[str] = []
+    assert calibrated([host], said.append).targets == (host,)
+    assert "measured before" in said[0]
+
+
+def test_note_says_where_the_numbers_come_from_when_tools_are_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    target = load_target("cortex-m4")
+    known = calibrated([target], lambda _: None)
+    assert known.targets == (target,)
+    (note,) = known.notes
+    assert "cortex-m4 was not emulated here" in note
+    assert "cost tables of its profile" in note
