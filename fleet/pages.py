@@ -88,11 +88,11 @@ def brief(names: Sequence[str], shown: int = 2) -> str:
 
 
 def power(number: float) -> str:
-    """Two digits: as they are from 0.01 to 10 000, else with a power of ten."""
+    """As it is from 0.01 to 10 000, else two digits and a power of ten."""
     if not math.isfinite(number):
         return "beyond measure"
     if number == 0 or 0.01 <= abs(number) < 10_000:
-        return f"{number:.3g}"
+        return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
     digits, exponent = f"{number:.1e}".split("e")
     return f"{digits}·10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 

@@ -79,7 +79,7 @@ function options(series) {
       ...series.lines.map((line, i) => ({
         label: line.name,
         stroke: colours[i % colours.length],
-        dash: i % 2 ? [8, 6] : [], // lines that lie on each other can both be seen
+        dash: i > 0 && i % 2 === 0 ? [8, 8] : [], // where lines lie on each other, both are seen
         width: 2,
         points: { show: false },
         value: (_, rate) => (rate === null ? "–" : `${rate.toFixed(1)} /s`),

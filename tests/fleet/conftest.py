@@ -78,6 +78,12 @@ def bundle_file(
     return path
 
 
+@pytest.fixture(scope="session")
+def bundle_at() -> MakeBundle:
+    """`bundle_at(path, name)` writes a bundle there: for fixtures that outlive a test."""
+    return bundle_file
+
+
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> MakeBundle:
     """`make_bundle("name", gate=…, targets=…)` gives the path of an `.ekb` file."""
