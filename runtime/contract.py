@@ -70,8 +70,10 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         name = self.input.name
         if tuple(samples.shape[1:]) != self.input.shape:
-            msg = f"input '{name}' has shape {tuple(samples.shape[1:])}, the contract says {self.input.shape}"
-            raise ContractError(msg)
+            raise ContractError(
+                f"input '{name}' has shape {tuple(samples.shape[1:])}, "
+                f"the contract says {self.input.shape}"
+            )
         if samples.dtype.kind not in "fiu":
             msg = f"input '{name}' has dtype {samples.dtype}, the contract needs numbers"
             raise ContractError(msg)
