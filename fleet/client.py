@@ -131,7 +131,7 @@ class FleetClient:
             with error:
                 raise ApiError(_reason(error)) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", error)
+            reason = " ".join(str(getattr(error, "reason", error)).split())
             raise ApiError(
                 f"the server at {self.address.url} does not answer ({reason}); "
                 "is 'edgekiln fleet serve' still running?"

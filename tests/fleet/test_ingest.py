@@ -22,6 +22,7 @@ from edgekiln.runtime.protocol import (
     Report,
     State,
     Topics,
+    TrialEvidence,
     decode,
     encode,
 )
@@ -163,6 +164,7 @@ def test_birth_after_a_reboot_names_what_runs_until_a_state_does(bench: Bench) -
         encode(report(confidence=msgspec.structs.replace(QUIET, bins=(1, 2)))),
         encode(report(confidence=msgspec.structs.replace(QUIET, bins=(-1,) * 16))),
         encode(report(confidence=msgspec.structs.replace(QUIET, evidence=float("nan")))),
+        encode(report(confidence=msgspec.structs.replace(QUIET, evidence=float("inf")))),
         encode(report(end_s=float("inf"))),
         encode(report(samples=-1)),
         encode(report(latency_us=(1 << 50, *LATENCY[1:]))),
@@ -176,6 +178,30 @@ def test_malformed_report_is_counted_and_the_next_one_stored(bench: Bench, paylo
     assert bench.ingest.step() == 1
     assert bench.store.counter("malformed") == 1
     assert bench.sent.acks() == [("a", 2)]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_number_that_json_cannot_hold_does_not_spoil_what_is_read_back(
+    bench: Bench, number: float
+) -> None:
+    trial = TrialEvidence(
+        samples=10,
+        disagreements=0,
+        mean_confidence=0.9,
+        baseline_confidence=0.9,
+        p95_latency_ms=1.0,
+    )
+    bench.say(state(at_s=number))
+    for seq, change in ((3, {"at_s": number}), (4, {"trial": odd(trial, number)})):
+        event = Event(boot_id="boot", seq=seq, at_s=1.0, kind="trial", rollout_id="r", trial=trial)
+        bench.say(msgspec.structs.replace(event, **change))
+    assert bench.store.counter("malformed") == 3
+    assert bench.store.devices() == ()
+    assert bench.store.events("r") == ()
+
+
+def odd(trial: TrialEvidence, number: float) -> TrialEvidence:
+    return msgspec.structs.replace(trial, mean_confidence=number)
 
 
 @settings(
