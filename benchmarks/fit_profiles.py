@@ -2,6 +2,9 @@
 
     python -m benchmarks.fit_profiles
 
+The T2 table of the Cortex-M4's generated C is not fitted here: `edgekiln targets calibrate
+cortex-m4 -o cortex-m4.toml` writes it.
+
 The models and the MLPerf Tiny rows are read from the folder `EDGEKILN_DATA`; the few published
 figures for the Raspberry Pi are below, each with its source. Whole-model times of a handful of
 models carry a handful of coefficients, so operators share them:
@@ -162,7 +165,7 @@ def cortex_m4_features(workload: Workload) -> list[float]:
 
 def print_cortex_m4(fitted: Fitted) -> None:
     dense = fitted.coefficients[2]
-    print_head("cortex-m4", "int8", "mlperf-tiny", fitted)
+    print_head("cortex-m4", "tflm", "int8", "mlperf-tiny", fitted)
     for op, cost in zip(MULTIPLYING, fitted.coefficients, strict=True):
         print(f"{op} = {{ ns_per_mac = {cost:.4g} }}")
     for op in OTHERS:
@@ -201,7 +204,7 @@ def print_raspberry_pi_4(fitted: Fitted) -> None:
     call_us = fitted.coefficients[4] / 1e3
     for index, dtype in enumerate(PI_4_MS):
         dense, bound = fitted.coefficients[2 * index : 2 * index + 2] * ONE_THREAD
-        print_head("raspberry-pi-4", dtype, "published-multithreaded", wide)
+        print_head("raspberry-pi-4", "litert", dtype, "published-multithreaded", wide)
         for op, cost in zip(MULTIPLYING, (dense, bound, dense), strict=True):
             print(f"{op} = {{ per_call_us = {call_us:.4g}, ns_per_mac = {cost:.4g} }}")
         for op in OTHERS:
@@ -210,10 +213,10 @@ def print_raspberry_pi_4(fitted: Fitted) -> None:
         print("reshape = {}\n")
 
 
-def print_head(target: str, dtype: str, evidence: str, fitted: Fitted) -> None:
+def print_head(target: str, engine: str, dtype: str, evidence: str, fitted: Fitted) -> None:
     print(f"# targets/catalog/{target}.toml")
     print("[[costs]]")
-    print(f'dtype = "{dtype}"\ntier = "T1"\nevidence = "{evidence}"')
+    print(f'engine = "{engine}"\ndtype = "{dtype}"\ntier = "T1"\nevidence = "{evidence}"')
     print(f"low_ratio = {fitted.low_ratio:.3f}\nhigh_ratio = {fitted.high_ratio:.3f}")
     print(f"samples = {fitted.samples}\nheldout_median_ape = {fitted.heldout_median_ape:.3f}")
     print("[costs.ops]")

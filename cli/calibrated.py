@@ -64,7 +64,11 @@ def known_targets(
 
     A search goes on with the numbers that it began with, so that it ends in the same result.
     """
-    kept = load_targets(folder)
+    try:
+        kept = load_targets(folder)
+    except ProjectFileError as error:
+        say(f"{error}, that is now")
+        kept = None
     if kept is not None and [_identity(t) for t in kept.targets] == [_identity(t) for t in targets]:
         return kept
     known = calibrated(targets, say)
@@ -104,7 +108,9 @@ def load_targets(folder: Path) -> Calibrated | None:
     try:
         return _decode(path.read_bytes())
     except msgspec.DecodeError as error:
-        raise ProjectFileError(f"{path}: {error}; run the search again") from error
+        raise ProjectFileError(
+            f"{path}: {error}; a search into this folder writes it anew"
+        ) from error
 
 
 def _decode(data: bytes) -> Calibrated:

@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from edgekiln.runtime.engines import OutputScale, open_engine
+from edgekiln.runtime.engines import OutputScale, open_engine, without_delegate_notice
 from edgekiln.runtime.errors import EngineError
 from edgekiln.runtime.quant import quantize_array
 from edgekiln.targets.emulate import Emulation, emulate_folder
@@ -80,7 +80,8 @@ def run_runtime(fmt: str, model: bytes, x: Floats, output: QuantParams) -> Int8:
 
 def litert_call(model: bytes, sample: Floats) -> Callable[[], object]:
     """A callable that runs one preprocessed sample (…), already in place: inference alone."""
-    interpreter = _interpreter(model, reference=False)
+    with without_delegate_notice():
+        interpreter = _interpreter(model, reference=False)
     _run_litert(interpreter, sample[None])
     return cast(Callable[[], object], interpreter.invoke)
 
@@ -112,6 +113,13 @@ def onnx_call(model: bytes, sample: Floats) -> Callable[[], object]:
     entry = session.get_inputs()[0]
     inputs = {entry.name: sample.reshape(1, *entry.shape[1:])}
     return lambda: session.run(None, inputs)
+
+
+# format -> what runs one sample of it on this machine, for a stopwatch
+RUNTIME_CALLS: Mapping[str, Callable[[bytes, Floats], Callable[[], object]]] = {
+    "tflite": litert_call,
+    "onnx": onnx_call,
+}
 
 
 def run_c_host(files: Mapping[str, bytes], classes: int) -> Int8:

@@ -1,37 +1,32 @@
 """What an emitted artifact costs on its target, with the best evidence that this machine has.
 
 Latency: instructions of the compiled candidate under emulation (T2) where the target is a
-microcontroller with an emulated core and the tools are here, else the target's cost table. RAM is
-the arena planner's, flash the emitter's, both plus the runtime's overheads.
+microcontroller with an emulated core and the tools are here, else the target's cost table of the
+engine that runs the artifact's format. RAM is the arena planner's, flash the emitter's, both plus
+the runtime's overheads.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edgekiln.targets.emulate import Emulation, latency_from_instructions
+from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import MeasurementError
-from edgekiln.targets.estimate import footprint
+from edgekiln.targets.estimate import estimate_latency, footprint
 from edgekiln.targets.evidence import Budget, Estimate, Footprint, Tier
 from edgekiln.targets.measure import measure_callable
-from edgekiln.targets.target import CostTable, Target
-from edgekiln.targets.workload import Workload
+from edgekiln.targets.target import Target
 
 from .artifacts import EmittedArtifact, c_constant_bytes
 from .graph import Graph
-from .oracles import litert_call, onnx_call, run_c_emulated
+from .oracles import RUNTIME_CALLS, run_c_emulated
 from .passes import lower_padding
 from .plan import plan_arena
 from .workload import workload
-
-# The format that a runtime's cost tables are of.
-_OWN_FORMAT = {"litert": "tflite", "onnxruntime": "onnx", "c": "c"}
-# Published results for microcontrollers are of several engines, TensorFlow Lite's among them.
-_PUBLISHED_FORMAT = {"c": "tflite"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ def emulate_artifact(artifact: EmittedArtifact, target: Target) -> EmulatedArtif
         return EmulatedArtifact(run_c_emulated(artifact.files, target))
     except MeasurementError as error:
         return EmulatedArtifact(
-            None, f"{target.id}/c: not emulated, so its latency is the table's: {error}"
+            None, f"{target.id}/c: not emulated here, its latency is the profile's: {error}"
         )
 
 
@@ -60,29 +55,18 @@ def price(
     """Latency, RAM and flash of `artifact` on `target`, and notes on what they rest on.
 
     Raises:
-        UnsupportedOperatorError: the target has no cost for an operator of the graph.
+        NoCostTableError: nothing was emulated, and no cost table is of the artifact's engine.
+        UnsupportedOperatorError: the table has no cost for an operator of the graph.
     """
     emulation = emulated.emulation
-    place = f"{target.id}/{artifact.format}"
-    notes = [emulated.note] if emulated.note else []
-    work, tables = workload(graph), _tables_for(artifact.format, target)
-    arena, flash = _arena_bytes(graph, artifact), _flash(artifact, target, emulation)
-    cost = footprint(dataclasses.replace(target, costs=tables or target.costs), work, arena, flash)
-    if not tables:
-        cost = dataclasses.replace(cost, latency=_foreign_latency(cost.latency, work))
-        notes.append(
-            f"{place}: no cost table is of its engine; its latency is a rule of thumb "
-            f"on that of {target.runtime.name}"
-        )
+    notes = (emulated.note,) if emulated.note else ()
     if emulation is None:
-        return cost, tuple(notes)
-    latency = latency_from_instructions(target, emulation.instructions)
-    notes.append(
-        f"{place}: emulated, {emulation.instructions} instructions, code {emulation.code_bytes}, "
-        f"parameters {emulation.weight_bytes}, RAM {emulation.ram_bytes}, "
-        f"stack {emulation.stack_bytes} bytes"
-    )
-    return dataclasses.replace(cost, latency=latency), tuple(notes)
+        latency = estimate_latency(target, workload(graph), engine_of(target, artifact.format))
+    else:
+        latency = latency_from_instructions(target, emulation.instructions)
+        notes = (*notes, _emulation_note(f"{target.id}/{artifact.format}", emulation))
+    arena, flash = _arena_bytes(graph, artifact), _flash(artifact, target, emulation)
+    return footprint(target, latency, arena, flash), notes
 
 
 def measure_artifact(
@@ -92,10 +76,10 @@ def measure_artifact(
 
     `low` is the first quartile of the runs, `high` the 95 % quantile.
     """
-    calls = {"tflite": litert_call, "onnx": onnx_call}
-    if target.device_class != "host" or artifact.format not in calls:
+    call = RUNTIME_CALLS.get(artifact.format)
+    if target.device_class != "host" or call is None:
         return None
-    taken = measure_callable(calls[artifact.format](artifact.model, sample), budget_s=0.2)
+    taken = measure_callable(call(artifact.model, sample), budget_s=0.2)
     return Estimate(
         value=taken.median_us / 1e3,
         low=taken.low_us / 1e3,
@@ -119,31 +103,11 @@ def measured_note(place: str, estimate: Estimate, measured: Estimate | None, bud
     return ""
 
 
-def _tables_for(fmt: str, target: Target) -> tuple[CostTable, ...]:
-    """The tables of `target` that speak of the engine which runs `fmt`; may be none."""
-    runtime = target.runtime.name
-    if fmt == _OWN_FORMAT.get(runtime, fmt):
-        return tuple(target.costs)
-    if fmt == _PUBLISHED_FORMAT.get(runtime):
-        return tuple(table for table in target.costs if table.tier is Tier.T1)
-    return ()
-
-
-def _foreign_latency(own: Estimate, work: Workload) -> Estimate:
-    """Another engine's time from the own engine's: a share of it, and a toll for every operator.
-
-    Fits ONNX Runtime against LiteRT, int8 and one thread, on five small networks of 3 to 28
-    operators on one x86 server: 9 to 221 µs where LiteRT takes 1 to 89. Tier T0, because it is
-    a rule from another machine; the upper bound leaves room for a core four times slower.
-    """
-    toll_ms = (5 + 1.2 * len(work.layers)) / 1e3
-    return Estimate(
-        value=1.3 * own.value + toll_ms,
-        low=own.low,
-        high=2.5 * own.high + 4 * toll_ms,
-        unit=own.unit,
-        tier=Tier.T0,
-        evidence_id="other-engine-rule",
+def _emulation_note(place: str, emulation: Emulation) -> str:
+    return (
+        f"{place}: emulated, {emulation.instructions} instructions, code {emulation.code_bytes}, "
+        f"parameters {emulation.weight_bytes}, RAM {emulation.ram_bytes}, "
+        f"stack {emulation.stack_bytes} bytes"
     )
 
 

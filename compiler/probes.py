@@ -1,24 +1,27 @@
-"""`calibrate`: a cost table for a target from small models that are run there now.
+"""`calibrate`: cost tables for a target from small models that are run there now.
 
 Probes are random little networks: convolutions, depthwise blocks, residual additions, poolings,
-paddings and dense heads over many sizes, a few plain dense ones, and each operator without
-weights alone, because inside a network the convolutions hide what it costs. On `host` they
-run in LiteRT as the runtime runs them (XNNPACK, one thread) and are timed (T3); for a
+paddings and dense heads over many sizes and windows, a few plain dense ones, and each light
+operator alone, because inside a network the convolutions hide what it costs. On `host` they are
+timed (T3) in every engine that its formats name, on one thread as the runtime runs them; for a
 microcontroller their C is emulated and instructions become time through the profile's cycles per
-instruction (T2).
+instruction (T2). Each engine gets its own table: no engine's times say much about another's.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekiln.targets.emulate import emulate_folder, latency_from_instructions
+from edgekiln.targets.emulate import TOOLS, emulate_folder, latency_from_instructions
+from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import MeasurementError
 from edgekiln.targets.evidence import Tier
 from edgekiln.targets.fit import Sample, fit_cost_table
@@ -27,41 +30,64 @@ from edgekiln.targets.target import CostTable, Evidence, Target
 
 from .builder import GraphBuilder
 from .emit_c import emit_c
+from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
 from .graph import Activation, Graph
+from .oracles import RUNTIME_CALLS, distribution_version, tool_version
 from .quantize import quantize
 from .workload import workload
 
 CONVOLUTIONAL_PROBES = 14
 DENSE_PROBES = 6
-LIGHT_PROBES = 2  # of each operator without weights
-HOST_BUDGET_S = 0.15  # timed runs of one probe
+LIGHT_PROBES = 3  # of each operator that a convolution outweighs
+HOST_BUDGET_S = 0.06  # timed runs of one probe in one engine
 
 Rng = np.random.Generator
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """One engine's table and what it stands on."""
+
+    table: CostTable
+    evidence: Evidence
+
+
 def calibrate(target: Target, seed: int = 0) -> Target:
-    """`target` with a new int8 cost table first, and the evidence that it stands on.
+    """`target` with a new int8 cost table first for every engine that can run here.
+
+    A table and evidence of an earlier calibration give way to the new ones.
 
     Raises MeasurementError where probes of this class cannot run here, MissingToolError where the
     emulator is not installed.
     """
-    time_us = _TIMERS.get(target.device_class)
-    if time_us is None:
+    formats = [fmt for fmt in target.formats if (target.device_class, fmt) in _TIMERS]
+    if not formats:
         msg = (
-            f"target '{target.id}' is of class {target.device_class}, which cannot be measured "
-            f"from here; calibrate `host` on the device itself"
+            f"target '{target.id}' is of class {target.device_class} with the formats "
+            f"{', '.join(target.formats)}, which cannot be measured from here; "
+            f"calibrate `host` on the device itself"
         )
         raise MeasurementError(msg)
-    samples = [Sample(workload(graph), time_us(graph, target)) for graph in probe_graphs(seed)]
-    tier = Tier.T3 if target.device_class == "host" else Tier.T2
-    evidence = _evidence(target, tier, len(samples), seed)
-    table = fit_cost_table(samples, "int8", tier, evidence.id)
-    if tier is Tier.T2:
-        table = _widened(table, target)
+    graphs = tuple(probe_graphs(seed))
+    fits = [_fitted(target, fmt, graphs, seed) for fmt in formats]
+    renewed = {fit.evidence.id for fit in fits}
+    older = (table for table in target.costs if table.evidence_id not in renewed)
+    known = (item for item in target.evidence if item.id not in renewed)
     return dataclasses.replace(
-        target, costs=(table, *target.costs), evidence=(*target.evidence, evidence)
+        target,
+        costs=(*(fit.table for fit in fits), *older),
+        evidence=(*known, *(fit.evidence for fit in fits)),
     )
+
+
+def _fitted(target: Target, fmt: str, graphs: Sequence[Graph], seed: int) -> Fitted:
+    time_us = _TIMERS[target.device_class, fmt]
+    samples = [Sample(workload(graph), time_us(graph, target)) for graph in graphs]
+    evidence = _evidence(target, fmt, len(samples), seed)
+    engine = engine_of(target, fmt)
+    table = fit_cost_table(samples, engine, "int8", evidence.tier, evidence.id)
+    return Fitted(_widened(table, target) if table.tier is Tier.T2 else table, evidence)
 
 
 def probe_graphs(seed: int) -> Iterator[Graph]:
@@ -83,7 +109,7 @@ def _quantized(graph: Graph, rng: Rng) -> Graph:
 def _convolutional(rng: Rng, index: int) -> Graph:
     size, channels = int(2 ** rng.uniform(2.5, 4.8)), int(rng.choice((1, 2, 3, 4)))
     build = GraphBuilder(f"probe_{index}", (1, size, size, channels))
-    x = _conv(build, rng, build.input, _width(rng), 3, _stride(rng))
+    x = _conv(build, rng, build.input, _width(rng), _kernel(rng), _stride(rng))
     for offset in range(int(rng.integers(1, 4))):
         # In turn, so that every operator is in several probes.
         x = _BLOCKS[(index + offset) % len(_BLOCKS)](build, rng, x)
@@ -104,7 +130,8 @@ def _dense(rng: Rng, index: int) -> Graph:
 def _alone(rng: Rng, index: int) -> Graph:
     size = int(rng.integers(4, 21))
     build = GraphBuilder(f"probe_alone_{index}", (1, size, size, _width(rng)))
-    return build.finish(_LIGHT[index % len(_LIGHT)](build, rng, build.input))
+    count = len(_LIGHT)
+    return build.finish(_LIGHT[index % count](build, rng, build.input, index // count))
 
 
 def _head(build: GraphBuilder, rng: Rng, x: str, *, flatten: bool) -> Graph:
@@ -123,6 +150,11 @@ def _width(rng: Rng) -> int:
 
 def _stride(rng: Rng) -> int:
     return int(rng.choice((1, 2)))
+
+
+def _kernel(rng: Rng) -> int:
+    """Of two sizes: else what a tap costs could not be told from what an output does."""
+    return int(rng.choice((3, 5)))
 
 
 def _weights(rng: Rng, *shape: int) -> npt.NDArray[np.float32]:
@@ -151,19 +183,23 @@ def _conv_block(build: GraphBuilder, rng: Rng, x: str) -> str:
     return _conv(build, rng, x, _width(rng), int(rng.choice((1, 3, 5))), _stride(rng))
 
 
-def _separable_block(build: GraphBuilder, rng: Rng, x: str) -> str:
-    channels, stride = build.shape(x)[3], _stride(rng)
-    x = build.depthwise_conv2d(
-        *(x, _weights(rng, 1, 3, 3, channels), _weights(rng, channels)),
+def _depthwise(build: GraphBuilder, rng: Rng, x: str, kernel: int, stride: int) -> str:
+    channels, around = build.shape(x)[3], (kernel // 2, kernel // 2)
+    return build.depthwise_conv2d(
+        *(x, _weights(rng, 1, kernel, kernel, channels), _weights(rng, channels)),
         stride=(stride, stride),
-        padding=((1, 1), (1, 1)),
+        padding=(around, around),
         activation=Activation.RELU,
     )
+
+
+def _separable_block(build: GraphBuilder, rng: Rng, x: str) -> str:
+    x = _depthwise(build, rng, x, _kernel(rng), _stride(rng))
     return _conv(build, rng, x, _width(rng), 1)
 
 
 def _residual_block(build: GraphBuilder, rng: Rng, x: str) -> str:
-    inner = _conv(build, rng, x, build.shape(x)[3], 3)
+    inner = _conv(build, rng, x, build.shape(x)[3], _kernel(rng))
     return build.add(x, inner, activation=Activation.RELU)
 
 
@@ -190,24 +226,23 @@ _BLOCKS: tuple[Callable[[GraphBuilder, Rng, str], str], ...] = (
 )
 
 
-_LIGHT: tuple[Callable[[GraphBuilder, Rng, str], str], ...] = (
-    _max_pool_block,
-    _average_pool_block,
-    _pad_block,
-    lambda build, _, x: build.add(x, x),
-    lambda build, _, x: build.mean(x),
+# `turn` counts the probes of one operator, so that its windows are of several sizes.
+_LIGHT: tuple[Callable[[GraphBuilder, Rng, str, int], str], ...] = (
+    lambda build, _, x, turn: build.max_pool2d(x, (2 + turn, 2 + turn), (2 + turn, 2 + turn)),
+    lambda build, _, x, turn: build.average_pool2d(x, (2 + turn, 2 + turn), (2 + turn, 2 + turn)),
+    lambda build, rng, x, turn: _depthwise(build, rng, x, 3 + 2 * (turn % 2), 1),
+    lambda build, rng, x, _: _pad_block(build, rng, x),
+    lambda build, _, x, __: build.add(x, x),
+    lambda build, _, x, __: build.mean(x),
 )
 
 
-def time_on_host(graph: Graph, _: Target) -> float:
-    """Median microseconds of one inference of an int8 `graph` in LiteRT on this machine."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=emit_tflite(graph), num_threads=1)
-    interpreter.allocate_tensors()
-    place = interpreter.get_input_details()[0]["index"]
-    interpreter.set_tensor(place, _samples(graph))
-    return measure_callable(interpreter.invoke, budget_s=HOST_BUDGET_S).median_us
+def time_on_host(graph: Graph, fmt: str) -> float:
+    """Median microseconds of one inference of an int8 `graph` in an engine of this machine."""
+    model = emit_onnx(graph) if fmt == "onnx" else emit_tflite(graph)
+    sample = np.random.default_rng(0).normal(0, 1, graph.input.shape[1:]).astype(np.float32)
+    call = RUNTIME_CALLS[fmt](model, sample)
+    return measure_callable(call, budget_s=HOST_BUDGET_S).median_us
 
 
 def time_emulated(graph: Graph, target: Target) -> float:
@@ -224,16 +259,36 @@ def _samples(graph: Graph) -> npt.NDArray[np.int8]:
     return np.random.default_rng(0).integers(-128, 128, graph.input.shape).astype(np.int8)
 
 
-_TIMERS: dict[str, Callable[[Graph, Target], float]] = {
-    "host": time_on_host,
-    "mcu": time_emulated,
+# (device class, format) -> how a probe is timed
+_TIMERS: dict[tuple[str, str], Callable[[Graph, Target], float]] = {
+    ("host", "tflite"): lambda graph, _: time_on_host(graph, "tflite"),
+    ("host", "onnx"): lambda graph, _: time_on_host(graph, "onnx"),
+    ("mcu", "c"): time_emulated,
 }
 
 
-def _evidence(target: Target, tier: Tier, count: int, seed: int) -> Evidence:
-    how = "LiteRT on this machine" if tier is Tier.T3 else "generated C under QEMU"
-    source = f"{count} probe models of seed {seed}, {how}"
-    return Evidence(f"calibration-{target.device_class}", tier, source)
+def _evidence(target: Target, fmt: str, count: int, seed: int) -> Evidence:
+    """Engine versions and the command: enough to do it again."""
+    engine = engine_of(target, fmt)
+    if engine == "c":
+        tools = (tool_version(tool) for tool in TOOLS if tool != "gcc")
+        tier, how = Tier.T2, f"generated C, instructions under emulation, {', '.join(tools)}"
+    else:
+        version = distribution_version(_DISTRIBUTIONS[engine])
+        tier, how = Tier.T3, f"{_DISTRIBUTIONS[engine]} {version}, one thread of {_processor()}"
+    again = f"edgekiln targets calibrate {target.id} --seed {seed}"
+    return Evidence(f"probes-{engine}", tier, f"{count} probe models, {how}; {again}")
+
+
+_DISTRIBUTIONS = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def _widened(table: CostTable, target: Target) -> CostTable:

@@ -71,7 +71,7 @@ class LiteRtEngine:
             msg = f"LiteRT is not here ({error}); install it with: pip install ai-edge-litert"
             raise EngineError(msg) from error
         try:
-            with _without_delegate_notice():
+            with without_delegate_notice():
                 self._interpreter = Interpreter(model_content=artifact, num_threads=1)
                 self._interpreter.allocate_tensors()
         # What a damaged flatbuffer or an unknown operator raises is not documented.
@@ -219,7 +219,7 @@ _notice_seen = False
 
 
 @contextmanager
-def _without_delegate_notice() -> Iterator[None]:
+def without_delegate_notice() -> Iterator[None]:
     """Keep LiteRT's one line about its XNNPACK delegate off stderr.
 
     The line comes from C++, once a process, and LiteRT exports no way to set its log level. So the

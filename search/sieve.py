@@ -15,8 +15,9 @@ from edgekiln.compiler.gate import effective_budget
 from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.plan import plan_arena
 from edgekiln.compiler.workload import workload
-from edgekiln.targets.errors import UnsupportedOperatorError
-from edgekiln.targets.estimate import footprint
+from edgekiln.targets.engines import first_engine
+from edgekiln.targets.errors import NoCostTableError, UnsupportedOperatorError
+from edgekiln.targets.estimate import estimate_latency, footprint, strongest_table
 from edgekiln.targets.evidence import Budget, Footprint
 from edgekiln.targets.target import Target
 from edgekiln.targets.workload import Workload
@@ -69,7 +70,8 @@ def check_targets(targets: Sequence[Target]) -> None:
     """Refuse targets that nothing can be priced on.
 
     Raises:
-        SearchError: no target, one twice, or one without an int8 cost table.
+        SearchError: no target, one twice, or one without an int8 cost table of the engine that
+            runs its best format.
         CompileError: an energy budget, which no cost model can check.
     """
     ids = [target.id for target in targets]
@@ -77,12 +79,10 @@ def check_targets(targets: Sequence[Target]) -> None:
         raise SearchError("a search needs at least one target, and each one once")
     for target in targets:
         effective_budget(target, None)
-        if not any(table.dtype == "int8" for table in target.costs):
-            msg = (
-                f"target '{target.id}' has no int8 cost table; make one with: "
-                f"edgekiln targets calibrate {target.id}"
-            )
-            raise SearchError(msg)
+        try:
+            strongest_table(target, first_engine(target), "int8")
+        except NoCostTableError as error:
+            raise SearchError(str(error)) from error
 
 
 def nothing_fits(priced: Sequence[Priced]) -> BudgetError:
@@ -100,9 +100,10 @@ def nothing_fits(priced: Sequence[Priced]) -> BudgetError:
 
 def _verdict(target: Target, work: Workload, arena_bytes: int, model_bytes: int) -> Verdict:
     try:
-        cost = footprint(target, work, arena_bytes, model_bytes)
+        latency = estimate_latency(target, work, first_engine(target))
     except UnsupportedOperatorError as error:
         return Verdict(target.id, None, (str(error),), math.inf)
+    cost = footprint(target, latency, arena_bytes, model_bytes)
     return _judged(target.id, cost, effective_budget(target, None))
 
 

@@ -4,9 +4,11 @@ Profiles (`load_target`), evidence tiers and budgets, cost models, and the harne
 they are handed. Everything above this room speaks these words.
 """
 
+from .engines import engine_of, first_engine
 from .errors import (
     MeasurementError,
     MissingToolError,
+    NoCostTableError,
     ProfileError,
     TargetError,
     UnknownTargetError,
@@ -16,7 +18,8 @@ from .estimate import estimate_latency, footprint
 from .evidence import Budget, BudgetCheck, Estimate, Footprint, Tier
 from .fit import Sample, fit_cost_table
 from .measure import Measurement, measure_callable
-from .profiles import list_targets, load_target, read_profile
+from .profile_text import profile_text
+from .profiles import check_profile_path, list_targets, load_target, read_profile
 from .target import CostTable, Evidence, Memory, OpCost, Runtime, Target
 from .workload import LayerWork, Workload
 
@@ -32,6 +35,7 @@ __all__ = [
     "MeasurementError",
     "Memory",
     "MissingToolError",
+    "NoCostTableError",
     "OpCost",
     "ProfileError",
     "Runtime",
@@ -42,11 +46,15 @@ __all__ = [
     "UnknownTargetError",
     "UnsupportedOperatorError",
     "Workload",
+    "check_profile_path",
+    "engine_of",
     "estimate_latency",
+    "first_engine",
     "fit_cost_table",
     "footprint",
     "list_targets",
     "load_target",
     "measure_callable",
+    "profile_text",
     "read_profile",
 ]

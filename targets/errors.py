@@ -4,6 +4,7 @@ TargetError
 ├── UnknownTargetError       no profile of that name in the catalog
 ├── ProfileError             a profile file breaks the schema
 ├── UnsupportedOperatorError the target has no kernel, or no cost model, for an operator
+├── NoCostTableError         nothing says what an engine of the target costs
 └── MeasurementError         a harness could not produce a number
     └── MissingToolError     a system tool is not installed
 """
@@ -25,6 +26,10 @@ class ProfileError(TargetError):
 
 class UnsupportedOperatorError(TargetError):
     """The target has no kernel, or no cost model, for an operator."""
+
+
+class NoCostTableError(TargetError):
+    """Nothing says what an engine of the target costs; the text names the way to find out."""
 
 
 class MeasurementError(TargetError):

@@ -1,26 +1,30 @@
 """What a model costs on a target: latency from cost tables, bytes from exact counts.
 
-Both functions are pure. An operator that the table does not price is an error that names it: an
-unknown operator must never be counted as 0 ms.
+Both functions are pure. A table prices its own engine and no other, and an operator that it does
+not price is an error that names it: what is unknown must never be counted as 0 ms.
 """
 
 from __future__ import annotations
 
-from .errors import UnsupportedOperatorError
+from .errors import NoCostTableError, UnsupportedOperatorError
 from .evidence import Estimate, Footprint, Tier
 from .target import CostTable, Target
 from .workload import LayerWork, Workload
 
+# Engines that `edgekiln targets calibrate` runs, by class of device.
+_CALIBRATED = {"host": ("litert", "onnxruntime"), "mcu": ("c",)}
 
-def estimate_latency(target: Target, workload: Workload) -> Estimate:
-    """Latency of one inference in ms, from the strongest table of the workload's dtype.
+
+def estimate_latency(target: Target, workload: Workload, engine: str) -> Estimate:
+    """Latency of one inference in ms, from the engine's strongest table of the workload's dtype.
 
     Of two tables of one tier the first in the profile counts: calibration puts its own there.
 
     Raises:
-        UnsupportedOperatorError: no table of that dtype, or an operator that it does not price.
+        NoCostTableError: no table of that engine and dtype; names the command that makes one.
+        UnsupportedOperatorError: an operator that the table does not price.
     """
-    table = _strongest_table(target, workload.dtype)
+    table = strongest_table(target, engine, workload.dtype)
     total_us = table.per_run_us + sum(_layer_us(target, table, layer) for layer in workload.layers)
     value_ms = total_us / 1e3
     return Estimate(
@@ -33,42 +37,54 @@ def estimate_latency(target: Target, workload: Workload) -> Estimate:
     )
 
 
-def footprint(target: Target, workload: Workload, arena_bytes: int, model_bytes: int) -> Footprint:
+def footprint(target: Target, latency: Estimate, arena_bytes: int, model_bytes: int) -> Footprint:
     """Latency, RAM and flash of one model.
 
     `arena_bytes` comes from the arena planner, `model_bytes` is the size of what the emitter
     writes; both are exact, so RAM and flash have no spread. The runtime's overheads are the
     profile's constants (tier T0) and are added to both.
-
-    Raises:
-        UnsupportedOperatorError: as `estimate_latency`.
     """
     runtime = target.runtime
     return Footprint(
-        latency=estimate_latency(target, workload),
+        latency=latency,
         ram=Estimate.exact(arena_bytes + runtime.ram_overhead, "bytes", Tier.T0, "planner"),
         flash=Estimate.exact(model_bytes + runtime.flash_overhead, "bytes", Tier.T0, "emitter"),
     )
 
 
-def _strongest_table(target: Target, dtype: str) -> CostTable:
-    tables = [table for table in target.costs if table.dtype == dtype]
+def strongest_table(target: Target, engine: str, dtype: str) -> CostTable:
+    """The table that estimates come from.
+
+    Raises:
+        NoCostTableError: no table of that engine and dtype; names the command that makes one.
+    """
+    tables = [t for t in target.costs if (t.engine, t.dtype) == (engine, dtype)]
     if not tables:
-        msg = (
-            f"target '{target.id}' has no cost table for {dtype}; make one with: "
-            f"edgekiln targets calibrate {target.id}"
-        )
-        raise UnsupportedOperatorError(msg)
+        msg = f"target '{target.id}' has no cost model of engine '{engine}' for {dtype}"
+        raise NoCostTableError(f"{msg}; {_way_to_one(target, engine)}")
     return max(tables, key=lambda table: table.tier)
+
+
+def _way_to_one(target: Target, engine: str) -> str:
+    if engine in _CALIBRATED.get(target.device_class, ()):
+        return f"make one with: edgekiln targets calibrate {target.id}"
+    if target.device_class == "linux" and engine in _CALIBRATED["host"]:
+        return "make one on the device itself: edgekiln targets calibrate host -o PROFILE.toml"
+    return f'nothing here runs it: add [[costs]] of engine = "{engine}" to the profile'
 
 
 def _layer_us(target: Target, table: CostTable, layer: LayerWork) -> float:
     cost = table.ops.get(layer.op)
     if cost is None:
         msg = (
-            f"target '{target.id}' has no {table.dtype} cost for operator '{layer.op}' "
-            f"(layer '{layer.name}'); it prices: {', '.join(sorted(table.ops))}"
+            f"target '{target.id}' has no {table.dtype} cost in engine '{table.engine}' for "
+            f"operator '{layer.op}' (layer '{layer.name}'); it prices: "
+            f"{', '.join(sorted(table.ops))}"
         )
         raise UnsupportedOperatorError(msg)
-    work_ns = cost.ns_per_mac * layer.macs + cost.ns_per_byte * layer.bytes_moved
+    work_ns = (
+        cost.ns_per_mac * layer.macs
+        + cost.ns_per_byte * layer.bytes_moved
+        + cost.ns_per_output * layer.output_elements
+    )
     return cost.per_call_us + work_ns / 1e3

@@ -1,10 +1,10 @@
 """Fitting a cost table to timed models, with the error that it makes on models it has not seen.
 
 The model is `CostTable`'s: a time for each run, and for each operator a time per call, per
-multiply-accumulate and per byte moved, none of them negative. Relative error is minimised, so
-that a 10 µs model counts as much as a 10 ms one. The interval is made of leave-one-out ratios
-actual/predicted, at ranks that keep the promised coverage for a finite sample (conformal
-prediction: Vovk et al. 2005; the leave-one-out form: Barber et al. 2021, "jackknife+").
+multiply-accumulate, per byte moved and per output element, none of them negative. Relative error
+is minimised, so that a 10 µs model counts as much as a 10 ms one. The interval is made of
+leave-one-out ratios actual/predicted, at ranks that keep the promised coverage for a finite sample
+(conformal prediction: Vovk et al. 2005; the leave-one-out form: Barber et al. 2021, "jackknife+").
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ FloatArray = npt.NDArray[np.float64]
 
 COVERAGE = 0.9  # one-sided, at either end: `Estimate` has a central 80 % interval
 MIN_SAMPLES = 3
-_PER_OP = 3  # columns of one operator: calls, MACs / 1000, bytes / 1000; hence µs, ns, ns
+# Columns of one operator in the order of `OpCost`: calls, then thousands of MACs, bytes and
+# outputs; hence one coefficient in µs and three in ns.
+_PER_OP = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,11 @@ class Sample:
 
 
 def fit_cost_table(
-    samples: Sequence[Sample], dtype: str, tier: Tier, evidence_id: str
+    samples: Sequence[Sample], engine: str, dtype: str, tier: Tier, evidence_id: str
 ) -> CostTable:
     """The cost table that explains `samples` best, with its held-out ratios.
+
+    All samples were run by `engine`.
 
     Raises:
         MeasurementError: fewer than 3 samples, a time that is not above 0, a sample of another
@@ -54,6 +58,7 @@ def fit_cost_table(
     per_op = coefficients[1:].reshape(len(ops), _PER_OP)
     return CostTable(
         ops={op: OpCost(*(float(x) for x in row)) for op, row in zip(ops, per_op, strict=True)},
+        engine=engine,
         dtype=dtype,
         tier=tier,
         evidence_id=evidence_id,
@@ -146,5 +151,6 @@ def _design_row(workload: Workload, ops: tuple[str, ...]) -> FloatArray:
     row[0] = 1.0
     for layer in workload.layers:
         column = 1 + _PER_OP * ops.index(layer.op)
-        row[column : column + _PER_OP] += (1.0, layer.macs / 1e3, layer.bytes_moved / 1e3)
+        thousands = (layer.macs / 1e3, layer.bytes_moved / 1e3, layer.output_elements / 1e3)
+        row[column : column + _PER_OP] += (1.0, *thousands)
     return row

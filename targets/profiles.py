@@ -20,25 +20,28 @@ from typing import Literal
 
 import msgspec
 
+from .engines import ENGINE_NAMES, ENGINES, EngineName
 from .errors import ProfileError, UnknownTargetError
 from .evidence import Budget, Tier
 from .target import CostTable, Evidence, Memory, OpCost, Runtime, Target
 
+PROJECT_FILE = "edgekiln.toml"  # may lie beside profiles, and is none
 BUILTIN_FOLDER = Path(__file__).with_name("catalog")
 
 DeviceClass = Literal["host", "linux", "mcu", "npu"]
 Format = Literal["tflite", "onnx", "c"]
 DTypeName = Literal["int8", "float32"]
 TierName = Literal["T0", "T1", "T2", "T3", "T4"]
-RuntimeName = Literal["litert", "onnxruntime", "c"]
 
+_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _ALLOWED = {
     "class": "host, linux, mcu, npu",
     "formats": "tflite, onnx, c",
     "dtype": "int8, float32",
     "ops": "int8, float32",
     "tier": "T0, T1, T2, T3, T4",
-    "runtime.name": "litert, onnxruntime, c",
+    "engine": ", ".join(ENGINE_NAMES),
+    "runtime.name": ", ".join(ENGINE_NAMES),
     "id": "lower-case letters, digits, '.' and '-'",
     "schema": "1",
 }
@@ -57,7 +60,7 @@ class _Memory(_Part):
 
 
 class _Runtime(_Part):
-    name: RuntimeName
+    name: EngineName
     version: str = ""
     ram_overhead: int = 0
     flash_overhead: int = 0
@@ -67,10 +70,12 @@ class _OpCost(_Part):
     per_call_us: float = 0.0
     ns_per_mac: float = 0.0
     ns_per_byte: float = 0.0
+    ns_per_output: float = 0.0
 
 
 class _Costs(_Part):
     ops: dict[str, _OpCost]
+    engine: EngineName
     dtype: DTypeName
     tier: TierName
     evidence: str
@@ -173,6 +178,20 @@ def read_profile(path: Path) -> Target:
     return _target(profile, hashlib.sha256(data).hexdigest())
 
 
+def check_profile_path(path: Path) -> None:
+    """Refuse a name under which a profile would never be found.
+
+    Raises:
+        ProfileError: the file is not called ID.toml, or its folder is not there.
+    """
+    if path.suffix != ".toml" or not _ID.fullmatch(path.stem):
+        msg = f"{path}: a profile is a file ID.toml; an id has {_ALLOWED['id']}"
+        raise ProfileError(msg)
+    if not path.parent.is_dir():
+        msg = f"{path}: there is no folder {path.parent}; make it first"
+        raise ProfileError(msg)
+
+
 def _profile_files(folders: Iterable[Path]) -> dict[str, Path]:
     """Profile path by target id; earlier folders win, the built-in one comes last."""
     files: dict[str, Path] = {}
@@ -181,7 +200,8 @@ def _profile_files(folders: Iterable[Path]) -> dict[str, Path]:
             msg = f"profile folder {folder} is not there; give a folder of *.toml profiles"
             raise ProfileError(msg)
         for path in sorted(folder.glob("*.toml")):
-            files.setdefault(path.stem, path)
+            if path.name != PROJECT_FILE:
+                files.setdefault(path.stem, path)
     return files
 
 
@@ -205,14 +225,21 @@ def _problem(profile: _Profile, stem: str) -> str | None:
     """The first rule that the types cannot say and the profile breaks, or None."""
     memory, known = profile.memory, {item.id for item in profile.evidence}
     cpi = profile.cycles_per_instruction
+    engines = ENGINES[profile.device_class]
+    foreign = [fmt for fmt in profile.formats if fmt not in engines]
     rules = (
-        (re.fullmatch(r"[a-z0-9][a-z0-9.-]*", profile.id), f"key 'id': allowed: {_ALLOWED['id']}"),
+        (_ID.fullmatch(profile.id), f"key 'id': allowed: {_ALLOWED['id']}"),
         (profile.id == stem, f"key 'id': '{profile.id}' must be the file's name, '{stem}'"),
         (
             profile.clock_hz > 0 or (profile.clock_hz == 0 and profile.device_class == "host"),
             "key 'clock_hz': must be above 0 (0, unknown, is for class host alone)",
         ),
         (profile.formats, f"key 'formats': empty; allowed: {_ALLOWED['formats']}"),
+        (
+            not foreign,
+            f"key 'formats': no engine runs {', '.join(foreign)} on class "
+            f"{profile.device_class}; allowed: {', '.join(engines)}",
+        ),
         (memory.slots >= 1, "key 'memory.slots': must be 1 or more"),
         (
             0 <= memory.ram_reserved < memory.ram and 0 <= memory.flash_reserved < memory.flash,
@@ -229,7 +256,7 @@ def _problem(profile: _Profile, stem: str) -> str | None:
 
 
 def _cost_problems(costs: _Costs, known_evidence: set[str]) -> list[str]:
-    place = f"costs '{costs.evidence}' ({costs.dtype})"
+    place = f"costs '{costs.evidence}' ({costs.engine}, {costs.dtype})"
     problems = []
     if costs.evidence not in known_evidence:
         problems.append(f"{place}: no [[evidence]] of that id")
@@ -238,7 +265,7 @@ def _cost_problems(costs: _Costs, known_evidence: set[str]) -> list[str]:
     if not 0 <= costs.per_run_us < math.inf:
         problems.append(f"{place}: per_run_us must be 0 or more, finite")
     for name, cost in costs.ops.items():
-        parts = (cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte)
+        parts = (cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte, cost.ns_per_output)
         if not all(0 <= part < math.inf for part in parts):
             problems.append(f"{place}: operator '{name}' has a cost that is negative or not finite")
     return problems
@@ -268,6 +295,7 @@ def _target(profile: _Profile, digest: str) -> Target:
 def _cost_table(costs: _Costs) -> CostTable:
     return CostTable(
         ops={name: OpCost(**msgspec.structs.asdict(cost)) for name, cost in costs.ops.items()},
+        engine=costs.engine,
         dtype=costs.dtype,
         tier=Tier[costs.tier],
         evidence_id=costs.evidence,

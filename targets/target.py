@@ -33,7 +33,7 @@ class Memory:
 class Runtime:
     """The engine that runs the model there. Overheads are bytes beside arena and weights."""
 
-    name: str  # litert | onnxruntime | c
+    name: str  # litert | onnxruntime | tflm | c
     version: str = ""
     ram_overhead: int = 0
     flash_overhead: int = 0
@@ -41,22 +41,30 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class OpCost:
-    """Time of one operator call: `per_call_us + ns_per_mac·MACs + ns_per_byte·bytes_moved`."""
+    """Time of one operator call, from the four counts of `LayerWork`.
+
+    `per_call_us + ns_per_mac·MACs + ns_per_byte·bytes_moved + ns_per_output·output_elements`. An
+    output costs requantization and the set-up of its loops, which outweigh its multiplications in
+    a small layer.
+    """
 
     per_call_us: float
     ns_per_mac: float
     ns_per_byte: float
+    ns_per_output: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class CostTable:
-    """A non-negative linear cost model per operator, with its held-out error.
+    """A non-negative linear cost model per operator for one engine, with its held-out error.
 
+    `engine` is one of `engines.ENGINE_NAMES`; no other engine may be priced with the table.
     `per_run_us` is paid once an inference. `low_ratio` and `high_ratio` are the 10 % and 90 %
     quantiles of actual/predicted on models that the fit did not see.
     """
 
     ops: Mapping[str, OpCost]
+    engine: str
     dtype: str
     tier: Tier
     evidence_id: str

@@ -219,11 +219,14 @@ def teacher_path(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="session")
 def priced_host() -> Target:
-    """The host with a made-up cost table: nothing is timed, so tests are repeatable."""
+    """The host with made-up cost tables: nothing is timed, so tests are repeatable."""
     host = load_target("host")
     ops = {op: OpCost(per_call_us=0.2, ns_per_mac=0.1, ns_per_byte=0.05) for op in host.ops}
-    table = CostTable(ops, "int8", Tier.T1, "made-up", low_ratio=0.5, high_ratio=2.0)
-    return dataclasses.replace(host, costs=(table,))
+    tables = (
+        CostTable(ops, engine, "int8", Tier.T1, f"made-up-{engine}", 0.5, 2.0, per_run_us)
+        for engine, per_run_us in (("litert", 0.0), ("onnxruntime", 6.0))
+    )
+    return dataclasses.replace(host, costs=tuple(tables))
 
 
 def _trained(data: Dataset, width: int, epochs: int, path: Path) -> Path:

@@ -27,10 +27,10 @@ from edgekiln.runtime.engines import OutputScale, open_engine
 from edgekiln.runtime.golden import Golden, unpack_golden
 from edgekiln.runtime.manifest import Lineage
 from edgekiln.targets.emulate import TOOLS
-from edgekiln.targets.errors import UnsupportedOperatorError
+from edgekiln.targets.errors import NoCostTableError
 from edgekiln.targets.evidence import Budget, Tier
 from edgekiln.targets.profiles import load_target
-from edgekiln.targets.target import CostTable, Target
+from edgekiln.targets.target import Target
 
 
 @pytest.fixture(scope="module")
@@ -123,29 +123,23 @@ def test_measurement_is_reported_and_kept_out_of_the_bundle(result: CompileResul
     assert b"measured" not in result.members["card.md"]
 
 
-def test_latency_is_a_rule_of_thumb_when_no_table_is_of_the_engine(result: CompileResult) -> None:
-    own, foreign = result.manifest.artifacts
-    assert (own.format, own.latency.tier, own.latency.evidence_id) == ("tflite", "T1", "made-up")
-    assert (foreign.format, foreign.latency.tier) == ("onnx", "T0")
-    assert foreign.latency.low == own.latency.low
-    assert foreign.latency.high > 2.5 * own.latency.high
-    assert any("host/onnx: no cost table is of its engine" in note for note in result.notes)
+def test_every_format_is_priced_with_the_table_of_its_engine(result: CompileResult) -> None:
+    latencies = {item.format: item.latency for item in result.manifest.artifacts}
+    ids = {fmt: (latency.tier, latency.evidence_id) for fmt, latency in latencies.items()}
+    assert ids == {
+        "tflite": ("T1", "made-up-litert"),
+        "onnx": ("T1", "made-up-onnxruntime"),
+    }
+    assert latencies["onnx"].value == pytest.approx(latencies["tflite"].value + 0.006)
 
 
-def test_emulated_table_prices_generated_c_alone_when_it_is_not_of_other_engines(
-    digits: Dataset, student_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_compile_is_refused_when_an_engine_has_no_table(
+    request_host: CompileRequest, priced_host: Target
 ) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    target = load_target("cortex-m4")
-    (published,) = target.costs
-    emulated = dataclasses.replace(published, tier=Tier.T2, evidence_id="probes")
-    both = dataclasses.replace(target, costs=(emulated, published))
-    request = CompileRequest("digits", student_path, digits, (TargetRequest(both),))
-    tiers = {a.format: a.latency.tier for a in compile_model(request).manifest.artifacts}
-    assert tiers == {"c": "T2", "tflite": "T1"}
-    only = dataclasses.replace(request, targets=(TargetRequest(replace_costs(target, emulated)),))
-    tiers = {a.format: a.latency.tier for a in compile_model(only).manifest.artifacts}
-    assert tiers == {"c": "T2", "tflite": "T0"}
+    litert = dataclasses.replace(priced_host, costs=priced_host.costs[:1])
+    request = dataclasses.replace(request_host, targets=(TargetRequest(litert),))
+    with pytest.raises(NoCostTableError, match=r"'onnxruntime'.*edgekiln targets calibrate host"):
+        compile_model(request)
 
 
 def test_teacher_is_used_and_recorded_when_given(
@@ -209,6 +203,8 @@ def test_microcontroller_gets_emulated_latency_when_tools_are_here(
     result = compile_model(request)
     by_format = {artifact.format: artifact for artifact in result.manifest.artifacts}
     assert (by_format["c"].latency.tier, by_format["tflite"].latency.tier) == ("T2", "T1")
+    assert by_format["c"].latency.evidence_id == "qemu-instructions"
+    assert by_format["tflite"].latency.evidence_id == "mlperf-tiny"
     rows = {row.engine: row for row in result.certificate.engines}
     assert (rows["c-emulated"].max_lsb, rows["c-emulated"].samples) == (0, 16)
     assert (rows["c-host"].max_lsb, rows["c-host"].samples) == (0, 64)
@@ -229,8 +225,8 @@ def test_table_prices_generated_c_and_says_so_when_tools_are_absent(
     request = CompileRequest("digits", student_path, digits, (TargetRequest(target, ("c",)),))
     result = compile_model(request)
     (artifact,) = result.manifest.artifacts
-    assert artifact.latency.tier == "T1"
-    assert any("not emulated, so its latency is the table's" in note for note in result.notes)
+    assert (artifact.latency.tier, artifact.latency.evidence_id) == ("T2", "probes-c")
+    assert any("not emulated here, its latency is the profile's" in note for note in result.notes)
     assert any("gcc not found" in note for note in result.notes)
 
 
@@ -293,12 +289,8 @@ def test_one_line_is_said_when_a_target_is_wrong(
         compile_for(TargetRequest(priced_host, ("c",)))
     with pytest.raises(CompileError, match="each target can be named once"):
         compile_for(TargetRequest(priced_host), TargetRequest(priced_host))
-    with pytest.raises(UnsupportedOperatorError, match="edgekiln targets calibrate host"):
+    with pytest.raises(NoCostTableError, match="edgekiln targets calibrate host"):
         compile_for(TargetRequest(load_target("host")))
-
-
-def replace_costs(target: Target, *tables: CostTable) -> Target:
-    return dataclasses.replace(target, costs=tables)
 
 
 def bundle_golden(result: CompileResult) -> Golden:

@@ -17,7 +17,7 @@ OPS = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "mean", "pad", "r
 def make_target(name: str = "board", budget: Budget | None = None, without: str = "") -> Target:
     """A device that prices every operator but `without`."""
     ops = {op: OpCost(1.0, 2.0, 0.5) for op in OPS if op != without}
-    table = CostTable(ops, "int8", Tier.T1, "invented-for-tests", 0.8, 1.25)
+    table = CostTable(ops, "tflm", "int8", Tier.T1, "invented-for-tests", 0.8, 1.25)
     return Target(
         id=name,
         title=name,

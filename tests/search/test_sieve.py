@@ -76,7 +76,7 @@ def test_nothing_fits_names_the_nearest_miss_of_every_target(target_maker: Maker
 
 
 def test_check_targets_says_how_to_mend_when_a_table_is_missing(target_maker: Maker) -> None:
-    bare = dataclasses.replace(target_maker("host"), costs=())
+    bare = dataclasses.replace(target_maker("host"), device_class="host", costs=())
     with pytest.raises(SearchError, match="edgekiln targets calibrate host"):
         check_targets([bare])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -32,7 +33,8 @@ def workloads(count: int, rng: np.random.Generator) -> list[Workload]:
         for index in range(rng.integers(1, 9)):
             op = OPS[rng.integers(len(OPS))]
             macs = 0 if op == "add" else int(10 ** rng.uniform(3, 6))
-            layers.append(LayerWork(f"l{index}", op, macs, int(10 ** rng.uniform(2, 5)), 1))
+            outputs = int(10 ** rng.uniform(1, 4))
+            layers.append(LayerWork(f"l{index}", op, macs, int(10 ** rng.uniform(2, 5)), outputs))
         made.append(Workload(tuple(layers), "int8"))
     return made
 
@@ -43,30 +45,36 @@ def time_us(table: CostTable, workload: Workload) -> float:
         cost = table.ops[layer.op]
         total += cost.per_call_us
         total += (cost.ns_per_mac * layer.macs + cost.ns_per_byte * layer.bytes_moved) / 1e3
+        total += cost.ns_per_output * layer.output_elements / 1e3
     return total
 
 
-def known_table(costs: list[tuple[float, float, float]], per_run_us: float) -> CostTable:
+def known_table(costs: list[tuple[float, ...]], per_run_us: float) -> CostTable:
     ops = {op: OpCost(*cost) for op, cost in zip(OPS, costs, strict=True)}
-    ops["add"] = OpCost(ops["add"].per_call_us, 0.0, ops["add"].ns_per_byte)  # it has no MACs
-    return CostTable(ops, "int8", Tier.T2, "known", 1.0, 1.0, per_run_us)
+    ops["add"] = dataclasses.replace(ops["add"], ns_per_mac=0.0)  # it has no MACs
+    return CostTable(ops, "c", "int8", Tier.T2, "known", 1.0, 1.0, per_run_us)
 
 
-KNOWN = known_table([(0.5, 0.0, 2.0), (2.0, 0.3, 0.1), (1.0, 0.8, 0.4)], per_run_us=4.0)
+KNOWN = known_table(
+    [(0.5, 0.0, 2.0, 1.0), (2.0, 0.3, 0.1, 3.0), (1.0, 0.8, 0.4, 0.2)], per_run_us=4.0
+)
 cost = st.floats(0.01, 10.0)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(cost, cost, cost), min_size=3, max_size=3), cost, st.integers(0, 99))
+@given(
+    st.lists(st.tuples(cost, cost, cost, cost), min_size=3, max_size=3), cost, st.integers(0, 99)
+)
 def test_fit_recovers_a_known_table_when_there_is_no_noise(costs, per_run_us, seed) -> None:
     table = known_table(costs, per_run_us)
     samples = [Sample(w, time_us(table, w)) for w in workloads(40, np.random.default_rng(seed))]
-    fitted = fit_cost_table(samples, "int8", Tier.T2, "probes")
+    fitted = fit_cost_table(samples, "c", "int8", Tier.T2, "probes")
     for sample in samples:
         assert time_us(fitted, sample.workload) == pytest.approx(sample.time_us, rel=1e-5)
     assert (fitted.low_ratio, fitted.high_ratio) == pytest.approx((1.0, 1.0), abs=1e-4)
     assert fitted.heldout_median_ape == pytest.approx(0.0, abs=1e-4)
     assert (fitted.samples, fitted.tier, fitted.evidence_id) == (40, Tier.T2, "probes")
+    assert fitted.engine == "c"
 
 
 @settings(max_examples=25, deadline=None)
@@ -74,8 +82,8 @@ def test_fit_recovers_a_known_table_when_there_is_no_noise(costs, per_run_us, se
 def test_fitted_costs_are_never_negative(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     samples = [Sample(w, time_us(KNOWN, w) * rng.lognormal(0, 0.5)) for w in workloads(count, rng)]
-    table = fit_cost_table(samples, "int8", Tier.T3, "noise")
-    coefficients = [x for c in table.ops.values() for x in (c.per_call_us, c.ns_per_mac)]
+    table = fit_cost_table(samples, "c", "int8", Tier.T3, "noise")
+    coefficients = [x for c in table.ops.values() for x in dataclasses.astuple(c)]
     assert min(*coefficients, table.per_run_us) >= 0
     assert 0 < table.low_ratio <= 1 <= table.high_ratio < math.inf
 
@@ -88,7 +96,7 @@ def test_upper_bound_covers_about_nine_in_ten_unseen_models() -> None:
         models = workloads(64, rng)
         times = [time_us(KNOWN, w) * rng.lognormal(0, 0.15) for w in models]
         samples = [Sample(w, t) for w, t in zip(models, times, strict=True)]
-        table = fit_cost_table(samples[:24], "int8", Tier.T3, "simulated")
+        table = fit_cost_table(samples[:24], "c", "int8", Tier.T3, "simulated")
         for sample in samples[24:]:
             ratio = sample.time_us / time_us(table, sample.workload)
             above += ratio > table.high_ratio
@@ -155,4 +163,4 @@ def _sample(op: str = "conv2d", time: float = 1.0, dtype: str = "int8", macs: in
 )
 def test_fit_is_an_error_that_says_why_when_samples_cannot_carry_it(samples, message) -> None:
     with pytest.raises(MeasurementError, match=message):
-        fit_cost_table(samples, "int8", Tier.T3, "x")
+        fit_cost_table(samples, "c", "int8", Tier.T3, "x")

@@ -37,4 +37,5 @@ def printed(data_dir: Path) -> dict[str, list[dict[str, object]]]:
 @pytest.mark.parametrize("target_id", ["cortex-m4", "raspberry-pi-4"])
 def test_catalog_holds_the_fitted_numbers(target_id: str, printed) -> None:
     profile = tomllib.loads((BUILTIN_FOLDER / f"{target_id}.toml").read_text(encoding="utf-8"))
-    assert profile["costs"] == printed[target_id]
+    published = [table for table in profile["costs"] if table["tier"] == "T1"]
+    assert published == printed[target_id]

@@ -1,0 +1,73 @@
+"""Profiles that are written read back as what they were."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekiln.targets import (
+    Budget,
+    Evidence,
+    ProfileError,
+    Target,
+    Tier,
+    list_targets,
+    load_target,
+    profile_text,
+    read_profile,
+)
+
+PRINTABLE = st.characters(exclude_categories=("Cs",))
+
+
+def written(folder: Path, target: Target, name: str) -> Target:
+    path = folder / f"{name}.toml"
+    path.write_text(profile_text(target, name), encoding="utf-8")
+    return dataclasses.replace(read_profile(path), digest=target.digest)
+
+
+@pytest.mark.parametrize("target", list_targets(), ids=lambda target: target.id)
+def test_shipped_profile_reads_back_equal_when_written(tmp_path: Path, target: Target) -> None:
+    assert written(tmp_path, target, target.id) == target
+
+
+def test_profile_takes_the_name_of_its_file_when_written(tmp_path: Path) -> None:
+    target = load_target("host")
+    assert written(tmp_path, target, "my-board") == dataclasses.replace(target, id="my-board")
+
+
+@given(title=st.text(PRINTABLE), source=st.text(PRINTABLE), limit=st.floats(1e-9, 1e9))
+def test_any_text_and_budget_read_back_when_written(
+    tmp_path_factory: pytest.TempPathFactory, title: str, source: str, limit: float
+) -> None:
+    target = dataclasses.replace(
+        load_target("host"),
+        title=title,
+        budget=Budget(latency_ms=limit, ram_bytes=7),
+        evidence=(Evidence("note", Tier.T3, source, note=title),),
+    )
+    assert written(tmp_path_factory.getbasetemp(), target, "host") == target
+
+
+@given(st.floats(1e-12, 1e12))
+def test_costs_keep_six_digits_when_written(
+    tmp_path_factory: pytest.TempPathFactory, figure: float
+) -> None:
+    target = load_target("cortex-m4")
+    first = target.costs[0]
+    cost = dataclasses.replace(first.ops["add"], ns_per_output=figure)
+    table = dataclasses.replace(first, ops={"add": cost})
+    again = written(
+        tmp_path_factory.getbasetemp(), dataclasses.replace(target, costs=(table,)), "cortex-m4"
+    )
+    assert again.costs[0].ops["add"].ns_per_output == pytest.approx(figure, rel=1e-5)
+
+
+def test_profile_is_refused_when_a_figure_is_not_finite() -> None:
+    target = dataclasses.replace(load_target("host"), budget=Budget(latency_ms=float("inf")))
+    with pytest.raises(ProfileError, match="cannot hold the figure inf"):
+        profile_text(target, "host")
