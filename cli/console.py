@@ -77,8 +77,15 @@ def need_extra(extra: str) -> None:
     Raises:
         MissingExtraError: naming the extra and the line that installs it.
     """
-    if importlib.util.find_spec(EXTRAS[extra]) is None:
+    if not _installed(EXTRAS[extra]):
         raise MissingExtraError(
             f"this command needs the extra '{extra}'; install it with: "
             f"pip install 'edgekiln[{extra}]'"
         )
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

@@ -126,6 +126,11 @@ def _what(error: Exception, names: set[str]) -> str:
         return f"{where}{OS_ERRORS.get(error.errno, error.strerror)}"
     if isinstance(error, MemoryError):
         return "out of memory; use less data or fewer workers"
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("edgekiln"):
+        return (
+            f"the Python package of '{error.name}' is not installed, or only in part; install all "
+            "of them with: pip install 'edgekiln[all]'"
+        )
     if "DBAPIError" in names:  # SQLAlchemy's, around what SQLite said
         said = str(getattr(error, "orig", error))
         return DISK_FULL if said.endswith("is full") else f"the fleet's database: {said}"

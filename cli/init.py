@@ -44,6 +44,11 @@ deadline_s = 3600
 """
 
 
+def first_file(source: str) -> str:
+    """The text of a first edgekiln.toml; a TOML string is a JSON string that escapes less."""
+    return TEMPLATE.format(source=json.dumps(source, ensure_ascii=False))
+
+
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path())
 @click.option("--data", "source", default="sklearn:digits", help="FILE.npz or sklearn:NAME.")
@@ -56,7 +61,7 @@ def init(folder: Path, source: str, as_json: bool) -> None:
     if path.exists():
         raise ProjectFileError(f"{path} exists already; edit it, or name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, TEMPLATE.format(source=json.dumps(source)).encode())
+    write_atomic(path, first_file(source).encode())
     say(f"wrote {path}; next: edgekiln search")
     if not source.startswith("sklearn:") and not (folder / source).is_file():
         say(f"note: {folder / source} is not there yet; a search needs it")

@@ -108,7 +108,7 @@ def load_project(path: Path | None) -> Project:
     if path is None and not chosen.exists():
         return Project()
     try:
-        project = msgspec.convert(tomllib.loads(chosen.read_text()), type=Project)
+        project = msgspec.convert(tomllib.loads(chosen.read_text(encoding="utf-8")), type=Project)
     except FileNotFoundError as error:
         raise ProjectFileError(f"{chosen}: no such file; 'edgekiln init' writes one") from error
     except tomllib.TOMLDecodeError as error:

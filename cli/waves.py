@@ -31,7 +31,7 @@ def parse_waves(texts: Sequence[str]) -> tuple[Wave, ...]:
                 if (devices := int(text)) < 1:
                     raise ValueError
                 waves.append(Wave(devices=devices))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # `inf%` is a float
             raise click.BadParameter(
                 f"wave '{text}' is neither a share such as 10% nor a number of devices"
             ) from error
