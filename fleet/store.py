@@ -170,19 +170,6 @@ class Store(Database):
             rows = connection.execute(query).all()
         return {row.device: decode(row.record, Report) for row in rows}
 
-    def reports(self, device: str, limit: int = 100) -> tuple[Report, ...]:
-        """A device's last reports, oldest first."""
-        table = schema.report.c
-        query = (
-            select(table.record)
-            .where(table.device == device)
-            .order_by(table.id.desc())
-            .limit(limit)
-        )
-        with self.reading() as connection:
-            rows = connection.execute(query).scalars().all()
-        return tuple(decode(row, Report) for row in reversed(rows))
-
     def received_since(self, since_s: float) -> tuple[ReportSpan, ...]:
         """The windows of all reports received at or after `since_s`, without opening a report."""
         table = schema.report.c
