@@ -25,7 +25,7 @@ from edgekiln.runtime.model import Model
 from edgekiln.search.baseline import fit_baseline
 from edgekiln.search.loop import run_search
 from edgekiln.search.perform import export_module
-from edgekiln.search.result import BASELINE_ID, SearchRequest, SearchResult
+from edgekiln.search.result import BASELINE_ID, Rung, SearchRequest, SearchResult
 from edgekiln.search.train import TrainingSet, train
 from edgekiln.targets import Budget, Target, load_target
 
@@ -37,12 +37,14 @@ Say = Callable[[str], None]
 
 # What the demo asks of each device; the profiles' own limits hold where nothing is set here.
 BUDGETS = {
-    "host": Budget(latency_ms=1.0, flash_bytes=131_072),
-    "raspberry-pi-4": Budget(latency_ms=5.0, flash_bytes=256_000),
-    "cortex-m4": Budget(latency_ms=60.0, ram_bytes=24_576, flash_bytes=65_536),
+    "host": Budget(latency_ms=0.2, flash_bytes=49_152),
+    "raspberry-pi-4": Budget(latency_ms=3.0, flash_bytes=49_152),
+    "cortex-m4": Budget(latency_ms=40.0, ram_bytes=16_384, flash_bytes=49_152),
 }
 FLEET_TARGET = "host"  # the demo's devices are processes on this machine
 CANDIDATES = 48
+SHORT_RUNG = Rung(epochs=3, trainings=20)
+LONG_RUNG = Rung(epochs=12, trainings=8)
 MIN_ACCURACY = 0.9
 FORCED_REASON = "demonstration: labels were shuffled, the fleet has to stop it"
 DISTILLATION = DistilSettings(epochs=6)
@@ -87,7 +89,13 @@ def explore(dataset: Dataset, folder: Path, seed: int, say: Say) -> Searched:
     known = calibrated(targets, say, seed)
     save_targets(folder, known)
     request = SearchRequest(
-        dataset=dataset, targets=known.targets, out=folder, seed=seed, candidates=CANDIDATES
+        dataset=dataset,
+        targets=known.targets,
+        out=folder,
+        seed=seed,
+        candidates=CANDIDATES,
+        short=SHORT_RUNG,
+        long=LONG_RUNG,
     )
     return Searched(run_search(request, say), known, folder)
 
