@@ -2,7 +2,8 @@
 
 Devices find drift themselves, with a detector whose rate of false alarms is bounded; the fleet
 asks whom it concerns. A cohort alerts when at least two of its reporting devices and at least
-60 % of them alarm. Devices that an alerting cohort explains do not count for a larger one.
+60 % of them alarm. Devices that an alerting cohort explains do not count for a larger one, nor for
+another release: a canary in a drifting cohort drifts because of the cohort.
 
 **Distance.** A feature's windows are added up over the cohort's devices: counts in 16 bins that
 hold equal mass in the training data, so the distance is the total variation (TV) between the
@@ -96,13 +97,19 @@ def detect(
     `baselines` is per release; one without an entry is judged as if its reference were exact.
     """
     by_release: dict[str, list[Reporting]] = {}
+    everybody: dict[str, set[str]] = {}
     for item in reporting:
         by_release.setdefault(item.report.bundle_id, []).append(item)
-    return tuple(
-        finding
-        for release, items in sorted(by_release.items())
-        for finding in _detect(release, items, baselines.get(release, UNKNOWN))
-    )
+        for cohort in item.cohorts:
+            everybody.setdefault(cohort, set()).add(item.device)
+    explained: set[str] = set()
+    findings: list[Finding] = []
+    # What most devices run comes first: it shows best which cohort it is.
+    for release, items in sorted(by_release.items(), key=lambda one: (-len(one[1]), one[0])):
+        found = _detect(release, items, baselines.get(release, UNKNOWN), everybody, explained)
+        findings.extend(found)
+        explained = explained.union(*(everybody[finding.cohort] for finding in found))
+    return tuple(findings)
 
 
 def distance(bins: Sequence[int], expected: Sequence[float] = ()) -> float:
@@ -164,30 +171,41 @@ def summarise(finding: Finding) -> str:
     return f"{text}; {', '.join(finding.quiet)} quiet" if finding.quiet else text
 
 
-def _detect(release: str, items: list[Reporting], baseline: Baseline) -> Iterable[Finding]:
+def _detect(
+    release: str,
+    items: list[Reporting],
+    baseline: Baseline,
+    everybody: Mapping[str, set[str]],
+    explained: set[str],
+) -> list[Finding]:
     alarming = {item.device for item in items if alarms(item.report)}
     cohorts = sorted({cohort for item in items for cohort in item.cohorts})
     members = {c: {i.device for i in items if c in i.cohorts} for c in cohorts}
     found: list[str] = []
-    explained: set[str] = set()
-    # The cohort with the largest share in alarm explains best; of equals, the larger one.
-    order = sorted(cohorts, key=lambda c: (-_share(members[c], alarming), -len(members[c]), c))
-    for cohort in order:
+
+    def worse(cohort: str) -> tuple[float, int, int, str]:
+        """The largest share in alarm explains best; of equals, the most devices that run this
+        release, and the cohort that has the fewest others."""
+        here = members[cohort]
+        return -_share(here, alarming), -len(here), len(everybody[cohort]), cohort
+
+    for cohort in sorted(cohorts, key=worse):
         left = members[cohort] - explained
         if _drifts(left, alarming) and _drifts(members[cohort], alarming):
             found.append(cohort)
-            explained |= members[cohort]
+            explained = explained | members[cohort]
     quiet = tuple(c for c in cohorts if not members[c] & alarming)
-    for cohort in found:
-        here = [item for item in items if item.device in members[cohort]]
-        yield Finding(
+    return [
+        Finding(
             cohort=cohort,
             release=release,
             devices=tuple(sorted(members[cohort] & alarming)),
-            reporting=len(here),
-            features=_features(here, baseline),
+            reporting=len(members[cohort]),
+            features=_features([i for i in items if i.device in members[cohort]], baseline),
             quiet=quiet,
         )
+        for cohort in found
+    ]
 
 
 def _drifts(members: set[str], alarming: set[str]) -> bool:

@@ -71,6 +71,18 @@ def test_whole_fleet_alerts_once_when_everybody_drifts() -> None:
     ]
 
 
+def test_canaries_in_a_drifting_cohort_are_no_second_alert() -> None:
+    fleet = [*line("a", *[False] * 4), *line("b", True, True)]
+    fleet += [device(f"b{i}", "all", "b", alarm=True, release="new") for i in (2, 3)]
+    assert [(f.cohort, f.release) for f in detect(fleet, {})] == [("b", RELEASE)]
+
+
+def test_canaries_alone_name_the_cohort_that_they_share_with_the_fewest_others() -> None:
+    fleet = [*line("a", *[False] * 4), *line("b", True)]
+    fleet += [device(f"b{i}", "all", "b", alarm=True, release="new") for i in (1, 2)]
+    assert [(f.cohort, f.release) for f in detect(fleet, {})] == [("b", "new")]
+
+
 def test_two_causes_are_two_findings() -> None:
     fleet = [*line("a", True, True), *line("b", True, True), *line("c", *[False] * 6)]
     assert [f.cohort for f in detect(fleet, {})] == ["a", "b"]
