@@ -26,7 +26,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     try:
         _write_and_rename(path, data, mode)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # the temporary name helps nobody
+        error.filename = str(path)  # the temporary name helps nobody
         raise
     sync_folder(path.parent)
 

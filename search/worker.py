@@ -9,6 +9,7 @@ environment before numpy and torch are.
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
@@ -24,6 +25,7 @@ from types import TracebackType
 from .space import Candidate
 
 _POLL_S = 0.5
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -72,6 +74,14 @@ class Failed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """A job whose result this machine could not keep: no fault of the candidate's."""
+
+    code: int  # an errno
+    path: str | None
+
+
 Answer = Done | Failed
 
 
@@ -109,7 +119,11 @@ class WorkerPool:
         self._workers = [self._start() for _ in range(workers)]
 
     def run(self, jobs: Sequence[Job], until: float) -> Iterator[tuple[Job, Answer]]:
-        """Answers as they come, in any order. Jobs not answered by the time `until` have none."""
+        """Answers as they come, in any order. Jobs not answered by the time `until` have none.
+
+        Raises:
+            OSError: a worker could not write a result, such as on a full disk.
+        """
         waiting = deque(jobs)
         while self._clock() < until:
             self._hand_out(waiting)
@@ -173,12 +187,14 @@ class WorkerPool:
             else:
                 continue
             worker.job = None
+            if isinstance(answer, Unkept):
+                raise OSError(answer.code, os.strerror(answer.code), answer.path)
             yield job, answer
 
-    def _receive(self, index: int) -> Answer:
+    def _receive(self, index: int) -> Answer | Unkept:
         worker = self._workers[index]
         try:
-            answer: Answer = worker.pipe.recv()
+            answer: Answer | Unkept = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join(5.0)
             code = worker.process.exitcode
@@ -200,14 +216,21 @@ def work(pipe: Connection, workplace: Workplace) -> None:
         except (EOFError, OSError):
             return
         try:
-            answer: Answer = perform(job)
+            answer: Answer | Unkept = perform(job)
         except Exception as error:  # whatever a candidate does wrong costs that candidate alone
-            first = (str(error).strip().splitlines() or [""])[0]
-            answer = Failed(f"{type(error).__name__}: {first}")
+            answer = _blame(error)
         try:
             pipe.send(answer)
         except OSError:
             return
+
+
+def _blame(error: Exception) -> Failed | Unkept:
+    """The candidate, unless the disk is at fault: that would cost one candidate after the other."""
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return Unkept(error.errno, error.filename)
+    first = (str(error).strip().splitlines() or [""])[0]
+    return Failed(f"{type(error).__name__}: {first}")
 
 
 def _stop(worker: _Worker) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 CLI = (sys.executable, "-m", "edgekiln.cli")
+SEARCH = ("search", "--target", "raspberry-pi-4", "--candidates", "12", "-o", "found")
 # Mounts a small disk that is full, runs the command, and lists what it left there.
 ON_FULL_DISK = """
 mount -t tmpfs -o size=64k tmpfs "$1" && cat /dev/zero > "$1/fill" 2>/dev/null
@@ -93,6 +94,32 @@ def test_full_disk_is_one_line_and_leaves_no_half_file(
     assert not any(disk.rglob("*.part"))
 
 
+# A disk that fills up while the search trains; with more room the same command goes on.
+ON_SMALL_DISK = """
+mount -t tmpfs -o size=40k tmpfs "$1"; folder=$1; shift
+"$@"; echo $?
+grep -c lost "$folder/found/ledger.jsonl"
+mount -o remount,size=10m "$folder"
+"$@"; echo $?
+"""
+
+
+@pytest.mark.slow
+def test_search_goes_on_when_a_full_disk_has_room_again(workspace: Path, tmp_path: Path) -> None:
+    if not MAY_MOUNT:
+        return  # no file system of a known size can be had here
+    search = (*CLI, *SEARCH[:-1], str(tmp_path / "found"), "--data", "good.npz", "--json")
+    command = ("unshare", "-rm", "sh", "-c", ON_SMALL_DISK, "sh", str(tmp_path), *search)
+    done = subprocess.run(
+        command, cwd=workspace, capture_output=True, text=True, timeout=200, check=False
+    )
+    first, _, rest = done.stdout.partition("}\n")
+    assert "no space left" in json.loads(first + "}")["error"]
+    code, lost, rest = rest.split("\n", 2)
+    assert (code, lost) == ("2", "0")  # no candidate pays for the disk
+    assert rest.endswith("}\n0\n"), done.stderr
+
+
 def test_full_disk_behind_stdout_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -127,9 +154,6 @@ def test_reader_that_went_away_gets_no_traceback(arguments: str, buffering: str)
 def test_closed_stdout_and_stderr_change_nothing(tmp_path: Path) -> None:
     script = f"{sys.executable} -m edgekiln.cli targets list --json >&- 2>&-"
     assert subprocess.run(("sh", "-c", script), cwd=tmp_path, check=False).returncode == 0
-
-
-SEARCH = ("search", "--target", "raspberry-pi-4", "--candidates", "12", "-o", "found")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import subprocess
 import sys
@@ -16,7 +17,17 @@ import pytest
 from edgekiln.compiler.data import Dataset
 from edgekiln.search.space import Block, BlockKind, ConvCandidate
 from edgekiln.search.train import TrainingSet
-from edgekiln.search.worker import Answer, Done, Failed, Job, TrainJob, WorkerPool, Workplace
+from edgekiln.search.worker import (
+    Answer,
+    Done,
+    Failed,
+    Job,
+    TrainJob,
+    Unkept,
+    WorkerPool,
+    Workplace,
+    _blame,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +113,14 @@ def test_run_names_the_error_when_a_job_fails(pool: WorkerPool, workplace: Workp
     assert isinstance(result["bad"], Failed)
     assert result["bad"].reason.startswith("RuntimeError: ")
     assert isinstance(result["good"], Done)
+
+
+def test_run_blames_the_disk_and_not_the_candidate_when_a_result_cannot_be_kept() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "a.npz")
+    assert _blame(full) == Unkept(errno.ENOSPC, "a.npz")
+    assert _blame(FileNotFoundError(errno.ENOENT, "gone", "a.npz")) == Failed(
+        "FileNotFoundError: [Errno 2] gone: 'a.npz'"
+    )
 
 
 def test_run_stops_training_when_the_time_is_up(pool: WorkerPool, workplace: Workplace) -> None:
