@@ -33,7 +33,7 @@ def result(folder: Path) -> dict:
     return json.loads(run.stdout)
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("demo")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_search_explores_and_sieves_before_it_trains(result: dict) -> None:
