@@ -121,8 +121,9 @@ def load_dataset(source: str, seed: int = 0) -> Dataset:
     digest = dataset_sha256(x, y)
     train, validation, test = _split(y, seed, digest)
     if len(test) == 0:
-        msg = f"data '{raw.source}': no class has 3 samples, so none is left to test on; add samples"
-        raise DataContentError(msg)
+        raise DataContentError(
+            f"data '{raw.source}': no class has 3 samples, so none is left to test on; add samples"
+        )
     kept = np.sort(np.concatenate((train, validation)))
     contract = Contract(
         input=_tensor_spec(raw, x), classes=classes, preprocessing=_preprocessing(raw, x[train])
@@ -238,8 +239,8 @@ def _checked_labels(raw: _Source, samples: int) -> tuple[IntArray, tuple[str, ..
     y = raw.y
     if y.ndim != 1 or len(y) != samples or y.dtype.kind not in "iubUS":
         msg = (
-            f"data '{raw.source}': y is {_describe(y)}; it must be {samples} whole numbers or names, "
-            "one label for each sample of x"
+            f"data '{raw.source}': y is {_describe(y)}; it must be {samples} whole numbers or "
+            "names, one label for each sample of x"
         )
         raise DataFormatError(msg)
     present, indices = np.unique(y, return_inverse=True)
