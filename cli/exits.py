@@ -28,7 +28,13 @@ USER_ERRORS = (
     ("edgekiln.cli.errors", "CliError"),
 )
 # A gate or a check said no: the input was fine, the answer is not.
-REFUSALS = ("GateError", "ParityError", "BudgetError", "CheckFailedError")
+REFUSALS = (
+    "GateError",
+    "ParityError",
+    "BudgetError",
+    "CheckFailedError",
+    "RefusedReleaseError",
+)
 
 DISK_FULL = "no space left on the disk; free some and run the command again"
 OS_ERRORS = {

@@ -10,6 +10,7 @@ import click
 
 from .console import common_options, need_extra, print_json, print_table, say
 from .project import load_project
+from .targets import profile_folders
 from .waves import parse_waves
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def serve(folder: Path, as_json: bool) -> None:
 @click.option("--target", default="host", show_default=True)
 @click.option("--cohort", "cohorts", multiple=True, default=("all",), show_default=True)
 @click.option("--factory", required=True, help="Release that it leaves the factory with.")
+@click.option("--project", type=FOLDER, help="Default: edgekiln.toml here.")
 @click.option("-o", "--out", type=FOLDER, required=True, help="The device's folder.")
 @common_options
 def enroll(
@@ -84,6 +86,7 @@ def enroll(
     target: str,
     cohorts: tuple[str, ...],
     factory: str,
+    project: Path | None,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -95,7 +98,8 @@ def enroll(
 
     opened = open_fleet(folder)
     release = find_release(opened, factory)
-    made = enrol_device(opened, device_id, target, cohorts, out, release)
+    profiles = profile_folders(project)
+    made = enrol_device(opened, device_id, target, cohorts, out, release, profiles)
     say(f"enrolled {device_id}; copy {made} to it and run: edgekiln device run {made} --source …")
     if as_json:
         print_json({"device": device_id, "folder": str(made)})

@@ -29,9 +29,12 @@ def enrol_device(
     cohorts: Sequence[str],
     out: Path,
     factory: Release,
+    profiles: Sequence[Path] = (),
     now_s: float | None = None,
 ) -> Path:
     """Make a device folder at `out` with fresh credentials and a signed first release.
+
+    `profiles` are folders with target profiles of one's own, looked into before the catalog.
 
     Enrolling a device again gives it a new password and its old folder stops working. The folder
     appears as a whole or not at all.
@@ -49,7 +52,7 @@ def enrol_device(
     names = tuple(dict.fromkeys(check_name("cohort", cohort) for cohort in cohorts))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FleetFolderError(f"{out} is already in use; choose an empty folder")
-    target = load_target(target_id)
+    target = load_target(target_id, profiles)
     _check_factory(folder, factory, target)
     password = new_password()
     out.parent.mkdir(parents=True, exist_ok=True)

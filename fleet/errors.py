@@ -4,6 +4,7 @@ FleetError
 ├── FleetFolderError     the fleet folder is missing, incomplete or already in use
 ├── BrokerError          the broker did not start, or went away
 ├── ReleaseError         a bundle cannot become a release
+│   └── RefusedReleaseError   its gate failed, and nobody took that on themselves
 ├── RolloutError         a rollout cannot be made or moved
 ├── UnknownError         what was asked for by name is not there
 │   ├── UnknownDeviceError
@@ -29,6 +30,10 @@ class BrokerError(FleetError):
 
 class ReleaseError(FleetError):
     """A bundle cannot become a release."""
+
+
+class RefusedReleaseError(ReleaseError):
+    """The bundle's gate failed, and nobody took that on themselves."""
 
 
 class RolloutError(FleetError):

@@ -11,7 +11,7 @@ import msgspec
 from edgekiln.runtime.bundle import open_bundle
 from edgekiln.runtime.manifest import Gate, Manifest
 
-from .errors import ReleaseError
+from .errors import RefusedReleaseError, ReleaseError
 from .folder import FleetFolder, check_name
 from .model import Release
 from .repository import add_target, current_counter, target_path
@@ -151,7 +151,9 @@ def _check_gate(path: Path, gate: Gate) -> None:
         return
     failed = [check.message for check in gate.checks if not check.passed]
     why = "; ".join(failed) or "it says so without a failed check"
-    raise ReleaseError(f"{path} did not pass its gate ({why}); compile it again within budget")
+    raise RefusedReleaseError(
+        f"{path} did not pass its gate ({why}); compile it again within budget"
+    )
 
 
 def _find(store: Store, bundle_id: str) -> Release | None:

@@ -100,7 +100,7 @@ BUILT_CASES = [
     (("verify", "tampered.ekb"), 2, "artifacts/host/model.tflite"),
     (("inspect", "tampered.ekb"), 2, "artifacts/host/model.tflite"),
     (("release", "tampered.ekb", "--fleet", "farm"), 2, "damaged"),
-    (("release", "refused.ekb", "--fleet", "farm"), 2, "accuracy 0.5 is below 0.9"),
+    (("release", "refused.ekb", "--fleet", "farm"), 1, "accuracy 0.5 is below 0.9"),
     (("release", "missing.ekb", "--fleet", "farm"), 2, "missing.ekb"),
     (("release", "good.ekb", "--fleet", "farm", "--alias", "a b"), 2, "a b"),
     (("fleet", "init", "farm"), 2, "already in use"),

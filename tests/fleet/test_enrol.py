@@ -15,7 +15,7 @@ from edgekiln.fleet.registry import quarantine, register_release
 from edgekiln.fleet.store import open_store
 from edgekiln.runtime.signing import public_key_from_hex
 from edgekiln.runtime.trust import Trust
-from edgekiln.targets import TargetError
+from edgekiln.targets import TargetError, profiles
 
 MakeBundle = Callable[..., Path]
 
@@ -100,3 +100,20 @@ def test_enrolment_leaves_a_taken_folder_alone(
     with pytest.raises(FleetFolderError, match="in use"):
         enrol_device(fleet_folder, "cam-1", "host", ("all",), tmp_path / "out", release)
     assert (tmp_path / "out" / "mine").read_text() == "x"
+
+
+def test_device_is_enrolled_when_a_folder_of_ones_own_holds_its_profile(
+    fleet_folder: FleetFolder, make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    catalog = Path(profiles.__file__).parent / "catalog"
+    mine = tmp_path / "profiles"
+    mine.mkdir()
+    text = (catalog / "raspberry-pi-4.toml").read_text().replace("raspberry-pi-4", "gateway")
+    (mine / "gateway.toml").write_text(text)
+    release = register_release(fleet_folder, make_bundle("gw", targets=("gateway",)))
+    with pytest.raises(TargetError, match="gateway"):
+        enrol_device(fleet_folder, "g-1", "gateway", ("all",), tmp_path / "g-1", release)
+    out = enrol_device(
+        fleet_folder, "g-1", "gateway", ("all",), tmp_path / "g-1", release, profiles=(mine,)
+    )
+    assert tomllib.loads((out / "device.toml").read_text())["target"] == "gateway"
