@@ -40,7 +40,8 @@ ALPHA = 0.01
 MIN_DEVICES = 2
 MIN_SHARE = 0.6
 FEATURES_SHOWN = 10
-QUIET_S = 3600.0  # an acknowledged alert that was not seen for so long is a new one
+QUIET_S = 3600.0  # what was not seen for so long is over; seen again, it is a new alert
+CLOSED_ACTION = "closed by itself: not seen for an hour"
 RUNBOOK = "docs/runbooks/drift.md"
 
 
@@ -157,6 +158,12 @@ def merge(alert: Alert | None, finding: Finding, now_s: float, runbook: str = RU
         summary=summarise(finding),
         runbook=runbook,
     )
+
+
+def over(alert: Alert, now_s: float) -> bool:
+    """Whether an open drift alert can be closed: its cause was not seen for `QUIET_S`."""
+    quiet = now_s - alert.last_seen_s >= QUIET_S
+    return alert.kind == "drift" and alert.state == "open" and quiet
 
 
 def summarise(finding: Finding) -> str:

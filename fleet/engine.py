@@ -18,7 +18,17 @@ from edgekiln.runtime.errors import BundleError
 from edgekiln.runtime.protocol import Topics
 from edgekiln.runtime.signing import sign_document
 
-from .alerts import UNKNOWN, Baseline, Finding, Reporting, detect, fingerprint, merge
+from .alerts import (
+    CLOSED_ACTION,
+    UNKNOWN,
+    Baseline,
+    Finding,
+    Reporting,
+    detect,
+    fingerprint,
+    merge,
+    over,
+)
 from .errors import FleetError, RolloutError, UnknownAlertError
 from .evidence import history
 from .exposures import (
@@ -295,6 +305,11 @@ class Engine:
         sizes = {item.report.bundle_id: self._baseline(item.report.bundle_id) for item in reporting}
         for finding in detect(reporting, sizes):
             self._tell(finding, now_s)
+        for alert in self._store.alerts():
+            if over(alert, now_s):
+                self._store.put_alert(
+                    msgspec.structs.replace(alert, state="closed", action=CLOSED_ACTION)
+                )
 
     def _tell(self, finding: Finding, now_s: float) -> None:
         known = next(

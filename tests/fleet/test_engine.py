@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edgekiln.fleet.alerts import QUIET_S
 from edgekiln.fleet.engine import LIFETIME_S, Engine
 from edgekiln.fleet.errors import FleetError, ReleaseError, RolloutError
 from edgekiln.fleet.folder import FleetFolder
@@ -313,28 +314,31 @@ def window(name: str, alarm: bool) -> FeatureWindow:
     return FeatureWindow(name=name, bins=bins, evidence=9e9 if alarm else 1.0, alarm=alarm)
 
 
+def drifting_line(world: World) -> None:
+    """One window of every device; line b is in alarm."""
+    for index, device in enumerate(world.devices):
+        world.say(
+            device,
+            Report(
+                boot_id="x",
+                seq=next(world.seq),
+                bundle_id=world.good.bundle_id,
+                start_s=0.0,
+                end_s=1.0,
+                samples=64,
+                violations=0,
+                latency_us=(64, *(0,) * len(LATENCY_EDGES_US)),
+                confidence=window("confidence", False),
+                classes=(32, 32),
+                class_drift=FeatureWindow(name="classes", bins=(32, 32), evidence=1.0, alarm=False),
+                features=(window("mean", index >= 4),),
+            ),
+        )
+
+
 def test_drift_of_one_line_makes_one_alert_that_stays_one(world: World) -> None:
     for _ in range(3):
-        for index, device in enumerate(world.devices):
-            world.say(
-                device,
-                Report(
-                    boot_id="x",
-                    seq=next(world.seq),
-                    bundle_id=world.good.bundle_id,
-                    start_s=0.0,
-                    end_s=1.0,
-                    samples=64,
-                    violations=0,
-                    latency_us=(64, *(0,) * len(LATENCY_EDGES_US)),
-                    confidence=window("confidence", False),
-                    classes=(32, 32),
-                    class_drift=FeatureWindow(
-                        name="classes", bins=(32, 32), evidence=1.0, alarm=False
-                    ),
-                    features=(window("mean", index >= 4),),
-                ),
-            )
+        drifting_line(world)
         world.tick()
     (alert,) = world.store.alerts()
     assert (alert.cohort, alert.devices) == ("b", ("d4", "d5", "d6", "d7"))
@@ -351,3 +355,17 @@ def test_drift_of_one_line_makes_one_alert_that_stays_one(world: World) -> None:
     assert "lenses" in taken.action
     with pytest.raises(FleetError, match="no alert 99"):
         world.engine.acknowledge(99, "x")
+
+
+def test_drift_alert_closes_when_it_is_over_and_opens_anew_when_it_returns(world: World) -> None:
+    drifting_line(world)
+    world.tick()
+    world.now_s += QUIET_S - 1
+    world.engine.tick(world.now_s)
+    assert [alert.state for alert in world.store.alerts()] == ["open"]
+    world.now_s += 2
+    world.engine.tick(world.now_s)
+    assert [alert.state for alert in world.store.alerts()] == ["closed"]
+    drifting_line(world)
+    world.engine.tick(world.now_s)
+    assert [alert.state for alert in world.store.alerts()] == ["open", "closed"]
