@@ -45,6 +45,7 @@ class Chosen:
 @click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS))
 @click.option("--data", "source", help="FILE.npz or sklearn:NAME. Default: edgekiln.toml.")
 @click.option("--teacher", type=click.Path(path_type=Path), help="A larger .pt2 to distil from.")
+@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML file: how to quantize.")
 @click.option("--name", help="Default: the model's.")
 @click.option("--force", "force_reason", default="", help="Overrule the gate; kept on record.")
 @click.option("--project", type=click.Path(path_type=Path), help="Default: edgekiln.toml here.")
@@ -56,6 +57,7 @@ def compile_(
     formats: tuple[str, ...],
     source: str | None,
     teacher: Path | None,
+    recipe: Path | None,
     name: str | None,
     force_reason: str,
     project: Path | None,
@@ -68,10 +70,12 @@ def compile_(
     from edgekiln.compiler.distil import DistilSettings
     from edgekiln.compiler.gate import AccuracyLimits
     from edgekiln.compiler.pipeline import check_model, compile_model
+    from edgekiln.compiler.recipe import DEFAULT_RECIPE, read_recipe
     from edgekiln.compiler.request import CompileRequest
     from edgekiln.targets import load_target
 
     started = time.monotonic()
+    chosen_recipe = read_recipe(recipe) if recipe is not None else DEFAULT_RECIPE
     settings = load_project(project)
     ids = tuple(dict.fromkeys(target_ids or tuple(settings.targets) or ("host",)))
     profiles = profile_folders(project)
@@ -96,6 +100,7 @@ def compile_(
         limits=AccuracyLimits(settings.compile.max_accuracy_drop, settings.compile.min_accuracy),
         distillation=DistilSettings(epochs=settings.compile.distil_epochs),
         force_reason=force_reason,
+        recipe=chosen_recipe,
     )
     result = compile_model(request, say)
     result.write(out)

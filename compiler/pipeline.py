@@ -40,7 +40,7 @@ from .interpret import run_float
 from .parity import enforce_parity
 from .passes import optimize
 from .pricing import EmulatedArtifact, emulate_artifact, measure_artifact, measured_note, price
-from .quantize import quantize
+from .quantize import quantize_by
 from .reference import quantize_input, run_int8
 from .request import CompileRequest, CompileResult, DistilReport, TargetRequest
 
@@ -57,6 +57,7 @@ def compile_model(request: CompileRequest, progress: Progress = silent) -> Compi
 
     Raises:
         CompileError: the request does not fit together.
+        RecipeError: the recipe names a value or layer that the model does not have.
         ImportModelError: the model cannot be read, or has an operator without a word.
         EmitError: a format cannot express the model.
         ParityError: two engines disagree beyond their bound.
@@ -172,7 +173,8 @@ def _quantize(graph: Graph, request: CompileRequest, progress: Progress) -> Comp
     dataset = request.dataset
     progress(f"quantize: {len(dataset.train)} training samples set the ranges")
     _check_shapes(graph, dataset)
-    quantized = quantize(graph, model_samples(graph, dataset, dataset.x[dataset.train]))
+    calibration = model_samples(graph, dataset, dataset.x[dataset.train])
+    quantized = quantize_by(graph, calibration, request.recipe).int8_graph
     x = model_samples(graph, dataset, dataset.x[dataset.validation])
     labels = dataset.y[dataset.validation]
     answers = run_int8(quantized, quantize_input(quantized, x))

@@ -15,6 +15,7 @@ from .data import Dataset
 from .distil import DistilSettings, Score
 from .gate import AccuracyLimits
 from .parity import Certificate
+from .recipe import DEFAULT_RECIPE, Recipe
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class CompileRequest:
     limits: AccuracyLimits = field(default_factory=AccuracyLimits)
     distillation: DistilSettings = field(default_factory=DistilSettings)
     force_reason: str = ""
+    recipe: Recipe = DEFAULT_RECIPE
 
 
 @dataclass(frozen=True)
