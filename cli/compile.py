@@ -46,7 +46,11 @@ class Chosen:
 @click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS))
 @click.option("--data", "source", help="FILE.npz or sklearn:NAME. Default: edgekiln.toml.")
 @click.option("--teacher", type=click.Path(path_type=Path), help="A larger .pt2 to distil from.")
-@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML file: how to quantize.")
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    help="TOML: how to quantize. Default: edgekiln.toml.",
+)
 @click.option("--sensitivity", "with_sensitivity", is_flag=True, help="Report layer by layer.")
 @click.option("--name", help="Default: the model's.")
 @click.option("--force", "force_reason", default="", help="Overrule the gate; kept on record.")
@@ -78,8 +82,9 @@ def compile_(
     from edgekiln.targets import load_target
 
     started = time.monotonic()
-    chosen_recipe = read_recipe(recipe) if recipe is not None else DEFAULT_RECIPE
     settings = load_project(project)
+    recipe_file = recipe or settings.compile.recipe
+    chosen_recipe = read_recipe(Path(recipe_file)) if recipe_file else DEFAULT_RECIPE
     ids = tuple(dict.fromkeys(target_ids or tuple(settings.targets) or ("host",)))
     profiles = profile_folders(project)
     targets = [load_target(target_id, profiles) for target_id in ids]

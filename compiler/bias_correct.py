@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from .encoding import QuantizationPlan, apply, encode
+from .encoding import QuantizationPlan, apply, decode, encode
 from .grammar import WEIGHTED
 from .graph import Activation, Array, ConvAttrs, DenseAttrs, Graph, Node, Value
 from .interpret import FLOAT_KERNELS
@@ -61,7 +61,7 @@ def _corrected_bias(
     kernel = FLOAT_KERNELS[node.op]
     wanted = kernel(graph, bare, *_operands(graph, node, exact))
     reals = (
-        _real(int8, name, data)
+        decode(data, params(int8, name))
         for name, data in zip(node.inputs, _operands(int8, node, rounded), strict=True)
     )
     lost = (wanted - kernel(int8, bare, *reals)).astype(np.float64)
@@ -72,17 +72,6 @@ def _corrected_bias(
 
 def _operands(graph: Graph, node: Node, known: dict[str, Array]) -> list[Array]:
     return [known[name] if name in known else graph.constant(name) for name in node.inputs]
-
-
-def _real(graph: Graph, name: str, codes: Array) -> Floats:
-    """Codes of the value `name` as real numbers."""
-    quant = params(graph, name)
-    along = [1] * codes.ndim
-    along[quant.axis if quant.axis is not None else -1] = -1
-    zero_points = np.array(quant.zero_point).reshape(along)
-    scales = np.array(quant.scale).reshape(along)
-    real: Floats = ((codes.astype(np.float64) - zero_points) * scales).astype(np.float32)
-    return real
 
 
 def _with(graph: Graph, value: Value) -> Graph:

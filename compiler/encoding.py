@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 
 from .grammar import check
-from .graph import DType, Graph, QuantParams, Value
+from .graph import Array, DType, Graph, QuantParams, Value
+
+Floats = npt.NDArray[np.float32]
 
 # Codes that constants use; weights are symmetric, biases keep clear of the most negative code.
 _LIMITS: Mapping[DType, int] = {DType.INT8: 127, DType.INT32: 2**31 - 1}
@@ -54,11 +57,30 @@ def encode(value: Value, encoding: Encoding) -> Value:
     typed = dataclasses.replace(value, dtype=encoding.dtype, quant=encoding.quant)
     if value.data is None:
         return typed
-    quant = encoding.quant
-    along = [1] * value.data.ndim
-    if quant.axis is not None:
-        along[quant.axis] = -1
     limit = _LIMITS[encoding.dtype]
-    codes = np.rint(value.data.astype(np.float64) / np.array(quant.scale).reshape(along))
+    codes = np.rint(value.data.astype(np.float64) / _along(encoding.quant, value.data)[0])
     data = np.clip(codes, -limit, limit).astype(encoding.dtype.numpy)
     return dataclasses.replace(typed, data=data)
+
+
+def decode(codes: Array, quant: QuantParams) -> Floats:
+    """Codes of any shape as the real numbers that they stand for."""
+    scales, zero_points = _along(quant, codes)
+    real: Floats = ((codes.astype(np.float64) - zero_points) * scales).astype(np.float32)
+    return real
+
+
+def round_trip(data: Array, encoding: Encoding) -> Floats:
+    """Real numbers rounded and clipped to what `encoding` can say, as real numbers again."""
+    scales, zero_points = _along(encoding.quant, data)
+    limits = np.iinfo(encoding.dtype.numpy)
+    codes = np.rint(data.astype(np.float64) / scales) + zero_points
+    return decode(np.clip(codes, limits.min, limits.max), encoding.quant)
+
+
+def _along(quant: QuantParams, data: Array) -> tuple[Array, Array]:
+    """Scales and zero points in a shape that broadcasts over `data`."""
+    shape = [1] * data.ndim
+    if quant.axis is not None:
+        shape[quant.axis] = -1
+    return np.array(quant.scale).reshape(shape), np.array(quant.zero_point).reshape(shape)

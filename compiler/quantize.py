@@ -56,7 +56,6 @@ def quantize_by(graph: Graph, calibration: Floats, recipe: Recipe) -> Quantized:
         RecipeError: a pattern of the recipe fits nothing in the graph.
     """
     check_recipe(recipe, graph)
-    check_samples(graph, calibration)
     if Step.EQUALIZE in recipe.steps:
         graph = equalize(graph, recipe)
     plan = decide(graph, observe(graph, calibration, recipe))
@@ -72,7 +71,7 @@ def observe(graph: Graph, calibration: Floats, recipe: Recipe = DEFAULT_RECIPE) 
     Raises:
         CalibrationError: see `quantize`.
     """
-    check_samples(graph, calibration)
+    _check_samples(graph, calibration)
     observers: dict[str, Observer] = {}
     for start in range(0, len(calibration), _BATCH):
         for name, data in run_float_all(graph, calibration[start : start + _BATCH]).items():
@@ -84,7 +83,7 @@ def observe(graph: Graph, calibration: Floats, recipe: Recipe = DEFAULT_RECIPE) 
     return {name: observer.range() for name, observer in observers.items()}
 
 
-def check_samples(graph: Graph, calibration: Floats) -> None:
+def _check_samples(graph: Graph, calibration: Floats) -> None:
     """Raise CalibrationError unless there are samples, finite and of the graph's shape."""
     if calibration.ndim == 0 or len(calibration) == 0:
         raise CalibrationError(f"{graph.name}: there are no calibration samples")

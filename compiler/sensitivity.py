@@ -13,16 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .encoding import Encoding, QuantizationPlan
+from .encoding import QuantizationPlan, round_trip
 from .grammar import KEEPS_QUANT
-from .graph import Array, DType, Graph, Node
+from .graph import Array, Graph, Node
 from .interpret import FLOAT_KERNELS, run_float_all
 
 SAMPLES = 256  # at most: every activation of the float model is held for all of them
-_RANGES: dict[DType, tuple[int, int]] = {
-    DType.INT8: (-128, 127),
-    DType.INT32: (-(2**31), 2**31 - 1),
-}
 
 Floats = npt.NDArray[np.float32]
 
@@ -82,16 +78,16 @@ def _with_one_rounded(
 ) -> Array:
     """The output when the node at `index` is rounded; nodes before it are taken from `known`."""
     node = graph.nodes[index]
-    constants = (
-        round_to(graph.constant(name), plan.encodings[name]) if name not in known else known[name]
+    operands = (
+        known[name] if name in known else round_trip(graph.constant(name), plan.encodings[name])
         for name in node.inputs
     )
-    output = FLOAT_KERNELS[node.op](graph, node, *constants)
-    changed: dict[str, Array] = {node.output: round_to(output, plan.encodings[node.output])}
+    output = FLOAT_KERNELS[node.op](graph, node, *operands)
+    changed: dict[str, Array] = {node.output: round_trip(output, plan.encodings[node.output])}
     for later in graph.nodes[index + 1 :]:
         if any(name in changed for name in later.inputs):
-            operands = [_operand(graph, name, changed, known) for name in later.inputs]
-            changed[later.output] = FLOAT_KERNELS[later.op](graph, later, *operands)
+            read = [_operand(graph, name, changed, known) for name in later.inputs]
+            changed[later.output] = FLOAT_KERNELS[later.op](graph, later, *read)
     output_name = graph.outputs[0]
     return changed.get(output_name, known[output_name])
 
@@ -100,16 +96,3 @@ def _operand(graph: Graph, name: str, changed: dict[str, Array], known: dict[str
     if name in changed:
         return changed[name]
     return known[name] if name in known else graph.constant(name)
-
-
-def round_to(data: Array, encoding: Encoding) -> Floats:
-    """Real numbers rounded and clipped to what `encoding` can say, as real numbers again."""
-    quant = encoding.quant
-    along = [1] * data.ndim
-    along[quant.axis if quant.axis is not None else -1] = -1
-    scales = np.array(quant.scale).reshape(along)
-    zero_points = np.array(quant.zero_point).reshape(along)
-    low, high = _RANGES[encoding.dtype]
-    codes = np.clip(np.rint(data.astype(np.float64) / scales) + zero_points, low, high)
-    real: Floats = ((codes - zero_points) * scales).astype(np.float32)
-    return real

@@ -138,6 +138,7 @@ def make_files(folder: Path) -> None:
     (folder / "bad_recipe.toml").write_text('observer = "best"\n')
     (folder / "lost_recipe.toml").write_text('keep = ["conv_of_another_model"]\n')
     (folder / "recipe.toml").write_text('observer = "mse"\nsteps = ["equalize", "bias_correct"]\n')
+    (folder / "recipe_project.toml").write_text('[compile]\nrecipe = "bad_recipe.toml"\n')
     (folder / "bad_profile").mkdir()
     (folder / "bad_profile" / "mine.toml").write_text('id = "mine"\nclock_hz = "fast"\n')
     (folder / "profiles.toml").write_text('profiles = ["bad_profile"]\n')

@@ -50,6 +50,7 @@ CASES = [
     ((*NOISE, "--recipe", "missing.toml"), 2, "missing.toml: no such recipe"),
     ((*NOISE, "--recipe", "binary.toml"), 2, "binary.toml: not TOML"),
     ((*NOISE, "--recipe", "bad_recipe.toml"), 2, "min_max, percentile, entropy, mse"),
+    ((*NOISE, "--project", "recipe_project.toml"), 2, "bad_recipe.toml"),
     (("inspect", "missing.ekb"), 2, "missing.ekb"),
     (("inspect", "noise.ekb"), 2, "noise.ekb"),
     (("inspect", "noise.tflite"), 2, "noise.tflite"),

@@ -11,12 +11,12 @@ import pytest
 
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.decide import decide
-from edgekiln.compiler.encoding import QuantizationPlan
+from edgekiln.compiler.encoding import QuantizationPlan, round_trip
 from edgekiln.compiler.grammar import KEEPS_QUANT
 from edgekiln.compiler.graph import Activation, Array, Graph
 from edgekiln.compiler.interpret import run_float
 from edgekiln.compiler.quantize import observe
-from edgekiln.compiler.sensitivity import SAMPLES, measure_sensitivity, round_to
+from edgekiln.compiler.sensitivity import SAMPLES, measure_sensitivity
 
 
 def planned(graph: Graph, x: Array) -> QuantizationPlan:
@@ -62,9 +62,9 @@ def test_row_equals_a_graph_with_one_layer_rounded_when_graph_is_random(
     assert last.output == graph.outputs[0]
     values = dict(graph.values)
     for name in last.inputs[1:]:
-        rounded = round_to(graph.constant(name), plan.encodings[name])
+        rounded = round_trip(graph.constant(name), plan.encodings[name])
         values[name] = dataclasses.replace(values[name], data=rounded)
-    output = round_to(
+    output = round_trip(
         run_float(graph.replace(values=values.values()), x), plan.encodings[last.output]
     )
     wanted = run_float(graph, x)
