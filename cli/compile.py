@@ -23,6 +23,7 @@ from .targets import profile_folders
 if TYPE_CHECKING:
     from edgekiln.compiler.data import Dataset
     from edgekiln.compiler.request import CompileResult, TargetRequest
+    from edgekiln.compiler.sensitivity import LayerSensitivity
     from edgekiln.runtime.manifest import Lineage
     from edgekiln.targets import Target
 
@@ -45,6 +46,12 @@ class Chosen:
 @click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS))
 @click.option("--data", "source", help="FILE.npz or sklearn:NAME. Default: edgekiln.toml.")
 @click.option("--teacher", type=click.Path(path_type=Path), help="A larger .pt2 to distil from.")
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    help="TOML: how to quantize. Default: edgekiln.toml.",
+)
+@click.option("--sensitivity", "with_sensitivity", is_flag=True, help="Report layer by layer.")
 @click.option("--name", help="Default: the model's.")
 @click.option("--force", "force_reason", default="", help="Overrule the gate; kept on record.")
 @click.option("--project", type=click.Path(path_type=Path), help="Default: edgekiln.toml here.")
@@ -56,6 +63,8 @@ def compile_(
     formats: tuple[str, ...],
     source: str | None,
     teacher: Path | None,
+    recipe: Path | None,
+    with_sensitivity: bool,
     name: str | None,
     force_reason: str,
     project: Path | None,
@@ -67,12 +76,15 @@ def compile_(
     from edgekiln.compiler.data import load_dataset
     from edgekiln.compiler.distil import DistilSettings
     from edgekiln.compiler.gate import AccuracyLimits
-    from edgekiln.compiler.pipeline import check_model, compile_model
+    from edgekiln.compiler.pipeline import check_model, compile_model, sensitivity
+    from edgekiln.compiler.recipe import DEFAULT_RECIPE, read_recipe
     from edgekiln.compiler.request import CompileRequest
     from edgekiln.targets import load_target
 
     started = time.monotonic()
     settings = load_project(project)
+    recipe_file = recipe or settings.compile.recipe
+    chosen_recipe = read_recipe(Path(recipe_file)) if recipe_file else DEFAULT_RECIPE
     ids = tuple(dict.fromkeys(target_ids or tuple(settings.targets) or ("host",)))
     profiles = profile_folders(project)
     targets = [load_target(target_id, profiles) for target_id in ids]
@@ -81,7 +93,7 @@ def compile_(
     dataset = load_dataset(_source(source, settings), seed=settings.data.seed)
     _check_lineage(model, chosen, dataset)
     ready_bundle(out)
-    check_model(chosen.model, dataset)
+    check_model(chosen.model, dataset, chosen_recipe)
     known = _known(model, targets)
     for note in known.notes:
         say(note)
@@ -96,16 +108,20 @@ def compile_(
         limits=AccuracyLimits(settings.compile.max_accuracy_drop, settings.compile.min_accuracy),
         distillation=DistilSettings(epochs=settings.compile.distil_epochs),
         force_reason=force_reason,
+        recipe=chosen_recipe,
     )
     result = compile_model(request, say)
     result.write(out)
     say(f"wrote {out}, bundle {result.bundle_id[:12]}")
     for note in result.notes:
         say(note)
+    layers = sensitivity(dataset, result.model) if with_sensitivity else ()
     if as_json:
-        print_json(_document(out, result, time.monotonic() - started))
-    else:
-        _print(result)
+        print_json(_document(out, result, layers, time.monotonic() - started))
+        return
+    _print(result)
+    if layers:
+        _print_sensitivity(layers)
 
 
 def _source(source: str | None, settings: Project) -> str:
@@ -270,6 +286,21 @@ def _print(result: CompileResult) -> None:
         print(f"gate: {check.message}")
 
 
+def _print_sensitivity(layers: Sequence[LayerSensitivity]) -> None:
+    rows = [
+        (
+            layer.layer,
+            layer.op,
+            f"{layer.mse:.3g}",
+            f"{layer.sqnr_db:.1f} dB",
+            f"{layer.label_flips} of {layer.samples}",
+        )
+        for layer in layers
+    ]
+    heads = ("layer", "operator", "logit MSE", "SQNR", "label flips")
+    print_table("Sensitivity: one layer quantized at a time", heads, rows)
+
+
 class ArtifactDocument(msgspec.Struct, frozen=True):
     """One artifact in the JSON document."""
 
@@ -292,9 +323,12 @@ class CompileDocument(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
     wall_s: float
     peak_rss_mb: float
+    sensitivity: object = msgspec.UNSET  # only where it was asked for
 
 
-def _document(out: Path, result: CompileResult, wall_s: float) -> CompileDocument:
+def _document(
+    out: Path, result: CompileResult, layers: Sequence[LayerSensitivity], wall_s: float
+) -> CompileDocument:
     manifest = result.manifest
     return CompileDocument(
         bundle=str(out),
@@ -309,4 +343,5 @@ def _document(out: Path, result: CompileResult, wall_s: float) -> CompileDocumen
         notes=result.notes,
         wall_s=wall_s,
         peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        sensitivity=layers or msgspec.UNSET,
     )

@@ -49,12 +49,13 @@ class SearchSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CompileSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a compile must keep."""
+    """What a compile must keep, and the file of its recipe (none: plain min-max)."""
 
     max_accuracy_drop: Share = 0.02
     min_accuracy: Share = 0.0
     distil_epochs: Count = 6
     seed: int = 0
+    recipe: str = ""
 
 
 class RolloutSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,12 +129,15 @@ def override(section: Section, **flags: object) -> Section:
 
 def _from_here(project: Project, folder: Path) -> Project:
     replace = msgspec.structs.replace
-    data, search = project.data, project.search
+    data, search, chosen = project.data, project.search, project.compile
     if data.source and not data.source.startswith("sklearn:"):
         data = replace(data, source=str(folder / data.source))
+    if chosen.recipe:
+        chosen = replace(chosen, recipe=str(folder / chosen.recipe))
     return replace(
         project,
         data=data,
+        compile=chosen,
         search=replace(search, out=str(folder / search.out)),
         profiles=tuple(str(folder / name) for name in project.profiles),
     )

@@ -25,7 +25,7 @@ from .graph import Graph
 from .parity import Certificate
 from .provenance import input_digests, tool_versions
 from .reference import dequantize_output, params, quantize_input, run_int8
-from .request import ArtifactReport, CompileRequest
+from .request import ArtifactReport, CompiledModel, CompileRequest
 
 CERTIFICATE = "certificate.json"
 CARD = "card.md"
@@ -34,16 +34,6 @@ GOLDEN_SAMPLES = 16
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class CompiledModel:
-    """The graph in both numerics, and its share of right answers on the validation split."""
-
-    float_graph: Graph
-    int8_graph: Graph
-    accuracy_float: float
-    accuracy_int8: float
 
 
 @dataclass(frozen=True)

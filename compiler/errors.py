@@ -9,6 +9,7 @@ CompileError
 │   └── DataContentError      its values cannot train and test a classifier
 ├── GrammarError              a graph breaks the IR's rules (a bug in a pass)
 ├── CalibrationError          calibration data is missing, empty or of the wrong shape
+├── RecipeError               a quantization recipe is missing or wrong
 ├── EmitError                 a graph cannot be written in a format
 ├── ParityError               two emitted artifacts disagree beyond their bound
 └── GateError                 a compile is out of budget and was not forced
@@ -51,6 +52,10 @@ class GrammarError(CompileError):
 
 class CalibrationError(CompileError):
     """Calibration data is missing, empty or of the wrong shape."""
+
+
+class RecipeError(CompileError):
+    """A quantization recipe is missing or wrong; names the key and what it may be."""
 
 
 class EmitError(CompileError):

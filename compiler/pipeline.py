@@ -24,12 +24,12 @@ from .artifacts import EmittedArtifact, emit_artifact
 from .assemble import (
     GOLDEN_SAMPLES,
     Build,
-    CompiledModel,
     assemble,
     model_samples,
     report,
     samples_of,
 )
+from .calibration import check_calibration
 from .certify import PARITY_SAMPLES, certify
 from .data import Dataset
 from .distil import distil
@@ -40,9 +40,17 @@ from .interpret import run_float
 from .parity import enforce_parity
 from .passes import optimize
 from .pricing import EmulatedArtifact, emulate_artifact, measure_artifact, measured_note, price
-from .quantize import quantize
+from .quantize import quantize_by
+from .recipe import DEFAULT_RECIPE, Recipe, check_recipe
 from .reference import quantize_input, run_int8
-from .request import CompileRequest, CompileResult, DistilReport, TargetRequest
+from .request import (
+    CompiledModel,
+    CompileRequest,
+    CompileResult,
+    DistilReport,
+    TargetRequest,
+)
+from .sensitivity import LayerSensitivity, measure_sensitivity
 
 Progress = Callable[[str], None]
 Floats = npt.NDArray[np.float32]
@@ -57,6 +65,7 @@ def compile_model(request: CompileRequest, progress: Progress = silent) -> Compi
 
     Raises:
         CompileError: the request does not fit together.
+        RecipeError: the recipe names a value or layer that the model does not have.
         ImportModelError: the model cannot be read, or has an operator without a word.
         EmitError: a format cannot express the model.
         ParityError: two engines disagree beyond their bound.
@@ -87,20 +96,33 @@ def compile_model(request: CompileRequest, progress: Progress = silent) -> Compi
         certificate=certificate,
         artifacts=tuple(report(build) for build in builds),
         distillation=distillation,
-        notes=(*bundle_notes, *_measured_notes(builds)),
+        model=model,
+        notes=(*bundle_notes, *_calibration_notes(request.dataset), *_measured_notes(builds)),
     )
 
 
-def check_model(path: Path, dataset: Dataset) -> None:
-    """Import a `.pt2` file and hold it against the data: all that can be refused in a second.
+def sensitivity(dataset: Dataset, model: CompiledModel) -> tuple[LayerSensitivity, ...]:
+    """What each layer's quantization alone costs on the training split, the worst first.
+
+    Biases count as they were before any bias correction.
+    """
+    done = model.quantized
+    return measure_sensitivity(done.float_graph, done.plan, _calibration(done.float_graph, dataset))
+
+
+def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -> None:
+    """Hold a `.pt2` file against data and recipe: all that can be refused in a second.
 
     Raises:
         ImportModelError: the file cannot be read, or its shapes are not those of the data.
         UnsupportedOpError: an operator that the graph has no word for.
+        RecipeError: the recipe names a value or layer that the model does not have.
     """
     from .importers import import_model
 
-    _check_shapes(import_model(path), dataset)
+    graph = optimize(import_model(path))
+    _check_shapes(graph, dataset)
+    check_recipe(recipe, graph)
 
 
 def _check_request(request: CompileRequest) -> None:
@@ -172,14 +194,24 @@ def _quantize(graph: Graph, request: CompileRequest, progress: Progress) -> Comp
     dataset = request.dataset
     progress(f"quantize: {len(dataset.train)} training samples set the ranges")
     _check_shapes(graph, dataset)
-    quantized = quantize(graph, model_samples(graph, dataset, dataset.x[dataset.train]))
+    done = quantize_by(graph, _calibration(graph, dataset), request.recipe)
+    quantized = done.int8_graph
     x = model_samples(graph, dataset, dataset.x[dataset.validation])
     labels = dataset.y[dataset.validation]
     answers = run_int8(quantized, quantize_input(quantized, x))
     exact = float((run_float(graph, x).argmax(axis=1) == labels).mean())
     rounded = float((answers.argmax(axis=1) == labels).mean())
     progress(f"quantize: validation accuracy float {exact:.4f}, int8 {rounded:.4f}")
-    return CompiledModel(graph, quantized, exact, rounded)
+    return CompiledModel(graph, done, exact, rounded)
+
+
+def _calibration(graph: Graph, dataset: Dataset) -> Floats:
+    return model_samples(graph, dataset, dataset.x[dataset.train])
+
+
+def _calibration_notes(dataset: Dataset) -> tuple[str, ...]:
+    rows = dataset.train
+    return check_calibration(dataset.x[rows], dataset.y[rows], dataset.contract)
 
 
 def _check_shapes(graph: Graph, dataset: Dataset) -> None:

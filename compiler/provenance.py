@@ -14,6 +14,7 @@ from edgekiln.targets.target import Target
 
 from .graph import Graph
 from .oracles import distribution_version, tool_version
+from .recipe import DEFAULT_RECIPE
 from .request import CompileRequest
 
 _DISTRIBUTIONS = ("edgekiln", "numpy", "ai-edge-litert", "flatbuffers")
@@ -25,7 +26,10 @@ _EMULATION_TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm")
 
 
 def input_digests(request: CompileRequest, graph: Graph) -> dict[str, str]:
-    """Hex sha256 of every input by name: data, model, teacher, settings and each target."""
+    """Hex sha256 of every input by name: data, model, teacher, settings, recipe, targets.
+
+    The default recipe has no entry: it is part of this package's version.
+    """
     digests = {"data": request.dataset.sha256, "settings": settings_digest(request)}
     if isinstance(request.model, Path):
         digests["model"] = file_digest(request.model)
@@ -33,6 +37,9 @@ def input_digests(request: CompileRequest, graph: Graph) -> dict[str, str]:
         digests["model"] = graph_digest(graph)
     if request.teacher is not None:
         digests["teacher"] = file_digest(request.teacher)
+    if request.recipe != DEFAULT_RECIPE:
+        encoded = msgspec.json.encode(request.recipe, order="sorted")
+        digests["recipe"] = hashlib.sha256(encoded).hexdigest()
     for wanted in request.targets:
         digests[f"target:{wanted.target.id}"] = target_digest(wanted.target)
     return digests

@@ -1,63 +1,90 @@
 """Post-training quantization to the numeric contract `int8.v1`.
 
-Weights are symmetric int8, one scale for each output channel; activations are asymmetric int8
-from the smallest and largest element seen in calibration, zero always included; biases are
-int32. Scales are float32 numbers, as the file formats store them.
+equalize → observe → decide → correct biases → apply: the two corrections only where the recipe
+names them, ranges from calibration data, an encoding for every value, and the
+mechanical rounding. `quantize` is the short way with the default recipe, plain min-max.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from .bias_correct import correct_biases
+from .decide import Ranges, decide
+from .encoding import QuantizationPlan, apply
+from .equalize import equalize
 from .errors import CalibrationError
-from .grammar import CHANNEL_AXIS, KEEPS_QUANT, WEIGHTED, check
-from .graph import Array, DType, Graph, Node, Op, QuantParams, Value
+from .graph import Graph
 from .interpret import run_float_all
+from .observers import Observer
+from .recipe import DEFAULT_RECIPE, Recipe, Step, check_recipe
 
 _BATCH = 128  # calibration samples held at once
-_DEAD_RANGE = 1e-6  # an activation that never moves further than this carries nothing
-_SMALLEST_WEIGHT_SCALE = 1e-8
-_FINEST_ADD = 256.0  # steps of a sum's output to one step of its coarser operand
 
-Ranges = dict[str, tuple[float, float]]
+Floats = npt.NDArray[np.float32]
 
 
-def quantize(graph: Graph, calibration: npt.NDArray[np.float32]) -> Graph:
-    """An int8 graph of the same names from an optimized float32 `graph`.
+@dataclass(frozen=True)
+class Quantized:
+    """An int8 graph and what it came from.
+
+    `float_graph` is the one that was observed: equalized, its biases not yet corrected.
+    """
+
+    float_graph: Graph
+    plan: QuantizationPlan
+    int8_graph: Graph
+
+
+def quantize(graph: Graph, calibration: Floats) -> Graph:
+    """An int8 graph of the same names from an optimized float32 `graph`, by the default recipe.
 
     `calibration` (n, …) holds preprocessed samples, n ≥ 1. Raises CalibrationError where they are
     missing, not finite or of another shape.
     """
-    ranges = observe(graph, calibration)
-    values = dict(graph.values)
-    for name in ranges:
-        values[name] = dataclasses.replace(
-            values[name], dtype=DType.INT8, quant=_activation_params(*ranges[name])
-        )
-    for node in graph.nodes:
-        if node.op in KEEPS_QUANT:
-            quant = values[node.inputs[0]].quant
-            values[node.output] = dataclasses.replace(values[node.output], quant=quant)
-            continue
-        if node.op in WEIGHTED:
-            for constant in _weights_and_bias(values, node):
-                values[constant.name] = constant
-        finest = _finest_scale(values, node)
-        output = values[node.output]
-        if output.quant is not None and output.quant.scale[0] < finest:
-            quant = _activation_params(*ranges[node.output], finest)
-            values[node.output] = dataclasses.replace(output, quant=quant)
-    quantized = graph.replace(values=values.values())
-    check(quantized)
-    return quantized
+    return quantize_by(graph, calibration, DEFAULT_RECIPE).int8_graph
 
 
-def observe(graph: Graph, calibration: npt.NDArray[np.float32]) -> Ranges:
-    """Smallest and largest element of every activation, zero included, in bounded memory."""
+def quantize_by(graph: Graph, calibration: Floats, recipe: Recipe) -> Quantized:
+    """Quantize an optimized float32 `graph` by `recipe`; `calibration` as in `quantize`.
+
+    Raises:
+        CalibrationError: the samples are missing, not finite or of another shape.
+        RecipeError: a pattern of the recipe fits nothing in the graph.
+    """
+    check_recipe(recipe, graph)
+    if Step.EQUALIZE in recipe.steps:
+        graph = equalize(graph, recipe)
+    plan = decide(graph, observe(graph, calibration, recipe))
+    final = graph
+    if Step.BIAS_CORRECT in recipe.steps:
+        final = correct_biases(graph, plan, calibration, recipe)
+    return Quantized(graph, plan, apply(final, plan))
+
+
+def observe(graph: Graph, calibration: Floats, recipe: Recipe = DEFAULT_RECIPE) -> Ranges:
+    """The range of every activation, zero included, in bounded memory.
+
+    Raises:
+        CalibrationError: see `quantize`.
+    """
+    _check_samples(graph, calibration)
+    observers: dict[str, Observer] = {}
+    for start in range(0, len(calibration), _BATCH):
+        for name, data in run_float_all(graph, calibration[start : start + _BATCH]).items():
+            if not np.isfinite(data).all():
+                raise CalibrationError(f"{graph.name}: '{name}' is not finite in calibration")
+            if name not in observers:
+                observers[name] = recipe.make_observer(name)
+            observers[name].update(data)
+    return {name: observer.range() for name, observer in observers.items()}
+
+
+def _check_samples(graph: Graph, calibration: Floats) -> None:
+    """Raise CalibrationError unless there are samples, finite and of the graph's shape."""
     if calibration.ndim == 0 or len(calibration) == 0:
         raise CalibrationError(f"{graph.name}: there are no calibration samples")
     if calibration.shape[1:] != graph.input.shape[1:]:
@@ -67,80 +94,3 @@ def observe(graph: Graph, calibration: npt.NDArray[np.float32]) -> Ranges:
         )
     if not np.isfinite(calibration).all():
         raise CalibrationError(f"{graph.name}: a calibration sample is not finite; remove it")
-    ranges: Ranges = {}
-    for start in range(0, len(calibration), _BATCH):
-        for name, data in run_float_all(graph, calibration[start : start + _BATCH]).items():
-            if not np.isfinite(data).all():
-                raise CalibrationError(f"{graph.name}: '{name}' is not finite in calibration")
-            low, high = ranges.get(name, (0.0, 0.0))
-            ranges[name] = min(low, float(data.min())), max(high, float(data.max()))
-    return ranges
-
-
-def _activation_params(low: float, high: float, finest: float = 0.0) -> QuantParams:
-    """Scale, at least `finest`, and zero point of a range that includes zero."""
-    spread = (high - low) / 255.0 if high - low > _DEAD_RANGE else 1.0
-    scale = np.float32(max(spread, finest))
-    zero_point = int(np.clip(np.rint(-128.0 - low / float(scale)), -128, 127))
-    return QuantParams((float(scale),), (zero_point,))
-
-
-def _finest_scale(values: dict[str, Value], node: Node) -> float:
-    """The output scale below which a step holds nothing: kernels would shift left and overflow.
-
-    It binds only where large terms cancel to almost nothing: one step of the accumulator is
-    already wider than one step of the output.
-    """
-    scales = [values[name].quant for name in node.inputs]
-    steps = [max(quant.scale) for quant in scales if quant is not None]
-    if node.op in WEIGHTED:
-        return float(np.nextafter(np.float32(steps[0] * steps[1]), np.float32(np.inf)))
-    if node.op is Op.ADD:
-        return max(steps) / _FINEST_ADD
-    return 0.0
-
-
-def _weights_and_bias(values: dict[str, Value], node: Node) -> tuple[Value, Value]:
-    x, weights, bias = (values[name] for name in node.inputs)
-    assert x.quant is not None
-    assert weights.data is not None
-    assert bias.data is not None
-    axis = CHANNEL_AXIS[node.op]
-    scales = _weight_scales(weights.data, bias.data, axis, x.quant.scale[0])
-    along = [1] * weights.data.ndim
-    along[axis] = -1
-    rounded = np.rint(weights.data.astype(np.float64) / scales.astype(np.float64).reshape(along))
-    bias_scales = (np.float32(x.quant.scale[0]) * scales).astype(np.float32)
-    limit = 2**31 - 1
-    bias_rounded = np.rint(bias.data.astype(np.float64) / bias_scales.astype(np.float64))
-    zeros = tuple(itertools.repeat(0, len(scales)))
-    return (
-        dataclasses.replace(
-            weights,
-            dtype=DType.INT8,
-            quant=QuantParams(tuple(map(float, scales)), zeros, axis),
-            data=np.clip(rounded, -127, 127).astype(np.int8),
-        ),
-        dataclasses.replace(
-            bias,
-            dtype=DType.INT32,
-            quant=QuantParams(tuple(map(float, bias_scales)), zeros, 0),
-            data=np.clip(bias_rounded, -limit, limit).astype(np.int32),
-        ),
-    )
-
-
-def _weight_scales(
-    weights: Array, bias: Array, axis: int, input_scale: float
-) -> npt.NDArray[np.float32]:
-    """max|w| / 127 for each channel, widened where the bias would not fit in 30 bits.
-
-    That matters for channels whose weights are nearly zero: batch norm folding makes them.
-    """
-    others = tuple(index for index in range(weights.ndim) if index != axis)
-    widest = np.abs(weights.astype(np.float64)).max(axis=others) / 127.0
-    for_bias = np.abs(bias.astype(np.float64)) / (input_scale * 2.0**30)
-    scales: npt.NDArray[np.float32] = np.maximum(
-        np.maximum(widest, for_bias), _SMALLEST_WEIGHT_SCALE
-    ).astype(np.float32)
-    return scales

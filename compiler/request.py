@@ -14,7 +14,10 @@ from edgekiln.targets.target import Target
 from .data import Dataset
 from .distil import DistilSettings, Score
 from .gate import AccuracyLimits
+from .graph import Graph
 from .parity import Certificate
+from .quantize import Quantized
+from .recipe import DEFAULT_RECIPE, Recipe
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class CompileRequest:
     limits: AccuracyLimits = field(default_factory=AccuracyLimits)
     distillation: DistilSettings = field(default_factory=DistilSettings)
     force_reason: str = ""
+    recipe: Recipe = DEFAULT_RECIPE
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,30 @@ class DistilReport:
 
 
 @dataclass(frozen=True)
+class CompiledModel:
+    """The model in both numerics, and its share of right answers on the validation split.
+
+    `float_graph` is what was imported and optimized; `quantized` tells how it became int8.
+    """
+
+    float_graph: Graph
+    quantized: Quantized
+    accuracy_float: float
+    accuracy_int8: float
+
+    @property
+    def int8_graph(self) -> Graph:
+        """The graph that is emitted."""
+        return self.quantized.int8_graph
+
+
+@dataclass(frozen=True)
 class CompileResult:
     """A finished bundle, not yet a file: `manifest` has its members listed.
 
     `data` are the bytes of the `.ekb` file: equal requests on one machine give equal bytes.
-    `notes` are sentences for a person: what could not be checked, and why.
+    `notes` are sentences for a person: what could not be checked and why, and what the calibration
+    data lacks.
     """
 
     data: bytes
@@ -89,6 +112,7 @@ class CompileResult:
     certificate: Certificate
     artifacts: tuple[ArtifactReport, ...]
     distillation: DistilReport | None
+    model: CompiledModel
     notes: tuple[str, ...]
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 # (arguments, exit code, what the one line must say)
+NOISE = ("compile", "noise.pt2", "--data", "good.npz", "-o", "x.ekb")
 CASES = [
     (("frobnicate",), 2, "No such command 'frobnicate'"),
     (("targets", "list", "--frob"), 2, "No such option"),
@@ -46,6 +47,10 @@ CASES = [
     (("compile", "noise.pt2", "--data", "missing.npz", "-o", "x.ekb"), 2, "missing.npz"),
     (("compile", "noise.pt2", "--format", "elf", "-o", "x.ekb"), 2, "elf"),
     (("compile", "noise.pt2"), 2, "-o"),
+    ((*NOISE, "--recipe", "missing.toml"), 2, "missing.toml: no such recipe"),
+    ((*NOISE, "--recipe", "binary.toml"), 2, "binary.toml: not TOML"),
+    ((*NOISE, "--recipe", "bad_recipe.toml"), 2, "min_max, percentile, entropy, mse"),
+    ((*NOISE, "--project", "recipe_project.toml"), 2, "bad_recipe.toml"),
     (("inspect", "missing.ekb"), 2, "missing.ekb"),
     (("inspect", "noise.ekb"), 2, "noise.ekb"),
     (("inspect", "noise.tflite"), 2, "noise.tflite"),
@@ -86,12 +91,14 @@ CASES = [
     (("device", "run", "a_folder"), 2, "--source"),
 ]
 
+LOST = ("--recipe", "lost_recipe.toml")
 TINY = ("compile", "tiny.pt2", "--target", "raspberry-pi-4")
 ENROLL = ("fleet", "enroll", "--fleet", "farm")
 
 # The same, where a model, a bundle, a fleet and a device are there.
 BUILT_CASES = [
     ((*TINY, "--data", "wide.npz", "-o", "x.ekb"), 2, "samples of shape (7,)"),
+    ((*TINY, "--data", "good.npz", *LOST, "-o", "x.ekb"), 2, "'conv_of_another_model' fits no"),
     ((*TINY, "--data", "good.npz", "-o", "a_folder"), 2, "a_folder is a folder"),
     ((*TINY, "--data", "good.npz", "-o", "x.zip"), 2, "ends in .ekb"),
     ((*TINY, "--data", "good.npz", "-o", "a_file/x.ekb"), 2, "a_file"),

@@ -97,10 +97,14 @@ def test_wrong_value_is_named_in_the_words_of_the_file(text: str, says: str, wri
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     path = tmp_path / "edgekiln.toml"
-    path.write_text('profiles = ["mine"]\n[data]\nsource = "x.npz"\n[search]\nout = "found"\n')
+    path.write_text(
+        'profiles = ["mine"]\n[data]\nsource = "x.npz"\n[search]\nout = "found"\n'
+        '[compile]\nrecipe = "r.toml"\n'
+    )
     found = load_project(path)
     assert found.data.source == str(tmp_path / "x.npz")
     assert found.search.out == str(tmp_path / "found")
+    assert found.compile.recipe == str(tmp_path / "r.toml")
     assert found.profiles == (str(tmp_path / "mine"),)
 
 

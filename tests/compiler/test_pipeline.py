@@ -14,12 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from edgekiln.compiler.artifacts import c_constant_bytes
 from edgekiln.compiler.data import Dataset
 from edgekiln.compiler.distil import DistilSettings
-from edgekiln.compiler.errors import CompileError, GateError, ImportModelError
+from edgekiln.compiler.errors import CompileError, GateError, ImportModelError, RecipeError
 from edgekiln.compiler.gate import AccuracyLimits
 from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.importers import import_model
+from edgekiln.compiler.observers import ObserverName
 from edgekiln.compiler.parity import Certificate
-from edgekiln.compiler.pipeline import compile_model
+from edgekiln.compiler.pipeline import check_model, compile_model, sensitivity
+from edgekiln.compiler.recipe import Recipe, Step
 from edgekiln.compiler.request import CompileRequest, CompileResult, TargetRequest
 from edgekiln.runtime.bundle import open_bundle
 from edgekiln.runtime.contract import Contract
@@ -101,6 +103,36 @@ def test_bytes_differ_when_an_input_differs(
     other = compile_model(dataclasses.replace(request_host, seed=1))
     assert other.manifest.inputs["settings"] != result.manifest.inputs["settings"]
     assert other.bundle_id != result.bundle_id
+
+
+def test_recipe_is_on_record_and_sensitivity_is_of_its_plan_when_one_is_given(
+    request_host: CompileRequest, result: CompileResult, digits: Dataset
+) -> None:
+    recipe = Recipe(observer=ObserverName.MSE, steps=(Step.EQUALIZE, Step.BIAS_CORRECT))
+    other = compile_model(dataclasses.replace(request_host, recipe=recipe))
+    assert set(other.manifest.inputs) - set(result.manifest.inputs) == {"recipe"}
+    assert other.bundle_id != result.bundle_id
+    assert other.manifest.accuracy_int8 >= other.manifest.accuracy_float - 0.01
+    assert all(row.passed for row in other.certificate.engines)
+    rows = sensitivity(digits, other.model)
+    assert {row.layer for row in rows} == {
+        node.name for node in other.model.float_graph.nodes if node.op != "reshape"
+    }
+    assert all(row.mse > 0 and row.sqnr_db > 10 for row in rows)
+
+
+def test_recipe_is_refused_before_the_work_when_it_fits_another_model(
+    request_host: CompileRequest, digits: Dataset
+) -> None:
+    assert isinstance(request_host.model, Path)
+    with pytest.raises(RecipeError, match="fits no name of the model"):
+        check_model(request_host.model, digits, Recipe(keep=("other*",)))
+
+
+def test_notes_say_what_the_calibration_data_lacks(result: CompileResult) -> None:
+    notes = [note for note in result.notes if note.startswith("calibration: ")]
+    assert any("of 64 input elements are the same in all" in note for note in notes)
+    assert b"calibration: " not in result.members["card.md"]
 
 
 def test_accuracy_is_that_of_validation_when_counted_with_another_engine(
