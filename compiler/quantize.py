@@ -17,6 +17,7 @@ from .errors import CalibrationError
 from .grammar import CHANNEL_AXIS, KEEPS_QUANT, WEIGHTED, check
 from .graph import Array, DType, Graph, Node, Op, QuantParams, Value
 from .interpret import run_float_all
+from .softmax import OUTPUT_QUANT
 
 _BATCH = 128  # calibration samples held at once
 _DEAD_RANGE = 1e-6  # an activation that never moves further than this carries nothing
@@ -42,6 +43,9 @@ def quantize(graph: Graph, calibration: npt.NDArray[np.float32]) -> Graph:
         if node.op in KEEPS_QUANT:
             quant = values[node.inputs[0]].quant
             values[node.output] = dataclasses.replace(values[node.output], quant=quant)
+            continue
+        if node.op is Op.SOFTMAX:
+            values[node.output] = dataclasses.replace(values[node.output], quant=OUTPUT_QUANT)
             continue
         if node.op in WEIGHTED:
             for constant in _weights_and_bias(values, node):
