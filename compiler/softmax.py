@@ -61,8 +61,8 @@ def softmax_int8(x: npt.NDArray[np.int8], scale: float) -> npt.NDArray[np.int8]:
     difference = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
     counted = difference >= smallest_difference(factor)
     scaled = np.where(counted, difference, 0) << factor.shift
-    powers = exp_on_negative_values(high_product(scaled, np.int64(factor.multiplier)))
-    terms = np.where(counted, rounding_shift(powers, np.int64(_SUM_BITS)), 0)
+    powers = exp_on_negative_values(high_product(scaled, np.array(factor.multiplier)))
+    terms = np.where(counted, rounding_shift(powers, np.array(_SUM_BITS)), 0)
     inverse, exponent = _reciprocal(terms.sum(axis=-1, keepdims=True))
     shares = rounding_shift(high_product(inverse, powers), exponent) - 128
     return np.where(counted, np.clip(shares, -128, 127), -128).astype(np.int8)
@@ -75,7 +75,7 @@ def exp_on_negative_values(values: Int64) -> Int64:
     remainder = fraction - values
     for bit, factor in _EXP_OF_BITS:
         chosen = (remainder >> bit) & 1 == 1
-        result = np.where(chosen, high_product(result, np.int64(factor)), result)
+        result = np.where(chosen, high_product(result, np.array(factor)), result)
     return np.where(values == 0, _INT32_MAX, result)
 
 
@@ -84,10 +84,10 @@ def _exp_near_zero(values: Int64) -> Int64:
     x = values + _EIGHTH
     x2 = high_product(x, x)
     x3, x4 = high_product(x2, x), high_product(x2, x2)
-    quarter = rounding_shift(x4, np.int64(2))
-    series = high_product(quarter + x3, np.int64(_THIRD)) + x2
-    tail = x + rounding_shift(series, np.int64(1))
-    return _EXP_MINUS_EIGHTH + high_product(tail, np.int64(_EXP_MINUS_EIGHTH))
+    quarter = rounding_shift(x4, np.array(2))
+    series = high_product(quarter + x3, np.array(_THIRD)) + x2
+    tail = x + rounding_shift(series, np.array(1))
+    return _EXP_MINUS_EIGHTH + high_product(tail, np.array(_EXP_MINUS_EIGHTH))
 
 
 def _reciprocal(total: Int64) -> tuple[Int64, Int64]:
@@ -101,7 +101,7 @@ def _reciprocal(total: Int64) -> tuple[Int64, Int64]:
 def _one_over_one_plus(values: Int64) -> Int64:
     """1 / (1 + x) of Q0.31 numbers in [0, 1): three steps of Newton and Raphson."""
     half = (values + _INT32_MAX + 1) >> 1
-    x = _48_OVER_17 + high_product(half, np.int64(_MINUS_32_OVER_17))
+    x = _48_OVER_17 + high_product(half, np.array(_MINUS_32_OVER_17))
     for _ in range(3):
         error = _ONE_Q2 - high_product(half, x)
         x = x + _saturate(high_product(x, error) << 2)

@@ -2,7 +2,8 @@
 
 Tensors keep their names, an int8 model keeps every number it came with: quantization parameters,
 int32 biases, weights with one scale or one for each channel. What arithmetic means is therefore
-what LiteRT's reference kernels say (`reference.run_int8`). SAME padding becomes amounts.
+what LiteRT's reference kernels say (`reference.run_int8`). SAME padding becomes amounts. Weights
+that a float model keeps in int8 or float16 become float32.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ WAYS_OUT = (
     "before it"
 )
 _DTYPES = {"FLOAT32": DType.FLOAT32, "INT8": DType.INT8, "INT32": DType.INT32}
-_ENDS = ("QUANTIZE", "DEQUANTIZE")
 
 
 def import_tflite(data: bytes, name: str) -> Graph:
@@ -57,12 +57,16 @@ class TfliteReader:
         self._taken = set(self._names)
         self._values: dict[str, Value] = {}
         self._nodes: list[Node] = []
+        self._dtype = ""  # of the input, and so of every activation
 
     def graph(self) -> Graph:
         """The whole graph; not yet checked against the grammar."""
         from .tflite_ops import HANDLERS
 
         first, last, operators = _ends(self._record, self._name)
+        self._dtype = self._record.tensors[first].dtype
+        if self._dtype not in ("FLOAT32", "INT8"):
+            raise self._wrong_dtype(self._record.tensors[first])
         input_name = self.value(self._record.tensors[first])
         for operator in operators:
             handler = HANDLERS.get(operator.op)
@@ -91,11 +95,13 @@ class TfliteReader:
         return self._record.tensors[operator.outputs[0]]
 
     def constant(self, operator: OperatorRecord, position: int) -> Array:
-        """Data of an operand that must be a constant."""
+        """Data of an operand that must be a constant: its value's, where it has become one."""
         tensor = self.operand(operator, position)
-        if tensor.data is None:
+        known = self._values.get(self._names[tensor.index])
+        data = tensor.data if known is None else known.data
+        if data is None:
             raise self.unsupported(operator, f"its operand '{tensor.name}' is computed")
-        return tensor.data
+        return data
 
     def value(self, tensor: TensorRecord) -> str:
         """The name of the tensor's value, which is added where it is new."""
@@ -103,6 +109,12 @@ class TfliteReader:
         if name not in self._values:
             self._values[name] = self._value_of(name, tensor)
         return name
+
+    def define(self, tensor: TensorRecord, data: Array) -> None:
+        """Say that the tensor, which an operator computes, is a float32 constant."""
+        name = self._names[tensor.index]
+        value = Value(name, tensor.shape, DType.FLOAT32, None, data.reshape(tensor.shape))
+        self._values[name] = self._finite(value)
 
     def add_value(self, value: Value) -> str:
         """Add a value that the file does not have, under a name that is free."""
@@ -144,20 +156,30 @@ class TfliteReader:
         return UnsupportedOpError(f"{self.place(operator)} is not supported: {why}; {WAYS_OUT}")
 
     def _value_of(self, name: str, tensor: TensorRecord) -> Value:
+        if self._dtype == "FLOAT32" and tensor.data is not None:
+            data = as_floats(tensor)
+            if data is not None:
+                return self._finite(Value(name, tensor.shape, DType.FLOAT32, None, data))
         dtype = _DTYPES.get(tensor.dtype)
-        if dtype is None:
-            raise ImportModelError(
-                f"{self._name}: tensor '{tensor.name}' is {tensor.dtype.lower()}; float32 and "
-                "int8 models are supported, convert again with full int8 quantization"
-            )
+        if dtype is None or (tensor.data is None and tensor.dtype != self._dtype):
+            raise self._wrong_dtype(tensor)
         if tensor.data is None and (not tensor.shape or tensor.shape[0] != 1):
             raise ImportModelError(
                 f"{self._name}: tensor '{tensor.name}' has shape {tensor.shape}; "
                 "convert with a batch of 1"
             )
-        if tensor.data is not None and not np.isfinite(tensor.data).all():
-            raise ImportModelError(f"{self._name}: constant '{tensor.name}' is not finite")
         return Value(name, tensor.shape, dtype, self._quant_of(dtype, tensor), tensor.data)
+
+    def _finite(self, value: Value) -> Value:
+        if value.data is not None and not np.isfinite(value.data).all():
+            raise ImportModelError(f"{self._name}: constant '{value.name}' is not finite")
+        return value
+
+    def _wrong_dtype(self, tensor: TensorRecord) -> ImportModelError:
+        return ImportModelError(
+            f"{self._name}: tensor '{tensor.name}' is {tensor.dtype.lower()}; models that are "
+            "float32 or int8 throughout are supported, convert again with full int8 quantization"
+        )
 
     def _quant_of(self, dtype: DType, tensor: TensorRecord) -> QuantParams | None:
         """One entry for an activation; for a constant one, or one for each channel."""
@@ -179,6 +201,22 @@ class TfliteReader:
         return QuantParams(scales, zeros, _axis(tensor))
 
 
+def as_floats(tensor: TensorRecord) -> Array | None:
+    """A constant as float32; None where it is no real number in a form we know."""
+    data = tensor.data
+    assert data is not None
+    if data.dtype.kind == "f":
+        return data.astype(np.float32)
+    if data.dtype != np.int8 or not tensor.scales:
+        return None
+    along = [1] * data.ndim
+    if len(tensor.scales) > 1:
+        along[tensor.axis] = -1
+    scale = np.asarray(tensor.scales, np.float32).reshape(along)
+    zero = np.asarray(tensor.zero_points, np.int32).reshape(along)
+    return ((data - zero) * scale).astype(np.float32)
+
+
 def _axis(tensor: TensorRecord) -> int | None:
     """Which axis the scales go along; None where one scale holds for several elements there."""
     if tensor.data is None or tensor.axis not in range(len(tensor.shape)):
@@ -194,21 +232,22 @@ def _ends(record: FileRecord, name: str) -> tuple[int, int, list[OperatorRecord]
             "models with one of each are supported"
         )
     first, last, operators = record.inputs[0], record.outputs[0], list(record.operators)
-    if operators and _converts(operators[0], "QUANTIZE", record) and operators[0].inputs == (first,):
-        if not any(first in operator.inputs for operator in operators[1:]):
-            first = operators.pop(0).outputs[0]
-    if operators and _converts(operators[-1], "DEQUANTIZE", record):
-        if operators[-1].outputs == (last,):
-            last = operators.pop().inputs[0]
+    readers = sum(first in operator.inputs for operator in operators)
+    if operators and _converts(operators[0], "QUANTIZE", (first,), record) and readers == 1:
+        first = operators.pop(0).outputs[0]
+    if operators and _converts(operators[-1], "DEQUANTIZE", operators[-1].inputs, record):
+        last = operators.pop().inputs[0] if operators[-1].outputs == (last,) else last
     return first, last, operators
 
 
-def _converts(operator: OperatorRecord, op: str, record: FileRecord) -> bool:
-    """Whether the operator is that conversion, between float32 and int8."""
-    if operator.op != op or len(operator.inputs) != 1 or len(operator.outputs) != 1:
-        return False
-    dtypes = [record.tensors[index].dtype for index in (operator.inputs[0], operator.outputs[0])]
-    return sorted(dtypes) == ["FLOAT32", "INT8"]
+def _converts(
+    operator: OperatorRecord, op: str, inputs: tuple[int, ...], record: FileRecord
+) -> bool:
+    """Whether the operator is that conversion of `inputs`, between float32 and int8."""
+    tensors = [record.tensors[index] for index in (*inputs, *operator.outputs) if index >= 0]
+    dtypes = [tensor.dtype for tensor in tensors]
+    wanted = ["FLOAT32", "INT8"] if op == "QUANTIZE" else ["INT8", "FLOAT32"]
+    return operator.op == op and operator.inputs == inputs and dtypes == wanted
 
 
 def _unique_names(tensors: tuple[TensorRecord, ...]) -> list[str]:

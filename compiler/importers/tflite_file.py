@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -198,7 +198,8 @@ class _Reader:
                 f"{self._source}: tensor {tensor.index} ('{tensor.name}') has {len(raw)} bytes, "
                 f"its shape {tensor.shape} needs {tensor.elements * dtype.itemsize}"
             )
-        return np.frombuffer(raw.tobytes(), dtype).reshape(tensor.shape)
+        data: Array = np.frombuffer(raw.tobytes(), dtype).reshape(tensor.shape)
+        return data
 
     def _operator(self, graph: Any, index: int, tensors: int) -> OperatorRecord:
         operator = graph.Operators(index)
@@ -219,7 +220,7 @@ class _Reader:
             return self._ops.get(number, f"operator code {number}")
         raw = (code.CustomCode() or b"")[:64]
         self._spend(len(raw))
-        return f"CUSTOM {ascii(raw.decode('utf-8', 'replace'))}"
+        return f"CUSTOM {raw.decode('utf-8', 'replace')!a}"
 
     def _options_of(self, operator: Any) -> Any:
         table = operator.BuiltinOptions()
@@ -254,8 +255,9 @@ class _Reader:
             raise ImportModelError(f"{self._source}: its vectors overlap; it is damaged")
 
 
-_NUMPY = {
+_NUMPY: Mapping[str, np.dtype[Any]] = {
     "FLOAT32": np.dtype("<f4"),
+    "FLOAT16": np.dtype("<f2"),
     "INT8": np.dtype(np.int8),
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),

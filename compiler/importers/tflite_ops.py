@@ -27,7 +27,7 @@ from ..graph import (
     Value,
 )
 from ..shapes import same_padding
-from .tflite import TfliteReader
+from .tflite import TfliteReader, as_floats
 from .tflite_file import OperatorRecord
 
 Handler = Callable[[TfliteReader, OperatorRecord], None]
@@ -94,8 +94,8 @@ def _fully_connected(reader: TfliteReader, operator: OperatorRecord) -> None:
     options = _options(reader, operator, "WeightsFormat")
     if options.WeightsFormat() != 0:
         raise reader.unsupported(operator, "its weights are shuffled")
-    reader.constant(operator, 1)
     weights = reader.value(reader.operand(operator, 1))
+    reader.constant(operator, 1)
     x = reader.value(reader.operand(operator, 0))
     shape = reader.known(weights).shape
     if len(shape) != 2:
@@ -114,11 +114,10 @@ def _bias(reader: TfliteReader, operator: OperatorRecord, x: str, weights: str) 
     kernel = reader.known(weights)
     channels = reader.output(operator).shape[-1]
     if reader.has_operand(operator, 2):
-        reader.constant(operator, 2)
         name = reader.value(reader.operand(operator, 2))
+        data = reader.constant(operator, 2)
         if reader.known(name).quant is not None or kernel.dtype is DType.FLOAT32:
             return name
-        data = reader.constant(operator, 2)
     else:
         data = np.zeros(channels, np.float32 if kernel.dtype is DType.FLOAT32 else np.int32)
     quant = _bias_quant(reader.known(x).quant, kernel.quant)
@@ -220,9 +219,7 @@ def _pad(reader: TfliteReader, operator: OperatorRecord) -> None:
 
 def _reshape(reader: TfliteReader, operator: OperatorRecord) -> None:
     x = reader.value(reader.operand(operator, 0))
-    reader.append(
-        Op.RESHAPE, operator, (x,), reader.value(reader.output(operator)), NoAttrs()
-    )
+    reader.append(Op.RESHAPE, operator, (x,), reader.value(reader.output(operator)), NoAttrs())
 
 
 def _softmax(reader: TfliteReader, operator: OperatorRecord) -> None:
@@ -230,9 +227,7 @@ def _softmax(reader: TfliteReader, operator: OperatorRecord) -> None:
     if options.Beta() != 1.0:
         raise reader.unsupported(operator, f"its beta is {options.Beta():g}, not 1")
     x = reader.value(reader.operand(operator, 0))
-    reader.append(
-        Op.SOFTMAX, operator, (x,), reader.value(reader.output(operator)), NoAttrs()
-    )
+    reader.append(Op.SOFTMAX, operator, (x,), reader.value(reader.output(operator)), NoAttrs())
 
 
 def _relu(reader: TfliteReader, operator: OperatorRecord) -> None:
@@ -248,6 +243,17 @@ def _activate(reader: TfliteReader, operator: OperatorRecord, op: Op) -> None:
     if reader.known(x).dtype is not DType.FLOAT32:
         raise reader.unsupported(operator, "a quantized activation that no operator carries")
     reader.append(op, operator, (x,), reader.value(reader.output(operator)), NoAttrs())
+
+
+def _dequantize(reader: TfliteReader, operator: OperatorRecord) -> None:
+    """Weights kept in float16 or int8: a constant of the graph."""
+    tensor = reader.operand(operator, 0)
+    reader.constant(operator, 0)
+    data = as_floats(tensor)
+    output = reader.output(operator)
+    if data is None or output.elements != tensor.elements:
+        raise reader.unsupported(operator, f"it makes floats of {tensor.dtype.lower()} data")
+    reader.define(output, data)
 
 
 def _options(reader: TfliteReader, operator: OperatorRecord, method: str) -> Any:
@@ -290,4 +296,5 @@ HANDLERS: Mapping[str, Handler] = {
     "SOFTMAX": _softmax,
     "RELU": _relu,
     "RELU6": _relu6,
+    "DEQUANTIZE": _dequantize,
 }
