@@ -112,7 +112,10 @@ class _Reader:
         self._options = _names(schema.BuiltinOptions)
 
     def read(self) -> FileRecord:
-        if (count := self._model.SubgraphsLength()) != 1:
+        count = self._model.SubgraphsLength()
+        if count == 0:
+            raise ImportModelError(f"{self._source}: it holds no model; it is damaged")
+        if count > 1:
             raise ImportModelError(
                 f"{self._source}: it has {count} subgraphs; models with control flow are not "
                 "supported, convert one function without branches"

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.emit_tflite import emit_tflite
+from edgekiln.compiler.grammar import check
 from edgekiln.compiler.graph import Array, DType, Graph, Op
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.importers.tflite import import_tflite
 from edgekiln.compiler.interpret import run_float
-from edgekiln.compiler.passes import optimize
+from edgekiln.compiler.passes import end_in_logits, optimize
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import dequantize_output, quantize_input, run_int8, run_int8_all
 
@@ -188,3 +189,15 @@ def _real_samples(graph: Graph, count: int) -> Array:
 
 def _assert_close(found: Array, wanted: Array, tolerance: float) -> None:
     assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("kind", ["int8", "float"])
+def test_end_in_logits_takes_the_last_softmax_off_when_there_is_one(
+    models: Path, kind: str
+) -> None:
+    graph = import_model(models / f"ic_resnet8_{kind}.tflite")
+    shorter = end_in_logits(graph)
+    check(shorter)
+    assert shorter.nodes == graph.nodes[:-1]
+    assert shorter.output.name == graph.nodes[-1].inputs[0]
+    assert end_in_logits(shorter) == shorter
