@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgekiln.compiler.emit_c import emit_c
 from edgekiln.compiler.emit_onnx import emit_onnx
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import GrammarError
@@ -19,6 +22,10 @@ from edgekiln.compiler.reference import dequantize_output, quantize_input, run_i
 from edgekiln.compiler.softmax import OUTPUT_QUANT, softmax_int8
 from edgekiln.compiler.workload import workload
 
+C_FLAGS = (
+    *("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow"),
+    *("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+)
 SCALES = (1e-5, 0.001, 0.0146, 0.1, 0.17, 0.5, 2.0, 40.0)
 
 
@@ -102,3 +109,20 @@ def test_check_refuses_a_softmax_when_its_output_has_another_scale() -> None:
     wrong = dataclasses.replace(graph.output, quant=QuantParams((0.1,), (0,)))
     with pytest.raises(GrammarError, match="1/256"):
         check(graph.replace(values=[graph.input, wrong]))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 300])
+@pytest.mark.parametrize("scale", SCALES)
+def test_generated_c_equals_the_reference_when_logits_are_any(
+    require_tool: Callable[[str], str], tmp_path: Path, classes: int, scale: float
+) -> None:
+    graph = softmax_graph(classes, scale)
+    golden = np.random.default_rng(classes).integers(-128, 128, (40, classes)).astype(np.int8)
+    golden[:20] //= 8
+    emit_c(graph, golden).write(tmp_path)
+    binary = str(tmp_path / "model")
+    sources = sorted(str(path) for path in tmp_path.glob("*.c"))
+    subprocess.run([require_tool("gcc"), *C_FLAGS, *sources, "-o", binary], check=True, timeout=60)
+    run = subprocess.run([binary], capture_output=True, text=True, check=True, timeout=60)
+    found = np.frombuffer(bytes.fromhex("".join(run.stdout.split())), np.int8)
+    np.testing.assert_array_equal(found.reshape(golden.shape), run_int8(graph, golden))

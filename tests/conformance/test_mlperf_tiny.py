@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgekiln.compiler.emit_c import emit_c
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.grammar import check
 from edgekiln.compiler.graph import Array, DType, Graph, Op
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.importers.tflite import import_tflite
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.oracles import run_c_host
 from edgekiln.compiler.passes import end_in_logits, optimize
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import dequantize_output, quantize_input, run_int8, run_int8_all
@@ -122,6 +125,18 @@ def test_emitted_again_gives_identical_outputs_when_model_is_int8(models: Path, 
     np.testing.assert_array_equal(
         litert_output(emitted, batch), litert_output(path.read_bytes(), batch)
     )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_generated_c_equals_litert_when_model_is_int8(
+    models: Path, require_tool: Callable[[str], str], name: str
+) -> None:
+    require_tool("gcc")
+    path = models / f"{name}_int8.tflite"
+    graph = import_model(path)
+    batch = plausible(graph, 6, seed=3)
+    found = run_c_host(emit_c(graph, batch).files, graph.output.elements)
+    np.testing.assert_array_equal(found, litert_output(path.read_bytes(), batch))
 
 
 @pytest.mark.parametrize("name", MODELS)
