@@ -71,7 +71,7 @@ def compile_(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Distil, quantize, export and prove MODEL: a .pt2 file or the folder of a search."""
+    """Distil, quantize, export and prove MODEL: a .pt2, a .tflite or the folder of a search."""
     need_extra("compile")
     from edgekiln.compiler.data import load_dataset
     from edgekiln.compiler.distil import DistilSettings
@@ -177,10 +177,10 @@ def _model_file(path: Path) -> Path:
         )
     if not path.exists():
         raise ModelChoiceError(f"{path}: no such file; give a .pt2 file or the folder of a search")
-    if path.suffix.lower() != ".pt2":
+    if path.suffix.lower() not in (".pt2", ".tflite"):
         raise ModelChoiceError(
             f"{path}: unknown model format '{path.suffix}'; give a .pt2 file from "
-            "torch.export.save, or the folder of a search"
+            "torch.export.save, a float .tflite file or the folder of a search"
         )
     return path
 

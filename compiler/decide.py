@@ -17,6 +17,7 @@ from .encoding import Encoding, QuantizationPlan
 from .grammar import CHANNEL_AXIS, KEEPS_QUANT, WEIGHTED
 from .graph import Array, DType, Graph, Node, Op, QuantParams
 from .observers import Range
+from .softmax import OUTPUT_QUANT
 
 _DEAD_RANGE = 1e-6  # an activation that never moves further than this carries nothing
 _SMALLEST_WEIGHT_SCALE = 1e-8
@@ -31,6 +32,9 @@ def decide(graph: Graph, ranges: Ranges) -> QuantizationPlan:
     for node in graph.nodes:
         if node.op in KEEPS_QUANT:
             plan[node.output] = plan[node.inputs[0]]
+            continue
+        if node.op is Op.SOFTMAX:
+            plan[node.output] = Encoding(DType.INT8, OUTPUT_QUANT)
             continue
         if node.op in WEIGHTED:
             plan |= _weights_and_bias(graph, node, plan[node.inputs[0]].quant.scale[0])

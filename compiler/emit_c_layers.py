@@ -32,6 +32,7 @@ from .reference import (
     output_range,
     params,
 )
+from .softmax import smallest_difference, softmax_multiplier
 
 Fields = tuple[tuple[str, int | str], ...]
 
@@ -188,6 +189,18 @@ def _pad(graph: Graph, node: Node) -> Fields:
     )
 
 
+def _softmax(graph: Graph, node: Node) -> Fields:
+    classes = graph.values[node.output].shape[-1]
+    factor = softmax_multiplier(params(graph, node.inputs[0]).scale[0])
+    return (
+        ("rows", graph.values[node.output].elements // classes),
+        ("classes", classes),
+        ("multiplier", factor.multiplier),
+        ("shift", factor.shift),
+        ("smallest", smallest_difference(factor)),
+    )
+
+
 def _conv_window(graph: Graph, node: Node) -> str:
     assert isinstance(node.attrs, ConvAttrs)
     _, height, width, _ = graph.values[node.inputs[1]].shape
@@ -230,6 +243,7 @@ _FIELDS: Mapping[Op, Callable[[Graph, Node], Fields]] = {
     Op.AVERAGE_POOL_2D: _pool2d,
     Op.MEAN: _mean,
     Op.PAD: _pad,
+    Op.SOFTMAX: _softmax,
 }
 _PARAMS_TYPES = {
     Op.MAX_POOL_2D: "ek_pool2d_params",

@@ -82,8 +82,10 @@ class _Writer:
         stored = self.constant(name if quant is None else f"{name}.q", data)
         if quant is None:
             return stored
-        scale = self.constant(f"{name}.scale", np.asarray(quant.scale, np.float32))
-        zero = self.constant(f"{name}.zero", np.zeros(len(quant.scale), data.dtype))
+        channels = len(data)
+        scales = np.broadcast_to(np.asarray(quant.scale, np.float32), channels)
+        scale = self.constant(f"{name}.scale", scales)
+        zero = self.constant(f"{name}.zero", np.zeros(channels, data.dtype))
         return self.op("DequantizeLinear", [stored, scale, zero], name, axis=0)
 
     def define(self, value: str, raw: str, activation: Activation = Activation.NONE) -> None:
@@ -290,6 +292,12 @@ def _reshape(writer: _Writer, node: Node) -> None:
     writer.define(output, raw)
 
 
+def _softmax(writer: _Writer, node: Node) -> None:
+    axis = -1 if len(writer.shape(node.output)) == 2 else 1
+    raw = writer.op("Softmax", [writer.real[node.inputs[0]]], f"{node.output}.raw", axis=axis)
+    writer.define(node.output, raw)
+
+
 _EMITTERS: Mapping[Op, Callable[[_Writer, Node], None]] = {
     Op.CONV_2D: _conv,
     Op.DEPTHWISE_CONV_2D: _conv,
@@ -300,4 +308,5 @@ _EMITTERS: Mapping[Op, Callable[[_Writer, Node], None]] = {
     Op.MEAN: _mean,
     Op.PAD: _pad,
     Op.RESHAPE: _reshape,
+    Op.SOFTMAX: _softmax,
 }

@@ -40,6 +40,7 @@ _VERSIONS: Mapping[Op, tuple[int, int]] = {
     Op.MEAN: (1, 2),
     Op.PAD: (1, 2),
     Op.RESHAPE: (1, 1),
+    Op.SOFTMAX: (1, 2),
 }
 _DILATED_DEPTHWISE = (2, 3)
 _ALIGNMENT = 16  # bytes; the schema's `force_align` of constant data
@@ -254,6 +255,12 @@ def _reshape(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
     return "ReshapeOptions", options
 
 
+def _softmax(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
+    options = schema.SoftmaxOptionsT()
+    options.beta = 1.0
+    return "SoftmaxOptions", options
+
+
 _OPTIONS: Mapping[Op, Callable[[Any, Graph, Node], tuple[str, Any]]] = {
     Op.CONV_2D: _conv,
     Op.DEPTHWISE_CONV_2D: _conv,
@@ -264,4 +271,5 @@ _OPTIONS: Mapping[Op, Callable[[Any, Graph, Node], tuple[str, Any]]] = {
     Op.MEAN: _mean,
     Op.PAD: _pad,
     Op.RESHAPE: _reshape,
+    Op.SOFTMAX: _softmax,
 }

@@ -26,9 +26,11 @@ from .graph import (
     Op,
     PadAttrs,
     PoolAttrs,
+    QuantParams,
     Value,
 )
 from .shapes import elements, output_shape
+from .softmax import MOST_CLASSES, OUTPUT_QUANT, SMALLEST_SCALE
 
 ATTRS: dict[Op, type[Attrs]] = {
     Op.CONV_2D: ConvAttrs,
@@ -52,7 +54,7 @@ WEIGHTED = frozenset({Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED})
 KEEPS_QUANT = frozenset({Op.MAX_POOL_2D, Op.AVERAGE_POOL_2D, Op.PAD, Op.RESHAPE})
 """Operators whose output has the quantization parameters of their input."""
 
-UNFUSED = frozenset({Op.BATCH_NORM, Op.RELU, Op.RELU6, Op.SOFTMAX})
+UNFUSED = frozenset({Op.BATCH_NORM, Op.RELU, Op.RELU6})
 """Operators that `passes.optimize` removes; no emitter knows them."""
 
 OPERANDS = dict.fromkeys(Op, 1) | dict.fromkeys(WEIGHTED | {Op.BATCH_NORM}, 3) | {Op.ADD: 2}
@@ -142,6 +144,8 @@ def _check_quantized(graph: Graph) -> None:
             raise GrammarError(f"{where} must keep its input's quantization")
         if node.op in WEIGHTED:
             _check_quantized_weights(graph, node, x, where)
+        if node.op is Op.SOFTMAX:
+            _check_quantized_softmax(x, output, where)
 
 
 def _check_quantized_weights(graph: Graph, node: Node, x: Value, where: str) -> None:
@@ -150,8 +154,23 @@ def _check_quantized_weights(graph: Graph, node: Node, x: Value, where: str) -> 
         raise GrammarError(f"{where}: weights must be int8 and the bias int32")
     if weights.quant is None or bias.quant is None or x.quant is None:
         raise GrammarError(f"{where}: weights and bias need quantization parameters")
-    if weights.quant.axis != CHANNEL_AXIS[node.op] or any(weights.quant.zero_point):
+    if weights.quant.axis not in _weight_axes(node, weights.quant) or any(weights.quant.zero_point):
         raise GrammarError(f"{where}: weights must be symmetric along {CHANNEL_AXIS[node.op]}")
     expected = np.float32(x.quant.scale[0]) * np.asarray(weights.quant.scale, np.float32)
     if not np.allclose(np.asarray(bias.quant.scale), expected, rtol=1e-6, atol=0.0):
         raise GrammarError(f"{where}: the bias scale is not input scale · weight scale")
+
+
+def _weight_axes(node: Node, quant: QuantParams) -> tuple[int | None, ...]:
+    """One scale for each output channel, or one for the whole tensor."""
+    axis = CHANNEL_AXIS[node.op]
+    return (axis, None) if len(quant.scale) == 1 else (axis,)
+
+
+def _check_quantized_softmax(x: Value, output: Value, where: str) -> None:
+    if output.quant != OUTPUT_QUANT:
+        raise GrammarError(f"{where}: an int8 softmax has scale 1/256 and zero point -128")
+    if x.quant is None or x.quant.scale[0] <= SMALLEST_SCALE or x.shape[-1] > MOST_CLASSES:
+        raise GrammarError(
+            f"{where}: int8.v1 takes at most {MOST_CLASSES} classes and a scale above 2^-26"
+        )

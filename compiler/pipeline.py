@@ -35,10 +35,10 @@ from .data import Dataset
 from .distil import distil
 from .errors import CompileError, ImportModelError
 from .gate import Priced, check_gate, effective_budget, enforce
-from .graph import Graph
+from .graph import DType, Graph
 from .interpret import run_float
 from .parity import enforce_parity
-from .passes import optimize
+from .passes import end_in_logits, optimize
 from .pricing import EmulatedArtifact, emulate_artifact, measure_artifact, measured_note, price
 from .quantize import quantize_by
 from .recipe import DEFAULT_RECIPE, Recipe, check_recipe
@@ -111,7 +111,7 @@ def sensitivity(dataset: Dataset, model: CompiledModel) -> tuple[LayerSensitivit
 
 
 def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -> None:
-    """Hold a `.pt2` file against data and recipe: all that can be refused in a second.
+    """Hold a model file against data and recipe: all that can be refused in a second.
 
     Raises:
         ImportModelError: the file cannot be read, or its shapes are not those of the data.
@@ -120,7 +120,7 @@ def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -
     """
     from .importers import import_model
 
-    graph = optimize(import_model(path))
+    graph = optimize(end_in_logits(_float_only(import_model(path), path)))
     _check_shapes(graph, dataset)
     check_recipe(recipe, graph)
 
@@ -169,8 +169,10 @@ def _load_program(
 
     if request.teacher is None:
         progress(f"import: {path.name} into the graph")
-        return optimize(import_model(path)), None
+        return optimize(end_in_logits(_float_only(import_model(path), path))), None
     for file in (path, request.teacher):
+        if file.suffix.lower() != ".pt2":
+            raise CompileError(f"{file}: only a .pt2 model can be distilled or be a teacher")
         if not file.is_file():
             raise ImportModelError(f"{file}: there is no such file")
     progress(f"distil: {request.distillation.epochs} epochs with {request.teacher.name}")
@@ -188,6 +190,15 @@ def _load_program(
     )
     said = DistilReport(done.before, done.after, done.teacher, done.improved)
     return optimize(import_torch(done.program, request.name)), said
+
+
+def _float_only(graph: Graph, path: Path) -> Graph:
+    if graph.input.dtype is not DType.FLOAT32:
+        raise ImportModelError(
+            f"{path}: it is int8 already, and a compile begins with float32; give the model from "
+            "before its quantization"
+        )
+    return graph
 
 
 def _quantize(graph: Graph, request: CompileRequest, progress: Progress) -> CompiledModel:

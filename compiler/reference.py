@@ -30,6 +30,7 @@ from .graph import (
 )
 from .interpret import check_input, pool_counts, sum_pool
 from .kernels import pad_image, patches, taps
+from .softmax import softmax_int8
 
 Int8 = npt.NDArray[np.int8]
 _BATCH = 256  # samples at once: bounds the memory of unrolled windows
@@ -88,18 +89,24 @@ def output_range(quant: QuantParams, activation: Activation) -> tuple[int, int]:
 
 def channel_multipliers(graph: Graph, node: Node) -> tuple[Multiplier, ...]:
     """The requantization factor of every output channel of a convolution."""
-    x, weights = (params(graph, name) for name in node.inputs[:2])
-    output = params(graph, node.output)
+    x, output = params(graph, node.inputs[0]), params(graph, node.output)
     return tuple(
-        quantize_multiplier(x.scale[0] * scale / output.scale[0]) for scale in weights.scale
+        quantize_multiplier(x.scale[0] * scale / output.scale[0])
+        for scale in weight_scales(graph, node)
     )
 
 
 def dense_factors(graph: Graph, node: Node) -> tuple[float, ...]:
     """The double-precision requantization factor of every output of a fully connected layer."""
-    x, weights = (params(graph, name) for name in node.inputs[:2])
-    output = params(graph, node.output)
-    return tuple(x.scale[0] * scale / output.scale[0] for scale in weights.scale)
+    x, output = params(graph, node.inputs[0]), params(graph, node.output)
+    return tuple(x.scale[0] * scale / output.scale[0] for scale in weight_scales(graph, node))
+
+
+def weight_scales(graph: Graph, node: Node) -> tuple[float, ...]:
+    """One weight scale for each output channel, also where one scale holds for them all."""
+    scales = params(graph, node.inputs[1]).scale
+    channels = graph.values[node.inputs[2]].elements
+    return scales * channels if len(scales) == 1 else scales
 
 
 def add_multipliers(a: QuantParams, b: QuantParams, output: QuantParams) -> tuple[Multiplier, ...]:
@@ -130,8 +137,8 @@ def _requantize(graph: Graph, node: Node, total: Array, activation: Activation) 
 
 
 def _exact_matmul(columns: Array, matrix: Int8) -> Array:
-    """Integer product: |x| ≤ 255 and |w| ≤ 127, so sums below 2^24 fit a float32."""
-    exact = np.float32 if columns.shape[-1] * 255 * 127 < 1 << 24 else np.float64
+    """Integer product: |x| ≤ 255 and |w| ≤ 128, so sums below 2^24 fit a float32."""
+    exact = np.float32 if columns.shape[-1] * 255 * 128 < 1 << 24 else np.float64
     product: Array = np.rint(columns.astype(exact) @ matrix.astype(exact)).astype(np.int64)
     return product
 
@@ -215,6 +222,10 @@ def _reshape(graph: Graph, node: Node, x: Int8) -> Int8:
     return x.reshape(x.shape[0], *graph.values[node.output].shape[1:])
 
 
+def _softmax(graph: Graph, node: Node, x: Int8) -> Int8:
+    return softmax_int8(x, params(graph, node.inputs[0]).scale[0])
+
+
 INT8_KERNELS: Mapping[Op, Callable[..., Int8]] = {
     Op.CONV_2D: _conv2d,
     Op.DEPTHWISE_CONV_2D: _depthwise,
@@ -225,4 +236,5 @@ INT8_KERNELS: Mapping[Op, Callable[..., Int8]] = {
     Op.MEAN: _mean,
     Op.PAD: _pad,
     Op.RESHAPE: _reshape,
+    Op.SOFTMAX: _softmax,
 }

@@ -90,6 +90,13 @@ typedef struct {
     int32_t zero_point;
 } ek_pad_params;
 
+/* Differences to the largest logit below `smallest` count as nothing; the others become Q5.26. */
+typedef struct {
+    int32_t rows, classes;
+    int32_t multiplier, shift;
+    int32_t smallest;
+} ek_softmax_params;
+
 void ek_conv2d(const ek_conv2d_params *p, const int8_t *input, int8_t *output);
 void ek_depthwise_conv2d(const ek_depthwise_conv2d_params *p, const int8_t *input, int8_t *output);
 void ek_fully_connected(const ek_fully_connected_params *p, const int8_t *input, int8_t *output);
@@ -98,5 +105,6 @@ void ek_max_pool2d(const ek_pool2d_params *p, const int8_t *input, int8_t *outpu
 void ek_average_pool2d(const ek_pool2d_params *p, const int8_t *input, int8_t *output);
 void ek_mean(const ek_mean_params *p, const int8_t *input, int8_t *output);
 void ek_pad(const ek_pad_params *p, const int8_t *input, int8_t *output);
+void ek_softmax(const ek_softmax_params *p, const int8_t *input, int8_t *output);
 
 #endif

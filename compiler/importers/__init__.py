@@ -1,7 +1,8 @@
-"""Importers: a model of a framework in, a float32 graph out. Layout is solved here, once."""
+"""Importers: a model of a framework in, a graph out. Layout is solved here, once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..errors import ImportModelError
@@ -9,19 +10,48 @@ from ..graph import Graph
 
 __all__ = ["import_model"]
 
+_LARGEST_FILE = 1 << 30  # bytes
+
 
 def import_model(path: Path) -> Graph:
-    """The graph of a model file, named after it; formats: `.pt2` (`torch.export.save`).
+    """The graph of a model file, named after it.
+
+    Formats: `.pt2` (`torch.export.save`), float32; `.tflite`, float32 or int8, as the file is.
 
     Raises ImportModelError for a missing or unreadable file and an unknown format, and
     UnsupportedOpError for an operator that the graph has no word for.
     """
-    if path.suffix.lower() != ".pt2":
+    importer = _IMPORTERS.get(path.suffix.lower())
+    if importer is None:
         raise ImportModelError(
-            f"{path}: unknown model format '{path.suffix}'; give a .pt2 file from torch.export.save"
+            f"{path}: unknown model format '{path.suffix}'; give a .pt2 file from "
+            "torch.export.save, or a .tflite file"
         )
     if not path.is_file():
         raise ImportModelError(f"{path}: there is no such file")
+    return importer(path)
+
+
+def _import_program(path: Path) -> Graph:
     from .torch_export import import_torch, load_program
 
     return import_torch(load_program(path), path.stem)
+
+
+def _import_tflite(path: Path) -> Graph:
+    from .tflite import import_tflite
+
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST_FILE:
+            raise ImportModelError(f"{path}: {size} bytes; files up to 1 GiB are supported")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImportModelError(f"{path}: cannot read it: {error.strerror}") from error
+    return import_tflite(data, path.stem)
+
+
+_IMPORTERS: Mapping[str, Callable[[Path], Graph]] = {
+    ".pt2": _import_program,
+    ".tflite": _import_tflite,
+}

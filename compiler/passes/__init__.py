@@ -10,10 +10,11 @@ from ..grammar import check
 from ..graph import Graph
 from .activation import fuse_activations
 from .cleanup import clean_up
+from .logits import end_in_logits
 from .norm import fold_batch_norms
 from .padding import fuse_padding, lower_padding
 
-__all__ = ["lower_padding", "optimize"]
+__all__ = ["end_in_logits", "lower_padding", "optimize"]
 
 PIPELINE = (clean_up, fold_batch_norms, fuse_activations, fuse_padding, clean_up)
 

@@ -14,12 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from edgekiln.compiler.artifacts import c_constant_bytes
 from edgekiln.compiler.data import Dataset
 from edgekiln.compiler.distil import DistilSettings
+from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import CompileError, GateError, ImportModelError, RecipeError
 from edgekiln.compiler.gate import AccuracyLimits
-from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.graph import Graph, NoAttrs, Node, Op, Value
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.observers import ObserverName
 from edgekiln.compiler.parity import Certificate
+from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.pipeline import check_model, compile_model, sensitivity
 from edgekiln.compiler.recipe import Recipe, Step
 from edgekiln.compiler.request import CompileRequest, CompileResult, TargetRequest
@@ -331,3 +333,39 @@ def bundle_golden(result: CompileResult) -> Golden:
 
 def result_contract(result: CompileResult) -> Contract:
     return msgspec.json.decode(result.members["contract.json"], type=Contract)
+
+
+def test_compile_takes_a_float_tflite_file_when_it_ends_in_softmax(
+    request_host: CompileRequest, result: CompileResult, student_path: Path, tmp_path: Path
+) -> None:
+    graph = optimize(import_model(student_path))
+    shares = Value("a/strange;name", graph.output.shape, graph.output.dtype)
+    last = Node(Op.SOFTMAX, shares.name, graph.outputs, (shares.name,), NoAttrs())
+    ended = Graph.build(
+        graph.name, [*graph.values.values(), shares], [*graph.nodes, last], graph.inputs,
+        (shares.name,),
+    )  # fmt: skip
+    path = tmp_path / "student.tflite"
+    path.write_bytes(emit_tflite(ended))
+    again = compile_model(dataclasses.replace(request_host, model=path))
+    assert again.manifest.accuracy_int8 == result.manifest.accuracy_int8
+    np.testing.assert_array_equal(bundle_golden(again).expected, bundle_golden(result).expected)
+
+
+def test_compile_refuses_a_tflite_file_when_it_is_int8_already(
+    request_host: CompileRequest, result: CompileResult, tmp_path: Path
+) -> None:
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(result.members["artifacts/host/model.tflite"])
+    with pytest.raises(ImportModelError, match="int8 already"):
+        compile_model(dataclasses.replace(request_host, model=path))
+
+
+def test_compile_refuses_a_teacher_when_the_model_is_a_tflite_file(
+    request_host: CompileRequest, student_path: Path, tmp_path: Path
+) -> None:
+    request = dataclasses.replace(
+        request_host, model=tmp_path / "student.tflite", teacher=student_path
+    )
+    with pytest.raises(CompileError, match=r"only a \.pt2 model"):
+        compile_model(request)

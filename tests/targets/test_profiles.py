@@ -72,7 +72,7 @@ def test_list_targets_has_the_three_shipped_ones() -> None:
 def test_shipped_profile_prices_every_operator_that_a_finished_graph_may_have(target) -> None:
     assert set(target.ops) == SHIPPED_OPS
     for table in target.costs:
-        # Generated C has no softmax: a graph ends in logits.
+        # A compiled graph ends in logits: the generated C of no probe holds a softmax.
         assert set(table.ops) == SHIPPED_OPS - ({Op.SOFTMAX} if table.engine == "c" else set())
         assert table.tier is (Tier.T2 if table.engine == "c" else Tier.T1)
         assert table.heldout_median_ape is not None
