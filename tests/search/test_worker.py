@@ -99,7 +99,7 @@ def test_run_loses_only_the_job_when_it_takes_too_long(workplace: Workplace) -> 
     with WorkerPool(workplace, 1, timeout_s=LATER_S) as warm:
         begun = time.monotonic()
         answers(warm, [job("warm", workplace)])
-        patience = 2.0 + 2.0 * (time.monotonic() - begun)
+        patience = 3.0 + 3.0 * (time.monotonic() - begun)  # the machine may get busier
     with WorkerPool(workplace, 1, timeout_s=patience) as pool:
         result = answers(pool, [job("slow", workplace, FOREVER), job("quick", workplace)])
     assert result["slow"] == Failed(f"it took longer than {patience:g} s")
