@@ -251,6 +251,7 @@ def test_store_says_so_when_the_file_is_no_database(tmp_path: Path) -> None:
         Store(tmp_path / "db")
 
 
+@pytest.mark.slow
 def test_many_reports_of_one_device_are_bounded(bench: Bench) -> None:
     for first in range(0, 1200, 200):
         for seq in range(first, first + 200):

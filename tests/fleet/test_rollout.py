@@ -395,6 +395,7 @@ def test_bad_release_is_stopped_in_its_first_wave() -> None:
     assert fleet.rollout.wave == 0
 
 
+@pytest.mark.slow
 def test_release_no_worse_than_history_is_rarely_aborted() -> None:
     """One device in a hundred fails, and fails at once, while successes take a minute."""
     runs = 60

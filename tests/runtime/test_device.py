@@ -270,6 +270,7 @@ def start(home: Path, source: Path) -> Iterator[Callable[[], Running]]:
         device._thread.join(DEADLINE_S)
 
 
+@pytest.mark.slow
 def test_device_takes_a_good_release_and_refuses_a_bad_one(
     broker: Broker, fleet: Fleet, home: Path, tmp_path: Path, start: Callable[[], Running]
 ) -> None:

@@ -134,7 +134,7 @@ class BoxModel(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-TestBoxModel = BoxModel.TestCase
+TestBoxModel = pytest.mark.slow(BoxModel.TestCase)
 TestBoxModel.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
 
 
