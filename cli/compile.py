@@ -17,7 +17,7 @@ from .calibrated import Calibrated, budget_of, calibrated, load_targets
 from .console import common_options, need_extra, print_json, print_table, say
 from .errors import ModelChoiceError, ProjectFileError
 from .outputs import ready_bundle
-from .project import Project, load_project
+from .project import Project, data_source, load_project
 from .targets import profile_folders
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def compile_(
     targets = [load_target(target_id, profiles) for target_id in ids]
     _check_formats(targets, formats)
     chosen = _choose(model, ids, name, teacher)
-    dataset = load_dataset(_source(source, settings), seed=settings.data.seed)
+    dataset = load_dataset(data_source(source, settings), seed=settings.data.seed)
     _check_lineage(model, chosen, dataset)
     ready_bundle(out)
     check_model(chosen.model, dataset, chosen_recipe)
@@ -122,14 +122,6 @@ def compile_(
     _print(result)
     if layers:
         _print_sensitivity(layers)
-
-
-def _source(source: str | None, settings: Project) -> str:
-    if not (chosen := source or settings.data.source):
-        raise ProjectFileError(
-            "no data: give --data FILE.npz or sklearn:NAME, or set [data] source in edgekiln.toml"
-        )
-    return chosen
 
 
 def _check_formats(targets: Sequence[Target], formats: Sequence[str]) -> None:

@@ -5,31 +5,26 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import click
 import msgspec
 
 from .errors import MissingExtraError
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Command = TypeVar("Command", bound=Callable[..., object])
 
 # extra -> a module that only this extra brings
 EXTRAS = {"onnx": "onnx", "compile": "torch", "search": "scipy", "fleet": "litestar"}
 
 
-def common_options(function: Callable[P, R]) -> Callable[P, R]:
+def common_options(function: Command) -> Command:
     """`--json` (passed on as `as_json`) and `--debug` (read by the entry point)."""
-
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-    @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
-    @wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(*args, **kwargs)
-
-    return wrapped
+    as_json = click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
+    )
+    debug = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+    return as_json(debug(function))
 
 
 def say(text: str) -> None:

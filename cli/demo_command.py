@@ -28,17 +28,24 @@ def demo(out: Path, seed: int, keep: bool, as_json: bool) -> None:
     for extra in ("search", "fleet"):
         need_extra(extra)
     _clear(out)
+    import msgspec
+
     from .demo.report import summary
+    from .demo.result import DemoResult
     from .demo.run import run_demo
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end children then, too
-    result = run_demo(out.resolve(), seed, say, _hold if keep else lambda _: None)
-    if as_json:
-        print_json(result)
-        return
-    for line in summary(result):
-        print(line)
-    print(f"report    {result.report}")
+
+    def finish(result: DemoResult) -> None:
+        shown = result if keep else msgspec.structs.replace(result, dashboard="")
+        if as_json:
+            print_json(shown)
+        else:
+            print("\n".join([*summary(shown), f"report    {shown.report}"]), flush=True)
+        if keep:
+            _hold(result.dashboard)
+
+    run_demo(out.resolve(), seed, say, finish)
 
 
 def _hold(dashboard: str) -> None:

@@ -121,6 +121,19 @@ def load_project(path: Path | None) -> Project:
     return _from_here(project, chosen.parent)
 
 
+def data_source(flag: str | None, project: Project) -> str:
+    """The source that was given, else the file's.
+
+    Raises:
+        ProjectFileError: neither names one.
+    """
+    if not (source := flag or project.data.source):
+        raise ProjectFileError(
+            "no data: give --data FILE.npz or sklearn:NAME, or set [data] source in edgekiln.toml"
+        )
+    return source
+
+
 def override(section: Section, **flags: object) -> Section:
     """The section with every flag that was given in place of its key."""
     given = {name: value for name, value in flags.items() if value is not None}

@@ -10,9 +10,8 @@ import click
 
 from .calibrated import budget_of, known_targets
 from .console import common_options, need_extra, print_json, print_table, say
-from .errors import ProjectFileError
 from .outputs import ready_folder
-from .project import load_project, override
+from .project import data_source, load_project, override
 from .targets import profile_folders
 
 if TYPE_CHECKING:
@@ -52,10 +51,7 @@ def search(
     from edgekiln.targets import load_target
 
     settings = load_project(project)
-    if not (chosen := source or settings.data.source):
-        raise ProjectFileError(
-            "no data: give --data FILE.npz or sklearn:NAME, or set [data] source in edgekiln.toml"
-        )
+    chosen = data_source(source, settings)
     options = override(
         settings.search, candidates=candidates, workers=workers, seed=seed, deadline_s=deadline_s
     )

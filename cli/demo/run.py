@@ -59,11 +59,11 @@ class _Shipped:
     rollback: RollbackOutcome
 
 
-def run_demo(out: Path, seed: int, say: Say, hold: Callable[[str], None]) -> DemoResult:
+def run_demo(out: Path, seed: int, say: Say, finish: Callable[[DemoResult], None]) -> None:
     """Run the whole loop in the empty folder `out`.
 
-    `hold` is called with the dashboard's address while the fleet still runs; it returns when the
-    fleet may end. Ctrl-C anywhere ends every child.
+    `finish` gets the result while the fleet still runs; when it returns, the fleet ends. Ctrl-C
+    anywhere ends every child.
 
     Raises:
         DemoError: a stage did not show what it claims.
@@ -94,10 +94,9 @@ def run_demo(out: Path, seed: int, say: Say, hold: Callable[[str], None]) -> Dem
                 peak_rss_mb=memory.peak_bytes / 2**20,
             )
             write_report(out / "report.html", result)
-            hold(dashboard)
+            finish(result)
         finally:
             children.close()
-    return result
 
 
 def _make_models(out: Path, seed: int, clock: _Clock) -> _Models:
