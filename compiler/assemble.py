@@ -22,9 +22,10 @@ from .card import write_card
 from .data import Dataset
 from .gate import Priced
 from .graph import Graph
+from .int_kernels.common import params
 from .parity import Certificate
 from .provenance import input_digests, tool_versions
-from .reference import dequantize_output, params, quantize_input, run_int8
+from .reference import dequantize_output, quantize_input, run_int8
 from .request import ArtifactReport, CompiledModel, CompileRequest
 
 CERTIFICATE = "certificate.json"

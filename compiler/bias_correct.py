@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from .encoding import QuantizationPlan, apply, decode, encode
 from .grammar import WEIGHTED
-from .graph import Activation, Array, ConvAttrs, DenseAttrs, Graph, Node, Value
-from .interpret import FLOAT_KERNELS
+from .graph import Array, Graph, Node, Value
+from .int_kernels.common import params
+from .interpret import kernel_of
+from .ops import Activation, ConvAttrs, DenseAttrs
 from .recipe import Recipe
-from .reference import INT8_KERNELS, params, quantize_input
+from .reference import quantize_input
 
 SAMPLES = 256  # at most: every activation between two layers is held for all of them
 
@@ -43,8 +45,8 @@ def correct_biases(
             bias = _corrected_bias(graph, int8, node, exact, rounded)
             corrected = _with(corrected, bias)
             int8 = _with(int8, encode(bias, plan.encodings[bias.name]))
-        exact[node.output] = FLOAT_KERNELS[node.op](graph, node, *_operands(graph, node, exact))
-        rounded[node.output] = INT8_KERNELS[node.op](int8, node, *_operands(int8, node, rounded))
+        exact[node.output] = kernel_of(graph, node)(graph, node, *_operands(graph, node, exact))
+        rounded[node.output] = kernel_of(int8, node)(int8, node, *_operands(int8, node, rounded))
         _forget(graph, node, exact)
         _forget(graph, node, rounded)
     return corrected
@@ -58,7 +60,7 @@ def _corrected_bias(
     bare = dataclasses.replace(
         node, attrs=dataclasses.replace(node.attrs, activation=Activation.NONE)
     )
-    kernel = FLOAT_KERNELS[node.op]
+    kernel = kernel_of(graph, node)
     wanted = kernel(graph, bare, *_operands(graph, node, exact))
     reals = (
         decode(data, params(int8, name))

@@ -10,28 +10,26 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .graph import (
+from .graph import Array, DType, Graph, Node, Value
+from .ops import (
+    NO_PADDING,
     Activation,
-    AddAttrs,
-    Array,
     Attrs,
     BatchNormAttrs,
+    BinaryAttrs,
     ConvAttrs,
     DenseAttrs,
-    DType,
-    Graph,
     NoAttrs,
-    Node,
     Op,
-    PadAttrs,
     Padding,
+    Pair,
     PoolAttrs,
-    Value,
+    ReduceAttrs,
+    image_pad,
 )
 from .shapes import Shape, output_shape
 
-NO_PADDING: Padding = ((0, 0), (0, 0))
-Pair = tuple[int, int]
+PLAIN = NoAttrs()
 
 
 class GraphBuilder:
@@ -42,6 +40,7 @@ class GraphBuilder:
         self.input = "input"
         self._values = {self.input: Value(self.input, tuple(input_shape), DType.FLOAT32)}
         self._nodes: list[Node] = []
+        self._inputs = [self.input]
 
     def shape(self, name: str) -> Shape:
         """Shape of a value already there."""
@@ -98,53 +97,81 @@ class GraphBuilder:
         self, a: str, b: str, *, activation: Activation = Activation.NONE, source: str = ""
     ) -> str:
         """Element-wise sum of two values of one shape."""
-        return self._node(Op.ADD, (a, b), AddAttrs(activation), source)
+        return self.node(Op.ADD, (a, b), BinaryAttrs(activation), source)
 
     def max_pool2d(
         self, x: str, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING, source: str = ""
     ) -> str:
         """Largest element of each window."""
-        return self._node(Op.MAX_POOL_2D, (x,), PoolAttrs(kernel, stride, padding), source)
+        return self.node(Op.MAX_POOL_2D, (x,), PoolAttrs(kernel, stride, padding), source)
 
     def average_pool2d(
         self, x: str, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING, source: str = ""
     ) -> str:
         """Mean of each window; padding does not count."""
-        return self._node(Op.AVERAGE_POOL_2D, (x,), PoolAttrs(kernel, stride, padding), source)
+        return self.node(Op.AVERAGE_POOL_2D, (x,), PoolAttrs(kernel, stride, padding), source)
 
     def mean(self, x: str, source: str = "") -> str:
         """Mean over height and width: (1, channels)."""
-        return self._node(Op.MEAN, (x,), NoAttrs(), source)
+        return self.node(Op.MEAN, (x,), ReduceAttrs((1, 2)), source)
 
     def pad(self, x: str, padding: Padding, source: str = "") -> str:
         """Zeros around height and width."""
-        return self._node(Op.PAD, (x,), PadAttrs(padding), source)
+        return self.node(Op.PAD, (x,), image_pad(padding), source)
 
     def relu(self, x: str, source: str = "") -> str:
         """max(x, 0)."""
-        return self._node(Op.RELU, (x,), NoAttrs(), source)
+        return self.node(Op.RELU, (x,), NoAttrs(), source)
 
     def relu6(self, x: str, source: str = "") -> str:
         """min(max(x, 0), 6)."""
-        return self._node(Op.RELU6, (x,), NoAttrs(), source)
+        return self.node(Op.RELU6, (x,), NoAttrs(), source)
 
     def batch_norm(self, x: str, scale: Array, offset: Array, source: str = "") -> str:
         """x · scale + offset, both (channels,)."""
         name = self._next_name(Op.BATCH_NORM)
         operands = (
             x,
-            self._constant(f"{name}.scale", scale),
-            self._constant(f"{name}.offset", offset),
+            self.constant(f"{name}.scale", scale),
+            self.constant(f"{name}.offset", offset),
         )
-        return self._node(Op.BATCH_NORM, operands, BatchNormAttrs(), source)
+        return self.node(Op.BATCH_NORM, operands, BatchNormAttrs(), source)
 
     def reshape(self, x: str, shape: Shape, source: str = "") -> str:
         """The same elements in another shape, batch axis included."""
         return self._append(Op.RESHAPE, (x,), NoAttrs(), source, shape)
 
-    def finish(self, output: str) -> Graph:
-        """The graph with `output` as its one output."""
-        return Graph.build(self._name, self._values.values(), self._nodes, (self.input,), (output,))
+    def add_input(self, name: str, shape: Iterable[int]) -> str:
+        """A further float32 input."""
+        self._values[name] = Value(name, tuple(shape), DType.FLOAT32)
+        self._inputs.append(name)
+        return name
+
+    def constant(self, name: str, data: Array) -> str:
+        """A constant: int32 where `data` holds integers, else float32."""
+        dtype = DType.INT32 if data.dtype.kind in "iu" else DType.FLOAT32
+        array = np.ascontiguousarray(data, dtype.numpy).reshape(data.shape)
+        self._values[name] = Value(name, array.shape, dtype, data=array)
+        return name
+
+    def node(self, op: Op, inputs: tuple[str, ...], attrs: Attrs = PLAIN, source: str = "") -> str:
+        """Any operator but a reshape; operands are names of values already there."""
+        shape = output_shape(op, attrs, tuple(self.shape(name) for name in inputs))
+        return self._append(op, inputs, attrs, source, shape)
+
+    def unique(self, op: Op, what: str) -> str:
+        """A name for a constant of the node that comes next."""
+        return f"{self._next_name(op)}.{what}"
+
+    def data(self, name: str) -> Array | None:
+        """What the value `name` holds; None where it is computed."""
+        return self._values[name].data
+
+    def finish(self, *outputs: str) -> Graph:
+        """The graph with these outputs."""
+        return Graph.build(
+            self._name, self._values.values(), self._nodes, tuple(self._inputs), outputs
+        )
 
     def _weighted(
         self,
@@ -160,27 +187,19 @@ class GraphBuilder:
         filled = np.zeros(channels, np.float32) if bias is None else bias
         operands = (
             x,
-            self._constant(f"{name}.weights", weights),
-            self._constant(f"{name}.bias", filled),
+            self.constant(f"{name}.weights", weights),
+            self.constant(f"{name}.bias", filled),
         )
-        return self._node(op, operands, attrs, source)
-
-    def _constant(self, name: str, data: Array) -> str:
-        array = np.ascontiguousarray(data, np.float32)
-        self._values[name] = Value(name, array.shape, DType.FLOAT32, data=array)
-        return name
+        return self.node(op, operands, attrs, source)
 
     def _next_name(self, op: Op) -> str:
         return f"{op.value}_{len(self._nodes)}"
-
-    def _node(self, op: Op, inputs: tuple[str, ...], attrs: Attrs, source: str) -> str:
-        shape = output_shape(op, attrs, tuple(self.shape(name) for name in inputs))
-        return self._append(op, inputs, attrs, source, shape)
 
     def _append(
         self, op: Op, inputs: tuple[str, ...], attrs: Attrs, source: str, shape: Shape
     ) -> str:
         name = self._next_name(op)
-        self._values[name] = Value(name, shape, DType.FLOAT32)
+        dtype = DType.INT32 if op is Op.ARG_MAX else DType.FLOAT32
+        self._values[name] = Value(name, shape, dtype)
         self._nodes.append(Node(op, name, inputs, (name,), attrs, source))
         return name

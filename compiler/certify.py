@@ -13,6 +13,7 @@ from edgekiln.targets.errors import MissingToolError
 from .artifacts import EmittedArtifact
 from .emit_c import emit_c
 from .graph import Graph
+from .int_kernels.common import params
 from .interpret import run_float
 from .oracles import (
     RUNTIME_ENGINES,
@@ -36,7 +37,7 @@ from .parity import (
     machine_name,
 )
 from .pricing import EmulatedArtifact
-from .reference import params, quantize_input, run_int8
+from .reference import quantize_input, run_int8
 
 PARITY_SAMPLES = 256
 C_SAMPLES = 64  # they are compiled in as text

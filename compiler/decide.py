@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from .encoding import Encoding, QuantizationPlan
 from .grammar import CHANNEL_AXIS, KEEPS_QUANT, WEIGHTED
-from .graph import Array, DType, Graph, Node, Op, QuantParams
+from .graph import Array, DType, Graph, Node, QuantParams
 from .observers import Range
+from .ops import Op
 from .softmax import OUTPUT_QUANT
 
 _DEAD_RANGE = 1e-6  # an activation that never moves further than this carries nothing

@@ -19,9 +19,11 @@ import numpy.typing as npt
 from .emit_c_layers import Layer, layer
 from .emit_c_text import array, comment, float_literal, matrix, statement
 from .errors import EmitError
-from .graph import DType, Graph, Op
+from .graph import DType, Graph
+from .int_kernels.common import params
+from .ops import Op
 from .plan import ArenaPlan, plan_arena
-from .reference import params, run_int8
+from .reference import run_int8
 
 _KERNELS = Path(__file__).parent / "c"
 _ALWAYS = ("ek_kernels.h", "ek_requantize.h", "ek_window.h", "main.c")

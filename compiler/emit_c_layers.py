@@ -13,18 +13,8 @@ from .emit_c_text import braces
 from .errors import EmitError
 from .fixedpoint import Multiplier
 from .grammar import WEIGHTED
-from .graph import (
-    AddAttrs,
-    Array,
-    ConvAttrs,
-    DenseAttrs,
-    Graph,
-    Node,
-    Op,
-    PadAttrs,
-    PoolAttrs,
-)
-from .reference import (
+from .graph import Array, Graph, Node
+from .int_kernels.common import (
     add_multipliers,
     channel_multipliers,
     dense_factors,
@@ -32,6 +22,7 @@ from .reference import (
     output_range,
     params,
 )
+from .ops import BinaryAttrs, ConvAttrs, DenseAttrs, Op, PadAttrs, PoolAttrs, ReduceAttrs
 from .softmax import smallest_difference, softmax_multiplier
 
 Fields = tuple[tuple[str, int | str], ...]
@@ -165,6 +156,9 @@ def _pool2d(graph: Graph, node: Node) -> Fields:
 
 
 def _mean(graph: Graph, node: Node) -> Fields:
+    assert isinstance(node.attrs, ReduceAttrs)
+    if node.attrs.axes != (1, 2) or len(graph.values[node.inputs[0]].shape) != 4:
+        raise EmitError(f"{node.name} (mean): C takes the mean of height and width only")
     _, height, width, channels = graph.values[node.inputs[0]].shape
     x, output = params(graph, node.inputs[0]), params(graph, node.output)
     factor = mean_multiplier(x, output, height * width)
@@ -181,7 +175,10 @@ def _mean(graph: Graph, node: Node) -> Fields:
 def _pad(graph: Graph, node: Node) -> Fields:
     assert isinstance(node.attrs, PadAttrs)
     _, height, width, channels = graph.values[node.inputs[0]].shape
-    (top, bottom), (left, right) = node.attrs.padding
+    padding = node.attrs.image_padding
+    if padding is None:
+        raise EmitError(f"{node.name} (pad): C pads zeros around images only")
+    (top, bottom), (left, right) = padding
     return (
         *(("in_height", height), ("in_width", width), ("channels", channels)),
         *(("top", top), ("bottom", bottom), ("left", left), ("right", right)),
@@ -229,7 +226,7 @@ def _zero_point(graph: Graph, name: str) -> int:
 
 def _range(graph: Graph, node: Node) -> Fields:
     attrs = node.attrs
-    assert isinstance(attrs, ConvAttrs | DenseAttrs | AddAttrs)
+    assert isinstance(attrs, ConvAttrs | DenseAttrs | BinaryAttrs)
     low, high = output_range(params(graph, node.output), attrs.activation)
     return (("minimum", low), ("maximum", high))
 

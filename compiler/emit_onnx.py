@@ -14,20 +14,8 @@ from typing import Any
 import numpy as np
 
 from .errors import EmitError
-from .graph import (
-    Activation,
-    AddAttrs,
-    Array,
-    ConvAttrs,
-    DenseAttrs,
-    Graph,
-    Node,
-    Op,
-    PadAttrs,
-    Padding,
-    PoolAttrs,
-    QuantParams,
-)
+from .graph import Array, Graph, Node, QuantParams
+from .ops import Activation, BinaryAttrs, ConvAttrs, DenseAttrs, Op, PadAttrs, Padding, PoolAttrs
 
 _OPSET = 17
 _IR_VERSION = 8
@@ -216,7 +204,7 @@ def _dense(writer: _Writer, node: Node) -> None:
 
 
 def _add(writer: _Writer, node: Node) -> None:
-    assert isinstance(node.attrs, AddAttrs)
+    assert isinstance(node.attrs, BinaryAttrs)
     raw = writer.op("Add", [writer.real[name] for name in node.inputs], f"{node.output}.raw")
     writer.define(node.output, raw, node.attrs.activation)
 
@@ -255,7 +243,10 @@ def _mean(writer: _Writer, node: Node) -> None:
 
 def _pad(writer: _Writer, node: Node) -> None:
     assert isinstance(node.attrs, PadAttrs)
-    (top, bottom), (left, right) = node.attrs.padding
+    padding = node.attrs.image_padding
+    if padding is None:
+        raise EmitError(f"{node.name}: padding that is no zeros around an image")
+    (top, bottom), (left, right) = padding
     output = node.output
     readers = writer.graph.consumers(output)
     # ONNX Runtime merges a float Pad into the MaxPool that reads it, though zeros are not -inf.

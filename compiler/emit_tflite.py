@@ -12,20 +12,16 @@ from typing import Any
 import numpy as np
 
 from .errors import EmitError
-from .graph import (
+from .graph import Array, DType, Graph, Node, QuantParams, Value
+from .ops import (
     Activation,
-    AddAttrs,
-    Array,
+    BinaryAttrs,
     ConvAttrs,
     DenseAttrs,
-    DType,
-    Graph,
-    Node,
     Op,
     PadAttrs,
     PoolAttrs,
-    QuantParams,
-    Value,
+    ReduceAttrs,
 )
 from .passes import lower_padding
 
@@ -180,10 +176,10 @@ def _quantization(schema: Any, quant: QuantParams) -> Any:
 
 def _extra_operand(graph: Graph, node: Node) -> Array | None:
     """What TensorFlow Lite passes as a tensor and the graph as an attribute or a shape."""
-    if node.op is Op.MEAN:
-        return np.array([1, 2], np.int32)
+    if isinstance(node.attrs, ReduceAttrs):
+        return np.array(node.attrs.axes, np.int32)
     if isinstance(node.attrs, PadAttrs):
-        return np.array([(0, 0), *node.attrs.padding, (0, 0)], np.int32)
+        return np.array(node.attrs.amounts, np.int32)
     if node.op is Op.RESHAPE:
         return np.array(_any_batch(graph, node), np.int32)
     return None
@@ -226,7 +222,7 @@ def _dense(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 
 
 def _add(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
-    assert isinstance(node.attrs, AddAttrs)
+    assert isinstance(node.attrs, BinaryAttrs)
     options = schema.AddOptionsT()
     options.fusedActivationFunction = _activation(schema, node.attrs.activation)
     return "AddOptions", options
@@ -240,8 +236,9 @@ def _pool(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 
 
 def _mean(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
+    assert isinstance(node.attrs, ReduceAttrs)
     options = schema.ReducerOptionsT()
-    options.keepDims = False
+    options.keepDims = node.attrs.keep_dims
     return "ReducerOptions", options
 
 

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .grammar import CHANNEL_AXIS, WEIGHTED
-from .graph import Activation, Array, ConvAttrs, DenseAttrs, Graph, Node, Op
+from .graph import Array, Graph, Node
+from .ops import Activation, ConvAttrs, DenseAttrs, Op
 from .passes.rewrite import has_one_reader
 from .recipe import Recipe
 

@@ -1,8 +1,9 @@
 """`Graph`: the compiler's IR. Typed, immutable, SSA, NHWC.
 
 Every value is produced once (graph input, constant or node output) and used any number of times.
-Nodes stand in execution order. Shapes include the batch axis, which is 1. Weights are laid out
-as TFLite has them: conv2d (out, kh, kw, in), depthwise_conv2d (1, kh, kw, channels),
+Nodes stand in execution order. The first axis of every value that is no constant counts samples;
+it is 1 in the graph, no operator mixes it with another, and interpreters take any number. Weights
+are laid out as TFLite has them: conv2d (out, kh, kw, in), depthwise_conv2d (1, kh, kw, channels),
 fully_connected (out, in). Passes never mutate: they return a new graph.
 """
 
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .ops import Attrs, Op
+
 Array = npt.NDArray[Any]
 
 
@@ -26,39 +29,17 @@ class DType(enum.StrEnum):
     """Number formats of values."""
 
     FLOAT32 = "float32"
+    FLOAT16 = "float16"  # weights only
+    INT4 = "int4"  # weights only; an element takes half a byte
     INT8 = "int8"
+    INT16 = "int16"
     INT32 = "int32"
+    INT64 = "int64"
 
     @property
     def numpy(self) -> np.dtype[Any]:
-        """The numpy dtype of the same name."""
-        return np.dtype(self.value)
-
-
-class Op(enum.StrEnum):
-    """Operators. BATCH_NORM and RELU exist only between import and fusion."""
-
-    CONV_2D = "conv2d"
-    DEPTHWISE_CONV_2D = "depthwise_conv2d"
-    FULLY_CONNECTED = "fully_connected"
-    ADD = "add"
-    MAX_POOL_2D = "max_pool2d"
-    AVERAGE_POOL_2D = "average_pool2d"
-    MEAN = "mean"  # over height and width, axes dropped
-    PAD = "pad"
-    RESHAPE = "reshape"
-    SOFTMAX = "softmax"
-    BATCH_NORM = "batch_norm"
-    RELU = "relu"
-    RELU6 = "relu6"
-
-
-class Activation(enum.StrEnum):
-    """A clamp fused into the operator before it."""
-
-    NONE = "none"
-    RELU = "relu"
-    RELU6 = "relu6"
+        """What constants are held in: the dtype of the same name, int8 for int4."""
+        return np.dtype("int8" if self is DType.INT4 else self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,64 +68,10 @@ class Value:
 
     @property
     def nbytes(self) -> int:
-        """Size in bytes."""
+        """Size in bytes; two elements of int4 share one."""
+        if self.dtype is DType.INT4:
+            return -(-self.elements // 2)
         return self.elements * self.dtype.numpy.itemsize
-
-
-Padding = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
-
-
-@dataclass(frozen=True, slots=True)
-class ConvAttrs:
-    """conv2d and depthwise_conv2d. inputs: x, weights, bias."""
-
-    stride: tuple[int, int] = (1, 1)
-    padding: Padding = ((0, 0), (0, 0))
-    dilation: tuple[int, int] = (1, 1)
-    activation: Activation = Activation.NONE
-
-
-@dataclass(frozen=True, slots=True)
-class DenseAttrs:
-    """fully_connected. inputs: x (1, in), weights, bias."""
-
-    activation: Activation = Activation.NONE
-
-
-@dataclass(frozen=True, slots=True)
-class AddAttrs:
-    """Add. inputs: a, b of one shape."""
-
-    activation: Activation = Activation.NONE
-
-
-@dataclass(frozen=True, slots=True)
-class PoolAttrs:
-    """max_pool2d and average_pool2d; padding is excluded from the average."""
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: Padding = ((0, 0), (0, 0))
-
-
-@dataclass(frozen=True, slots=True)
-class PadAttrs:
-    """Zero padding of height and width."""
-
-    padding: Padding
-
-
-@dataclass(frozen=True, slots=True)
-class BatchNormAttrs:
-    """inputs: x, scale, offset (both per channel), already folded from mean and variance."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoAttrs:
-    """mean, reshape (the output value holds the shape), softmax, relu, relu6."""
-
-
-Attrs = ConvAttrs | DenseAttrs | AddAttrs | PoolAttrs | PadAttrs | BatchNormAttrs | NoAttrs
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +127,12 @@ class Graph:
 
     @property
     def input(self) -> Value:
-        """The one input."""
+        """The first input; models that are compiled have one."""
         return self.values[self.inputs[0]]
 
     @property
     def output(self) -> Value:
-        """The one output."""
+        """The first output; models that are compiled have one."""
         return self.values[self.outputs[0]]
 
     def constant(self, name: str) -> Array:

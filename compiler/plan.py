@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from .graph import Graph, Op
+from .graph import Graph
+from .ops import Op
 
 ALIGNMENT = 16
 

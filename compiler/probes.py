@@ -32,7 +32,8 @@ from .builder import GraphBuilder
 from .emit_c import emit_c
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
-from .graph import Activation, Graph
+from .graph import Graph
+from .ops import Activation
 from .oracles import RUNTIME_CALLS, distribution_version, tool_version
 from .quantize import quantize
 from .workload import workload

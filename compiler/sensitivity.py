@@ -16,7 +16,7 @@ import numpy.typing as npt
 from .encoding import QuantizationPlan, round_trip
 from .grammar import KEEPS_QUANT
 from .graph import Array, Graph, Node
-from .interpret import FLOAT_KERNELS, run_float_all
+from .interpret import kernel_of, run_float_all
 
 SAMPLES = 256  # at most: every activation of the float model is held for all of them
 
@@ -82,12 +82,12 @@ def _with_one_rounded(
         known[name] if name in known else round_trip(graph.constant(name), plan.encodings[name])
         for name in node.inputs
     )
-    output = FLOAT_KERNELS[node.op](graph, node, *operands)
+    output = kernel_of(graph, node)(graph, node, *operands)
     changed: dict[str, Array] = {node.output: round_trip(output, plan.encodings[node.output])}
     for later in graph.nodes[index + 1 :]:
         if any(name in changed for name in later.inputs):
             read = [_operand(graph, name, changed, known) for name in later.inputs]
-            changed[later.output] = FLOAT_KERNELS[later.op](graph, later, *read)
+            changed[later.output] = kernel_of(graph, later)(graph, later, *read)
     output_name = graph.outputs[0]
     return changed.get(output_name, known[output_name])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edgekiln.targets.workload import LayerWork, Workload
 
-from .graph import Graph, Node, Op
+from .graph import Graph, Node
+from .ops import Op
 
 
 def workload(graph: Graph) -> Workload:

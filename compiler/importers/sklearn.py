@@ -11,7 +11,8 @@ import numpy as np
 
 from ..builder import GraphBuilder
 from ..errors import ImportModelError, UnsupportedOpError
-from ..graph import Activation, Array, Graph
+from ..graph import Array, Graph
+from ..ops import Activation
 from ..shapes import Shape, elements
 
 WAYS_OUT = (

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..errors import GrammarError, ImportModelError, UnsupportedOpError
 from ..grammar import check
-from ..graph import Array, Attrs, DType, Graph, NoAttrs, Node, Op, QuantParams, Value
+from ..graph import Array, DType, Graph, Node, QuantParams, Value
+from ..ops import Attrs, NoAttrs, Op
 from .tflite_file import FileRecord, OperatorRecord, TensorRecord, damage_named, read_file
 
 WAYS_OUT = (

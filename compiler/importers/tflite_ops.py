@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImportModelError
-from ..graph import (
+from ..graph import DType, QuantParams, Value
+from ..ops import (
     Activation,
-    AddAttrs,
+    BinaryAttrs,
     ConvAttrs,
     DenseAttrs,
-    DType,
     NoAttrs,
     Op,
-    PadAttrs,
     Padding,
     PoolAttrs,
-    QuantParams,
-    Value,
+    ReduceAttrs,
+    image_pad,
 )
 from ..shapes import same_padding
 from .tflite import TfliteReader, as_floats
@@ -141,7 +140,7 @@ def _add(reader: TfliteReader, operator: OperatorRecord) -> None:
         raise reader.unsupported(operator, "its sides have different shapes")
     options = operator.options
     code = 0 if options is None else options.FusedActivationFunction()
-    attrs = AddAttrs(_activation(reader, operator, code))
+    attrs = BinaryAttrs(_activation(reader, operator, code))
     names = (reader.value(operands[0]), reader.value(operands[1]))
     reader.append(Op.ADD, operator, names, reader.value(reader.output(operator)), attrs)
 
@@ -197,11 +196,11 @@ def _mean(reader: TfliteReader, operator: OperatorRecord) -> None:
     output = reader.value(reader.output(operator))
     value = reader.known(output)
     if len(value.shape) == 2:
-        reader.append(Op.MEAN, operator, (x,), output, NoAttrs())
+        reader.append(Op.MEAN, operator, (x,), output, ReduceAttrs((1, 2)))
         return
     flat = (1, shape[3])
     mean = reader.add_value(Value(f"{output}.mean", flat, value.dtype, value.quant))
-    reader.append(Op.MEAN, operator, (x,), mean, NoAttrs())
+    reader.append(Op.MEAN, operator, (x,), mean, ReduceAttrs((1, 2)))
     reader.append(Op.RESHAPE, operator, (mean,), output, NoAttrs())
 
 
@@ -214,7 +213,7 @@ def _pad(reader: TfliteReader, operator: OperatorRecord) -> None:
         raise ImportModelError(f"{reader.place(operator)} pads by a negative amount")
     x = reader.value(reader.operand(operator, 0))
     output = reader.value(reader.output(operator))
-    reader.append(Op.PAD, operator, (x,), output, PadAttrs(((top, bottom), (left, right))))
+    reader.append(Op.PAD, operator, (x,), output, image_pad(((top, bottom), (left, right))))
 
 
 def _reshape(reader: TfliteReader, operator: OperatorRecord) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph import Array, Padding
+from ..graph import Array
+from ..ops import Padding
 from ..shapes import Shape
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph import Array, Padding
+from ..graph import Array
+from ..ops import Padding
 from ..shapes import Shape
 from .torch_arguments import arguments, channels_last, pair, symmetric
 from .torch_export import ProgramReader, Wire, place, unsupported

@@ -1,7 +1,7 @@
 """Passes: graph in, graph out, nothing mutated. `optimize` runs them in order, checked between.
 
-batch norm → activation → padding → clean-up. After `optimize` only operators are left that every
-emitter and the quantizer know.
+constants → batch norm → activation → padding → clean-up. After `optimize` only operators are left
+that emitters and the quantizer know.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from ..grammar import check
 from ..graph import Graph
 from .activation import fuse_activations
 from .cleanup import clean_up
+from .fold import fold_constants
 from .logits import end_in_logits
 from .norm import fold_batch_norms
 from .padding import fuse_padding, lower_padding
 
 __all__ = ["end_in_logits", "lower_padding", "optimize"]
 
-PIPELINE = (clean_up, fold_batch_norms, fuse_activations, fuse_padding, clean_up)
+PIPELINE = (clean_up, fold_constants, fold_batch_norms, fuse_activations, fuse_padding, clean_up)
 
 
 def optimize(graph: Graph) -> Graph:

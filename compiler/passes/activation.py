@@ -7,11 +7,12 @@ an activation (a mean, the input, an operator read twice) a 1×1 depthwise carri
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
-from ..grammar import WEIGHTED
-from ..graph import Activation, AddAttrs, ConvAttrs, DenseAttrs, Graph, Node, Op
+from ..graph import Graph, Node
+from ..ops import Activation, BinaryAttrs, ConvAttrs, DenseAttrs, Op, TransposeConvAttrs
 from .norm import scale_node
 from .rewrite import edit, has_one_reader, producer
 
@@ -22,19 +23,24 @@ STEPPED_OVER = frozenset({Op.RESHAPE, Op.MAX_POOL_2D, Op.PAD})
 
 
 def fuse_activations(graph: Graph) -> Graph:
-    """No RELU and RELU6 nodes are left."""
+    """RELU and RELU6 nodes are left only after what is neither image nor vector."""
     while True:
-        node = next((node for node in graph.nodes if node.op in ACTIVATIONS), None)
-        if node is None:
+        fused = next((edited for edited in _edits(graph) if edited is not None), None)
+        if fused is None:
             return graph
-        graph = _fuse(graph, node)
+        graph = fused
 
 
-def _fuse(graph: Graph, node: Node) -> Graph:
+def _edits(graph: Graph) -> Iterator[Graph | None]:
+    return (_fuse(graph, node) for node in graph.nodes if node.op in ACTIVATIONS)
+
+
+def _fuse(graph: Graph, node: Node) -> Graph | None:
+    """The graph without `node`; None where it stays."""
     activation = ACTIVATIONS[node.op]
     before = producer(graph, node.inputs[0])
     if before is not None and has_one_reader(graph, before.output):
-        if before.op in WEIGHTED or before.op is Op.ADD:
+        if hasattr(before.attrs, "activation"):
             return _merge(graph, before, node, activation)
         if before.op in ACTIVATIONS:
             tighter = before if before.op is Op.RELU6 else node
@@ -42,6 +48,8 @@ def _fuse(graph: Graph, node: Node) -> Graph:
             return edit(graph, nodes={before.name: (), node.name: (kept,)})
         if before.op in STEPPED_OVER:
             return _step_over(graph, before, node)
+    if len(graph.values[node.output].shape) not in (2, 4):
+        return None
     channels = graph.values[node.output].shape[-1]
     ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
     return scale_node(graph, node, ones, zeros, activation)
@@ -49,7 +57,7 @@ def _fuse(graph: Graph, node: Node) -> Graph:
 
 def _merge(graph: Graph, before: Node, node: Node, activation: Activation) -> Graph:
     attrs = before.attrs
-    assert isinstance(attrs, ConvAttrs | DenseAttrs | AddAttrs)
+    assert isinstance(attrs, ConvAttrs | DenseAttrs | BinaryAttrs | TransposeConvAttrs)
     if Activation.RELU6 in (attrs.activation, activation):
         activation = Activation.RELU6
     merged = dataclasses.replace(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..graph import Graph, Node, Op, PadAttrs, PoolAttrs
-from .padding import NO_PADDING
+from ..graph import Graph, Node
+from ..ops import Op, PadAttrs, PoolAttrs, SliceAttrs, TransposeAttrs
 from .rewrite import edit, has_one_reader, producer
 
 
@@ -45,9 +45,14 @@ def _is_identity(graph: Graph, node: Node) -> bool:
     if node.op is Op.RESHAPE:
         return graph.values[node.inputs[0]].shape == graph.values[node.output].shape
     if isinstance(node.attrs, PadAttrs):
-        return node.attrs.padding == NO_PADDING
+        return not any(map(any, node.attrs.amounts))
     if isinstance(node.attrs, PoolAttrs):
         return node.attrs == PoolAttrs((1, 1), (1, 1))
+    if isinstance(node.attrs, TransposeAttrs):
+        return list(node.attrs.perm) == sorted(node.attrs.perm)
+    if isinstance(node.attrs, SliceAttrs):
+        whole = node.attrs.size == graph.values[node.inputs[0]].shape
+        return whole and set(node.attrs.stride) == {1}
     return False
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..graph import Graph, Op
+from ..graph import Graph
+from ..ops import Op
 from .rewrite import edit, producer
 
 

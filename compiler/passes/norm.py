@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 
 from ..grammar import CHANNEL_AXIS, WEIGHTED
-from ..graph import Activation, Array, ConvAttrs, DenseAttrs, Graph, Node, Op
+from ..graph import Array, Graph, Node
+from ..ops import Activation, ConvAttrs, DenseAttrs, Op
 from .rewrite import constant, edit, has_one_reader, producer
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 
 from ..errors import EmitError
-from ..graph import Activation, ConvAttrs, Graph, Node, Op, PadAttrs, Padding, PoolAttrs
+from ..graph import Graph, Node
+from ..ops import NO_PADDING, Activation, ConvAttrs, Op, PadAttrs, Padding, PoolAttrs, image_pad
 from ..shapes import Shape, output_shape, same_padding, weight_kernel
 from .rewrite import edit, producer
 
-NO_PADDING: Padding = ((0, 0), (0, 0))
 _CONVOLUTIONS = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D)
 _CLAMPED = (Activation.RELU, Activation.RELU6)
 
@@ -24,8 +24,8 @@ def fuse_padding(graph: Graph) -> Graph:
         readers = graph.consumers(node.output)
         if not isinstance(node.attrs, PadAttrs) or node.output in graph.outputs or not readers:
             continue
-        if all(reader.op in _CONVOLUTIONS for reader in readers):
-            amount = node.attrs.padding
+        amount = node.attrs.image_padding
+        if amount is not None and all(reader.op in _CONVOLUTIONS for reader in readers):
             edits = {reader.name: (_add_padding(reader, amount),) for reader in readers}
             graph = edit(
                 graph,
@@ -81,7 +81,7 @@ def _split(graph: Graph, node: Node) -> Graph:
             "or put a ReLU before a max pool"
         )
     x = graph.values[node.inputs[0]]
-    attrs = PadAttrs(node.attrs.padding)
+    attrs = image_pad(node.attrs.padding)
     padded = dataclasses.replace(
         x, name=f"{node.name}.padded", shape=output_shape(Op.PAD, attrs, (x.shape,)), data=None
     )

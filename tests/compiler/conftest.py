@@ -12,7 +12,8 @@ import pytest
 
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.data import Dataset, load_dataset
-from edgekiln.compiler.graph import Activation, Array, Graph
+from edgekiln.compiler.graph import Array, Graph
+from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.shapes import same_padding

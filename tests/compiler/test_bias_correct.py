@@ -10,12 +10,14 @@ import pytest
 from edgekiln.compiler.bias_correct import correct_biases
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.decide import decide
-from edgekiln.compiler.graph import Activation, Array, Graph
+from edgekiln.compiler.graph import Array, Graph
+from edgekiln.compiler.int_kernels.common import params
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import observe, quantize, quantize_by
 from edgekiln.compiler.recipe import DEFAULT_RECIPE, Recipe, Step
-from edgekiln.compiler.reference import dequantize_output, params, quantize_input, run_int8
+from edgekiln.compiler.reference import dequantize_output, quantize_input, run_int8
 
 CORRECTED = Recipe(steps=(Step.BIAS_CORRECT,))
 

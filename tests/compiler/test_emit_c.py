@@ -13,7 +13,8 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import CSources, emit_c
 from edgekiln.compiler.errors import EmitError
-from edgekiln.compiler.graph import Activation, Array, Graph
+from edgekiln.compiler.graph import Array, Graph
+from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.plan import plan_arena
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import run_int8

@@ -12,10 +12,12 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_onnx import emit_onnx
 from edgekiln.compiler.errors import EmitError
-from edgekiln.compiler.graph import Activation, Array, Graph
+from edgekiln.compiler.graph import Array, Graph
+from edgekiln.compiler.int_kernels.common import params
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.passes import optimize
-from edgekiln.compiler.reference import params, quantize_input, run_int8
+from edgekiln.compiler.reference import quantize_input, run_int8
 
 RunOnnx = Callable[[bytes, Array], Array]
 SAME = ((1, 1), (1, 1))

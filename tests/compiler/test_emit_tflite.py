@@ -12,8 +12,9 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import EmitError
-from edgekiln.compiler.graph import Activation, Array, Graph
+from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.passes import optimize
 
 RunLiteRt = Callable[..., dict[str, Array]]

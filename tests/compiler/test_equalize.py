@@ -11,8 +11,9 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.equalize import equalize, find_pairs
 from edgekiln.compiler.grammar import check
-from edgekiln.compiler.graph import Activation, Array, Graph
+from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import quantize, quantize_by
 from edgekiln.compiler.recipe import DEFAULT_RECIPE, Recipe, Step

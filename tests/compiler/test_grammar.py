@@ -11,7 +11,8 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.errors import GrammarError
 from edgekiln.compiler.grammar import check
-from edgekiln.compiler.graph import DType, Graph, NoAttrs, Node, Op, QuantParams, Value
+from edgekiln.compiler.graph import DType, Graph, Node, QuantParams, Value
+from edgekiln.compiler.ops import NoAttrs, Op, PoolAttrs
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.shapes import output_shape, same_padding, window_size
 
@@ -38,7 +39,8 @@ BROKEN: dict[str, tuple[Callable[[Graph], Graph], str]] = {
     "order": (lambda g: g.replace(nodes=reversed(g.nodes)), "before it is produced"),
     "twice": (lambda g: g.replace(nodes=[*g.nodes, g.nodes[-1]]), "a second time"),
     "no_output": (lambda g: g.replace(nodes=g.nodes[:-1]), "nothing produces the output"),
-    "two_inputs": (lambda g: dataclasses.replace(g, inputs=("input", "x")), "one input"),
+    "no_outputs": (lambda g: dataclasses.replace(g, outputs=()), "inputs and outputs"),
+    "unknown_input": (lambda g: dataclasses.replace(g, inputs=("input", "x")), "'x' has no value"),
     "attrs": (lambda g: with_node(g, 0, attrs=NoAttrs()), "has NoAttrs"),
     "operands": (lambda g: with_node(g, 0, inputs=("input",)), "needs 3 operands"),
     "shape": (lambda g: with_value(g, "mean_2", shape=(1, 4)), r"gives \(1, 3\)"),
@@ -46,7 +48,7 @@ BROKEN: dict[str, tuple[Callable[[Graph], Graph], str]] = {
         lambda g: with_value(
             g, "conv2d_0.weights", shape=(3, 2, 2, 5), data=np.ones((3, 2, 2, 5), np.float32)
         ),
-        "do not fit the input",
+        "do not fit 2 channels",
     ),
     "bias": (
         lambda g: with_value(g, "conv2d_0.bias", shape=(4,), data=np.ones(4, np.float32)),
@@ -74,7 +76,7 @@ def _quant(scale: float, zero_point: int = 0, axis: int | None = None) -> QuantP
 
 BROKEN_INT8: dict[str, tuple[Callable[[Graph], Graph], str]] = {
     "unquantized": (lambda g: with_value(g, "mean_2", quant=None), "is not quantized"),
-    "float_inside": (lambda g: with_value(g, "mean_2", dtype=DType.FLOAT32), "is not quantized"),
+    "float_inside": (lambda g: with_value(g, "mean_2", dtype=DType.FLOAT32), "which is int8"),
     "pool": (lambda g: with_value(g, "max_pool2d_1", quant=_quant(9.0)), "must keep"),
     "asymmetric": (
         lambda g: with_value(g, "conv2d_0.weights", quant=QuantParams((1.0,) * 3, (0, 1, 0), 0)),
@@ -137,6 +139,6 @@ def test_shapes_raise_when_a_window_does_not_fit_or_an_image_is_missing() -> Non
     with pytest.raises(GrammarError, match="does not fit in 2×2"):
         build.conv2d(build.input, np.ones((1, 3, 3, 1)))
     with pytest.raises(GrammarError, match="needs an input"):
-        output_shape(Op.MEAN, NoAttrs(), ((1, 4),))
+        output_shape(Op.MAX_POOL_2D, PoolAttrs((2, 2), (2, 2)), ((1, 4),))
     with pytest.raises(GrammarError, match="cannot be inferred"):
         output_shape(Op.RESHAPE, NoAttrs(), ((1, 4),))

@@ -10,8 +10,9 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.errors import EmitError
 from edgekiln.compiler.grammar import UNFUSED, check
-from edgekiln.compiler.graph import Activation, Array, ConvAttrs, Graph, Op
+from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.ops import Activation, ConvAttrs, Op
 from edgekiln.compiler.passes import lower_padding, optimize
 
 SAME = ((1, 1), (1, 1))

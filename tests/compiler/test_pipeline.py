@@ -17,9 +17,10 @@ from edgekiln.compiler.distil import DistilSettings
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import CompileError, GateError, ImportModelError, RecipeError
 from edgekiln.compiler.gate import AccuracyLimits
-from edgekiln.compiler.graph import Graph, NoAttrs, Node, Op, Value
+from edgekiln.compiler.graph import Graph, Node, Value
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.observers import ObserverName
+from edgekiln.compiler.ops import NoAttrs, Op
 from edgekiln.compiler.parity import Certificate
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.pipeline import check_model, compile_model, sensitivity

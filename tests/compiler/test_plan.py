@@ -5,15 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekiln.compiler.graph import (
-    AddAttrs,
-    DType,
-    Graph,
-    NoAttrs,
-    Node,
-    Op,
-    Value,
-)
+from edgekiln.compiler.graph import DType, Graph, Node, Value
+from edgekiln.compiler.ops import BinaryAttrs, NoAttrs, Op
 from edgekiln.compiler.plan import ALIGNMENT, lifetimes, plan_arena, storage_roots
 
 
@@ -36,7 +29,7 @@ def graphs(draw: st.DrawFn) -> Graph:
         op = draw(st.sampled_from((Op.ADD, Op.RESHAPE))) if len(reads) == 1 else Op.ADD
         if op is Op.RESHAPE:
             values[i] = _value(f"v{i}", values[reads[0]].elements)
-        nodes.append(Node(op, f"n{i}", tuple(f"v{r}" for r in reads), (f"v{i}",), AddAttrs()))
+        nodes.append(Node(op, f"n{i}", tuple(f"v{r}" for r in reads), (f"v{i}",), BinaryAttrs()))
     output = draw(st.integers(0, len(values) - 1))
     return Graph.build("any", values, nodes, ("v0",), (f"v{output}",))
 

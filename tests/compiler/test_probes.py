@@ -12,7 +12,8 @@ from collections.abc import Callable
 import pytest
 
 from edgekiln.compiler import probes
-from edgekiln.compiler.graph import Graph, Op
+from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.ops import Op
 from edgekiln.compiler.probes import calibrate, probe_graphs
 from edgekiln.compiler.workload import workload
 from edgekiln.targets.emulate import TOOLS

@@ -10,10 +10,12 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import CalibrationError
-from edgekiln.compiler.graph import Activation, Array, DType, Graph
+from edgekiln.compiler.graph import Array, DType, Graph
+from edgekiln.compiler.int_kernels.common import channel_multipliers, params
+from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import observe, quantize
-from edgekiln.compiler.reference import channel_multipliers, params, run_int8
+from edgekiln.compiler.reference import run_int8
 
 RunLiteRt = Callable[..., dict[str, Array]]
 

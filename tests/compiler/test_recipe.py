@@ -13,10 +13,10 @@ from edgekiln.compiler.decide import decide
 from edgekiln.compiler.encoding import apply
 from edgekiln.compiler.errors import RecipeError
 from edgekiln.compiler.graph import Array, Graph
+from edgekiln.compiler.int_kernels.common import params
 from edgekiln.compiler.observers import ObserverName
 from edgekiln.compiler.quantize import observe, quantize, quantize_by
 from edgekiln.compiler.recipe import Override, Recipe, Step, read_recipe
-from edgekiln.compiler.reference import params
 
 
 def two_layers() -> Graph:

@@ -12,8 +12,9 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import CompileError
-from edgekiln.compiler.graph import Activation, Array, DType, Graph, QuantParams
+from edgekiln.compiler.graph import Array, DType, Graph, QuantParams
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.passes import lower_padding
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import (

@@ -13,8 +13,9 @@ from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.decide import decide
 from edgekiln.compiler.encoding import QuantizationPlan, round_trip
 from edgekiln.compiler.grammar import KEEPS_QUANT
-from edgekiln.compiler.graph import Activation, Array, Graph
+from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.quantize import observe
 from edgekiln.compiler.sensitivity import SAMPLES, measure_sensitivity
 

@@ -15,9 +15,10 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from edgekiln.compiler.errors import ImportModelError, UnsupportedOpError
-from edgekiln.compiler.graph import Array, Op
+from edgekiln.compiler.graph import Array
 from edgekiln.compiler.importers.sklearn import import_sklearn
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.ops import Op
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import quantize_input, run_int8

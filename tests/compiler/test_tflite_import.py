@@ -15,10 +15,11 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import ImportModelError, UnsupportedOpError
-from edgekiln.compiler.graph import Activation, Array, DType, Graph, Op
+from edgekiln.compiler.graph import Array, DType, Graph
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.importers.tflite import import_tflite
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.ops import Activation, Op
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.reference import run_int8, run_int8_all
 

@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import ImportModelError, UnsupportedOpError
-from edgekiln.compiler.graph import Array, Graph, Op
+from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.importers.torch_export import import_torch
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.ops import Op
 from edgekiln.compiler.passes import optimize
 
 torch.set_num_threads(1)

@@ -11,10 +11,11 @@ import pytest
 from edgekiln.compiler.emit_c import emit_c
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.grammar import check
-from edgekiln.compiler.graph import Array, DType, Graph, Op
+from edgekiln.compiler.graph import Array, DType, Graph
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.importers.tflite import import_tflite
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.ops import Op
 from edgekiln.compiler.oracles import run_c_host
 from edgekiln.compiler.passes import end_in_logits, optimize
 from edgekiln.compiler.quantize import quantize

@@ -21,9 +21,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_tflite import emit_tflite
+from edgekiln.compiler.int_kernels.common import params
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import quantize
-from edgekiln.compiler.reference import params, quantize_input, run_int8
+from edgekiln.compiler.reference import quantize_input, run_int8
 from edgekiln.runtime.agent_ports import Clock
 from edgekiln.runtime.bundle import write_bundle
 from edgekiln.runtime.config import load_device

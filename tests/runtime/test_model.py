@@ -15,10 +15,12 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_onnx import emit_onnx
 from edgekiln.compiler.emit_tflite import emit_tflite
-from edgekiln.compiler.graph import Activation, Graph
+from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.int_kernels.common import params
+from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import quantize
-from edgekiln.compiler.reference import params, quantize_input, run_int8
+from edgekiln.compiler.reference import quantize_input, run_int8
 from edgekiln.runtime.bundle import Bundle, write_bundle
 from edgekiln.runtime.contract import Affine, Contract, TensorSpec
 from edgekiln.runtime.engines import ENGINES, OutputScale, open_engine

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from edgekiln.compiler.graph import DType, Op
+from edgekiln.compiler.graph import DType
+from edgekiln.compiler.ops import Op
 from edgekiln.compiler.workload import workload
 from edgekiln.search.build import build_module, example_input, parameter_count
 from edgekiln.search.errors import SpaceError

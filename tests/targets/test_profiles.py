@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekiln.compiler.graph import Op
+from edgekiln.compiler.ops import Op
 from edgekiln.targets import (
     ProfileError,
     TargetError,

@@ -1,0 +1,22 @@
+"""What operators mean in int8: the numeric contract `int8.v1`, one file for each family.
+
+Byte for byte what LiteRT's reference kernels compute (`OpResolverType.BUILTIN_REF`), vectorised
+over the samples. Matrix products run in floating point where every sum fits its mantissa, so they
+are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ..graph import Array
+from ..ops import Op
+from .elementwise import ELEMENTWISE
+from .moves import MOVES
+from .products import PRODUCTS
+from .reductions import REDUCTIONS
+from .windows import WINDOWS
+
+INT8_KERNELS: Mapping[Op, Callable[..., Array]] = (
+    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES
+)

@@ -1,0 +1,96 @@
+"""Requantization that the integer kernels share: factors, ranges and rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ..fixedpoint import Int64, Multiplier, multiply, quantize_multiplier
+from ..graph import Array, Graph, Node, QuantParams
+from ..ops import Activation
+
+Int8 = npt.NDArray[np.int8]
+ADD_LEFT_SHIFT = 20
+
+
+def params(graph: Graph, name: str) -> QuantParams:
+    """Quantization parameters of the value `name`."""
+    quant = graph.values[name].quant
+    if quant is None:
+        raise KeyError(f"'{name}' is not quantized")
+    return quant
+
+
+def output_range(quant: QuantParams, activation: Activation) -> tuple[int, int]:
+    """Smallest and largest int8 that a fused activation lets through."""
+    scale, zero_point = np.float32(quant.scale[0]), quant.zero_point[0]
+    if activation is Activation.NONE:
+        return -128, 127
+    low = max(-128, zero_point)
+    if activation is Activation.RELU:
+        return low, 127
+    # TfLiteRound: half away from zero, in float32.
+    return low, min(127, zero_point + int(np.floor(np.float32(6.0) / scale + np.float32(0.5))))
+
+
+def channel_multipliers(graph: Graph, node: Node) -> tuple[Multiplier, ...]:
+    """The requantization factor of every output channel of a convolution."""
+    x, output = params(graph, node.inputs[0]), params(graph, node.output)
+    return tuple(
+        quantize_multiplier(x.scale[0] * scale / output.scale[0])
+        for scale in weight_scales(graph, node)
+    )
+
+
+def dense_factors(graph: Graph, node: Node) -> tuple[float, ...]:
+    """The double-precision requantization factor of every output of a fully connected layer."""
+    x, output = params(graph, node.inputs[0]), params(graph, node.output)
+    return tuple(x.scale[0] * scale / output.scale[0] for scale in weight_scales(graph, node))
+
+
+def weight_scales(graph: Graph, node: Node) -> tuple[float, ...]:
+    """One weight scale for each output channel, also where one scale holds for them all."""
+    scales = params(graph, node.inputs[1]).scale
+    channels = graph.values[node.inputs[2]].elements
+    return scales * channels if len(scales) == 1 else scales
+
+
+def add_multipliers(a: QuantParams, b: QuantParams, output: QuantParams) -> tuple[Multiplier, ...]:
+    """Factors of ADD: first operand, second operand, output."""
+    twice = 2.0 * max(a.scale[0], b.scale[0])
+    return (
+        quantize_multiplier(a.scale[0] / twice),
+        quantize_multiplier(b.scale[0] / twice),
+        quantize_multiplier(twice / ((1 << ADD_LEFT_SHIFT) * output.scale[0])),
+    )
+
+
+def mean_multiplier(x: QuantParams, output: QuantParams, count: int) -> Multiplier:
+    """The factor of MEAN over `count` elements: the division is folded into it."""
+    real = quantize_multiplier(x.scale[0] / output.scale[0])
+    shift = min(count.bit_length() - 1, 32, 31 + real.shift)
+    return Multiplier((real.multiplier << shift) // count, real.shift - shift)
+
+
+def saturate(values: Int64, low: int, high: int) -> Int8:
+    """Clamped to the range, as int8."""
+    return np.clip(values, low, high).astype(np.int8)
+
+
+def requantize(graph: Graph, node: Node, total: Array, activation: Activation) -> Int8:
+    """Sums of a convolution as its output's codes, each channel by its own factor."""
+    output = params(graph, node.output)
+    scaled = multiply(total.astype(np.int64), channel_multipliers(graph, node))
+    return saturate(scaled + output.zero_point[0], *output_range(output, activation))
+
+
+def exact_matmul(columns: Array, matrix: Int8) -> Array:
+    """Integer product: |x| ≤ 255 and |w| ≤ 128, so sums below 2^24 fit a float32."""
+    exact = np.float32 if columns.shape[-1] * 255 * 128 < 1 << 24 else np.float64
+    product: Array = np.rint(columns.astype(exact) @ matrix.astype(exact)).astype(np.int64)
+    return product
+
+
+def centred(graph: Graph, node: Node, x: Int8) -> Array:
+    """Codes of the first operand less their zero point."""
+    return x.astype(np.int32) - params(graph, node.inputs[0]).zero_point[0]
