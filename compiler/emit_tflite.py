@@ -6,39 +6,16 @@ same bytes. Operator versions are the lowest that have int8 with per-channel wei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from .errors import EmitError
 from .graph import Array, DType, Graph, Node, QuantParams, Value
-from .ops import (
-    Activation,
-    BinaryAttrs,
-    ConvAttrs,
-    DenseAttrs,
-    Op,
-    PadAttrs,
-    PoolAttrs,
-    ReduceAttrs,
-)
 from .passes import lower_padding
+from .tflite_forms import FORMS
 
-# (float32, int8) versions of each operator.
-_VERSIONS: Mapping[Op, tuple[int, int]] = {
-    Op.CONV_2D: (1, 3),
-    Op.DEPTHWISE_CONV_2D: (1, 3),
-    Op.FULLY_CONNECTED: (1, 4),
-    Op.ADD: (1, 2),
-    Op.MAX_POOL_2D: (1, 2),
-    Op.AVERAGE_POOL_2D: (1, 2),
-    Op.MEAN: (1, 2),
-    Op.PAD: (1, 2),
-    Op.RESHAPE: (1, 1),
-    Op.SOFTMAX: (1, 2),
-}
-_DILATED_DEPTHWISE = (2, 3)
+_LAST_DEPRECATED_CODE = 127  # what the field holds for operators that came later
 _ALIGNMENT = 16  # bytes; the schema's `force_align` of constant data
 _FILE_ID = b"TFL3"
 _SCHEMA_VERSION = 3
@@ -52,8 +29,9 @@ def emit_tflite(graph: Graph) -> bytes:
     """
     lowered = lower_padding(graph)
     for node in lowered.nodes:
-        if node.op not in _VERSIONS:
-            raise EmitError(f"{node.name}: '{node.op}' cannot be written; optimize the graph first")
+        dtype = lowered.values[node.inputs[0]].dtype
+        if node.op not in FORMS or dtype not in FORMS[node.op].versions:
+            raise EmitError(f"{node.name}: TensorFlow Lite has no {dtype} '{node.op}'")
     writer = _Writer(lowered)
     for node in lowered.nodes:
         writer.add(node)
@@ -71,9 +49,10 @@ class _Writer:
         self._buffers: list[Any] = [schema.BufferT()]  # buffer 0 is empty by convention
         self._tensors: list[Any] = []
         self._index: dict[str, int] = {}
-        self._codes: dict[tuple[Op, int], int] = {}
+        self._codes: dict[tuple[str, int], int] = {}
         self._operators: list[Any] = []
-        self._tensor(graph.inputs[0])
+        for name in graph.inputs:
+            self._tensor(name)
 
     def add(self, node: Node) -> None:
         """Append one operator and its tensors."""
@@ -81,10 +60,11 @@ class _Writer:
         operator = schema.OperatorT()
         operator.opcodeIndex = self._code(node)
         inputs = [self._tensor(name) for name in node.inputs]
-        extra = _extra_operand(self._graph, node)
-        operator.inputs = inputs if extra is None else [*inputs, self._constant(node, extra)]
+        form = FORMS[node.op]
+        extra = form.operands(self._graph, node)
+        operator.inputs = [*inputs, *(self._constant(node, *pair) for pair in enumerate(extra))]
         operator.outputs = [self._tensor(node.output)]
-        name, options = _OPTIONS[node.op](schema, self._graph, node)
+        name, options = form.options(schema, self._graph, node)
         operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
         operator.builtinOptions = options
         self._operators.append(operator)
@@ -97,8 +77,8 @@ class _Writer:
         subgraph = schema.SubGraphT()
         subgraph.name = self._graph.name
         subgraph.tensors = self._tensors
-        subgraph.inputs = [self._index[self._graph.inputs[0]]]
-        subgraph.outputs = [self._index[self._graph.outputs[0]]]
+        subgraph.inputs = [self._index[name] for name in self._graph.inputs]
+        subgraph.outputs = [self._index[name] for name in self._graph.outputs]
         subgraph.operators = self._operators
         model = schema.ModelT()
         model.version = _SCHEMA_VERSION
@@ -111,16 +91,15 @@ class _Writer:
         return bytes(builder.Output())
 
     def _code(self, node: Node) -> int:
-        versions = _VERSIONS[node.op]
-        if isinstance(node.attrs, ConvAttrs) and node.op is Op.DEPTHWISE_CONV_2D:
-            versions = versions if node.attrs.dilation == (1, 1) else _DILATED_DEPTHWISE
-        version = versions[self._graph.input.dtype is DType.INT8]
-        return self._codes.setdefault((node.op, version), len(self._codes))
+        form = FORMS[node.op]
+        version = form.versions[self._graph.values[node.inputs[0]].dtype]
+        key = (form.operator(node), version)
+        return self._codes.setdefault(key, len(self._codes))
 
-    def _operator_code(self, op: Op, version: int) -> Any:
+    def _operator_code(self, name: str, version: int) -> Any:
         code = self._schema.OperatorCodeT()
-        code.builtinCode = getattr(self._schema.BuiltinOperator, op.name)
-        code.deprecatedBuiltinCode = code.builtinCode  # all below 127
+        code.builtinCode = getattr(self._schema.BuiltinOperator, name)
+        code.deprecatedBuiltinCode = min(code.builtinCode, _LAST_DEPRECATED_CODE)
         code.version = version
         return code
 
@@ -130,8 +109,9 @@ class _Writer:
             self._tensors.append(self._tensor_of(self._graph.values[name]))
         return self._index[name]
 
-    def _constant(self, node: Node, data: Array) -> int:
-        value = Value(f"{node.name}.operand", data.shape, DType.INT32, data=data)
+    def _constant(self, node: Node, position: int, data: Array) -> int:
+        dtype = DType(data.dtype.name)
+        value = Value(f"{node.name}.operand{position}", data.shape, dtype, data=data)
         self._tensors.append(self._tensor_of(value))
         return len(self._tensors) - 1
 
@@ -172,101 +152,3 @@ def _quantization(schema: Any, quant: QuantParams) -> Any:
     params.zeroPoint = np.asarray(quant.zero_point, np.int64)
     params.quantizedDimension = quant.axis or 0
     return params
-
-
-def _extra_operand(graph: Graph, node: Node) -> Array | None:
-    """What TensorFlow Lite passes as a tensor and the graph as an attribute or a shape."""
-    if isinstance(node.attrs, ReduceAttrs):
-        return np.array(node.attrs.axes, np.int32)
-    if isinstance(node.attrs, PadAttrs):
-        return np.array(node.attrs.amounts, np.int32)
-    if node.op is Op.RESHAPE:
-        return np.array(_any_batch(graph, node), np.int32)
-    return None
-
-
-def _any_batch(graph: Graph, node: Node) -> list[int]:
-    """The output shape with a free batch axis, so that readers may resize the input."""
-    return [-1, *graph.values[node.output].shape[1:]]
-
-
-def _activation(schema: Any, activation: Activation) -> int:
-    return int(getattr(schema.ActivationFunctionType, activation.name))
-
-
-def _window(schema: Any, options: Any, attrs: ConvAttrs | PoolAttrs) -> Any:
-    padded = attrs.padding != ((0, 0), (0, 0))
-    options.padding = schema.Padding.SAME if padded else schema.Padding.VALID
-    options.strideH, options.strideW = attrs.stride
-    return options
-
-
-def _conv(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
-    attrs = node.attrs
-    assert isinstance(attrs, ConvAttrs)
-    depthwise = node.op is Op.DEPTHWISE_CONV_2D
-    name = "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions"
-    options = _window(schema, getattr(schema, f"{name}T")(), attrs)
-    options.dilationHFactor, options.dilationWFactor = attrs.dilation
-    options.fusedActivationFunction = _activation(schema, attrs.activation)
-    if depthwise:
-        options.depthMultiplier = 1
-    return name, options
-
-
-def _dense(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
-    assert isinstance(node.attrs, DenseAttrs)
-    options = schema.FullyConnectedOptionsT()
-    options.fusedActivationFunction = _activation(schema, node.attrs.activation)
-    return "FullyConnectedOptions", options
-
-
-def _add(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
-    assert isinstance(node.attrs, BinaryAttrs)
-    options = schema.AddOptionsT()
-    options.fusedActivationFunction = _activation(schema, node.attrs.activation)
-    return "AddOptions", options
-
-
-def _pool(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
-    assert isinstance(node.attrs, PoolAttrs)
-    options = _window(schema, schema.Pool2DOptionsT(), node.attrs)
-    options.filterHeight, options.filterWidth = node.attrs.kernel
-    return "Pool2DOptions", options
-
-
-def _mean(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
-    assert isinstance(node.attrs, ReduceAttrs)
-    options = schema.ReducerOptionsT()
-    options.keepDims = node.attrs.keep_dims
-    return "ReducerOptions", options
-
-
-def _pad(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
-    return "PadOptions", schema.PadOptionsT()
-
-
-def _reshape(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
-    options = schema.ReshapeOptionsT()
-    options.newShape = _any_batch(graph, node)
-    return "ReshapeOptions", options
-
-
-def _softmax(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
-    options = schema.SoftmaxOptionsT()
-    options.beta = 1.0
-    return "SoftmaxOptions", options
-
-
-_OPTIONS: Mapping[Op, Callable[[Any, Graph, Node], tuple[str, Any]]] = {
-    Op.CONV_2D: _conv,
-    Op.DEPTHWISE_CONV_2D: _conv,
-    Op.FULLY_CONNECTED: _dense,
-    Op.ADD: _add,
-    Op.MAX_POOL_2D: _pool,
-    Op.AVERAGE_POOL_2D: _pool,
-    Op.MEAN: _mean,
-    Op.PAD: _pad,
-    Op.RESHAPE: _reshape,
-    Op.SOFTMAX: _softmax,
-}
