@@ -167,7 +167,8 @@ class OnnxReader:
             raise ImportModelError(
                 f"{self.place(node)}: operands or attributes do not fit ({one_line(error)})"
             ) from error
-        return list(result) if isinstance(result, list) else [result]
+        results = result if isinstance(result, list) else [result]
+        return [np.asarray(found) if isinstance(found, np.generic) else found for found in results]
 
     def _put(self, node: OnnxNode, results: list[Entry | None]) -> None:
         read = {name for other in self._record.nodes for name in other.inputs}

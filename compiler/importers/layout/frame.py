@@ -6,6 +6,7 @@ or a RESHAPE where axes of length 1 come and go, and nothing where the value alr
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 
@@ -32,6 +33,7 @@ class Frame:
         self.tied = not plan.lifted and len(first) == 1 and first not in ({()}, {(1,)})
         self.source = ""
         self._constants = 0
+        self._weights: dict[tuple[Shape, bytes], str] = {}
         self._plan = plan
         self._ports = tuple(
             plan.port(source, _value_name(place), tied=self.tied)
@@ -53,6 +55,13 @@ class Frame:
     def constant(self, op: Op, what: str, data: Array) -> str:
         """A constant for the node of `op` that comes next."""
         return self.build.constant(self.build.unique(op, what), data)
+
+    def weights(self, op: Op, data: Array) -> str:
+        """The weights of a node: those written before where they are the same."""
+        key = (data.shape, hashlib.sha256(np.ascontiguousarray(data)).digest())
+        if key not in self._weights:
+            self._weights[key] = self.constant(op, "weights", data)
+        return self._weights[key]
 
     def reshape(self, value: str, shape: Shape) -> str:
         """`value` in another shape of the graph; nothing is written where it has it."""
