@@ -35,9 +35,10 @@ def table_of(op: Op, attrs: Attrs, x: QuantParams, output: QuantParams) -> Codes
 
 
 def round_away(values: Floats) -> Floats:
-    """Half away from zero."""
+    """Half away from zero; infinities stay."""
     whole = np.trunc(values)
-    away = np.abs(values - whole) >= 0.5
+    with np.errstate(invalid="ignore"):
+        away = np.abs(values - whole) >= 0.5
     return (whole + np.where(away, np.sign(values), np.float32(0.0))).astype(values.dtype)
 
 

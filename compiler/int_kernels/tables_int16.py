@@ -19,7 +19,7 @@ from ..fixedpoint import Int64
 from ..graph import Graph, Node
 from ..ops import Op
 from .codes import Codes, scale_of, steps
-from .tables import exp, round_away
+from .tables import function_of, round_away
 
 Real = npt.NDArray[Any]  # float32 or float64
 RealFunction = Callable[[Real], Real]
@@ -63,8 +63,8 @@ def _table_look_up(graph: Graph, node: Node, x: Codes, function: RealFunction) -
     return interpolate(table, x.astype(np.int64)).astype(np.int16)
 
 
-def _exp(graph: Graph, node: Node, x: Codes) -> Codes:
-    return _table_look_up(graph, node, x, exp)
+def _look_up_own(graph: Graph, node: Node, x: Codes) -> Codes:
+    return _table_look_up(graph, node, x, function_of(node.op, node.attrs))
 
 
 def _rsqrt(graph: Graph, node: Node, x: Codes) -> Codes:
@@ -150,6 +150,7 @@ def _power_of_two(scale: np.float32) -> int | None:
 TABLES_INT16: dict[Op, Callable[..., Codes]] = {
     Op.LOGISTIC: _logistic,
     Op.TANH: _tanh,
-    Op.EXP: _exp,
+    Op.EXP: _look_up_own,
+    Op.GELU: _look_up_own,
     Op.RSQRT: _rsqrt,
 }

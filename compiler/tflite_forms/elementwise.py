@@ -87,7 +87,8 @@ ELEMENTWISE: dict[Op, Form] = {
     Op.HARD_SWISH: Form(_versions(1, 1, None), _empty("HardSwishOptions")),
     Op.LOGISTIC: Form(_versions(1, 2, 3), _none),
     Op.TANH: Form(_versions(1, 2, 3), _none),
-    Op.GELU: Form(_versions(1, 2, None), _gelu),
+    # LiteRT before 2.3 takes int16 for no version of it.
+    Op.GELU: Form(_versions(1, 2, 2), _gelu),
     Op.EXP: Form(_versions(1, 2, 2), _empty("ExpOptions")),
     Op.SQRT: Form(_versions(1, None, None), _none),
     Op.RSQRT: Form(_versions(1, 2, 3), _none),
