@@ -65,9 +65,7 @@ def _prelu(graph: Graph, node: Node, x: Codes, slopes: Codes) -> Codes:
 def _abs(graph: Graph, node: Node, x: Codes) -> Codes:
     """Exact where both encodings have one scale."""
     factor = quantize_multiplier(float(_scale_ratio(graph, node)))
-    return encoded(
-        graph, node.output, multiply(np.abs(steps(graph, node.inputs[0], x)), (factor,))
-    )
+    return encoded(graph, node.output, multiply(np.abs(steps(graph, node.inputs[0], x)), (factor,)))
 
 
 def _hard_swish(graph: Graph, node: Node, x: Codes) -> Codes:

@@ -12,9 +12,7 @@ from .roots import rsqrt_int8
 from .tables import TABLES
 from .tables_int16 import TABLES_INT16
 
-ELEMENTWISE: dict[Op, Callable[..., Array]] = (
-    BINARY | ACTIVATIONS | TABLES | {Op.RSQRT: rsqrt_int8}
-)
+ELEMENTWISE: dict[Op, Callable[..., Array]] = BINARY | ACTIVATIONS | TABLES | {Op.RSQRT: rsqrt_int8}
 """int8."""
 
 ELEMENTWISE_INT16: dict[Op, Callable[..., Array]] = BINARY | ACTIVATIONS_INT16 | TABLES_INT16

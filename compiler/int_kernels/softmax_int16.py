@@ -35,7 +35,8 @@ def softmax_int16(x: Int16, scale: float) -> Int16:
     inverse = _reciprocal(total, zeros)
     shift = 31 - zeros
     shares = (powers * inverse + (np.int64(1) << (shift - 1))) >> shift
-    return np.clip(shares, 0, 32767).astype(np.int16)
+    clipped: Int16 = np.clip(shares, 0, 32767).astype(np.int16)
+    return clipped
 
 
 def _reciprocal(total: Int64, zeros: Int64) -> Int64:

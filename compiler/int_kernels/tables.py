@@ -31,15 +31,17 @@ def table_of(op: Op, attrs: Attrs, x: QuantParams, output: QuantParams) -> Codes
     with np.errstate(over="ignore"):
         rescaled = round_away(function_of(op, attrs)(real) * inverse)
     shifted = rescaled + np.float32(output.zero_point[0])
-    return np.clip(shifted, low, high).astype(np.int8)
+    entries: Codes = np.clip(shifted, low, high).astype(np.int8)
+    return entries
 
 
-def round_away(values: Floats) -> Floats:
+def round_away(values: Array) -> Array:
     """Half away from zero; infinities stay."""
     whole = np.trunc(values)
     with np.errstate(invalid="ignore"):
         away = np.abs(values - whole) >= 0.5
-    return (whole + np.where(away, np.sign(values), np.float32(0.0))).astype(values.dtype)
+    rounded: Array = whole + np.where(away, np.sign(values), whole.dtype.type(0))
+    return rounded
 
 
 def function_of(op: Op, attrs: Attrs) -> Function:

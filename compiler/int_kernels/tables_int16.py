@@ -23,15 +23,16 @@ from .tables import function_of, round_away
 
 Real = npt.NDArray[Any]  # float32 or float64
 RealFunction = Callable[[Real], Real]
+Scalar = np.floating[Any]
 
 _LOW, _HIGH = -32768, 32767
 _STEPS = 512
 
 
-def table_of(function: RealFunction, x_low: Real, x_high: Real, inverse: Real) -> Int64:
+def table_of(function: RealFunction, x_low: Scalar, x_high: Scalar, inverse: Scalar) -> Int64:
     """513 samples of `function` from `x_low` to `x_high`, in steps of 1 / `inverse`.
 
-    All three are scalars of the precision to compute in.
+    The dtype of all three is the precision to compute in.
     """
     kind = x_low.dtype.type
     step = (x_high - x_low) / kind(_STEPS)
@@ -41,8 +42,9 @@ def table_of(function: RealFunction, x_low: Real, x_high: Real, inverse: Real) -
     following = function(x_low + (index + kind(1)) * step) * inverse
     middle = round_away((following + round_away(here)) / kind(2))
     bias = round_away((middle - round_away(between)) / kind(2))
-    last = round_away(function(x_high.reshape(1)) * inverse)
-    return np.clip(np.append(round_away(here) - bias, last), _LOW, _HIGH).astype(np.int64)
+    last = round_away(function(np.array([x_high])) * inverse)
+    samples: Int64 = np.append(round_away(here) - bias, last).clip(_LOW, _HIGH).astype(np.int64)
+    return samples
 
 
 def interpolate(table: Int64, codes: Int64) -> Int64:
@@ -51,7 +53,8 @@ def interpolate(table: Int64, codes: Int64) -> Int64:
     base = table[index]
     # The slope is an int16 in LiteRT: steeper than that, it wraps.
     slope = (table[index + 1] - base).astype(np.int16).astype(np.int64)
-    return (base + ((slope * offset + 64) >> 7)).astype(np.int16).astype(np.int64)
+    value: Int64 = (base + ((slope * offset + 64) >> 7)).astype(np.int16).astype(np.int64)
+    return value
 
 
 def _table_look_up(graph: Graph, node: Node, x: Codes, function: RealFunction) -> Codes:

@@ -151,4 +151,4 @@ def test_emit_tflite_raises_and_says_what_to_do_when_pool_cannot_be_padded() -> 
 def test_emit_tflite_raises_when_graph_is_not_optimized() -> None:
     build = GraphBuilder("raw", (1, 4))
     with pytest.raises(EmitError, match="TensorFlow Lite has no float32"):
-        emit_tflite(build.finish(build.relu(build.input)))
+        emit_tflite(build.finish(build.batch_norm(build.input, np.ones(4), np.zeros(4))))
