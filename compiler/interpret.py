@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .errors import CompileError, GrammarError
 from .float_kernels import FLOAT_KERNELS
+from .float_kernels.formats import widen
 from .graph import Array, DType, Graph, Node
 from .int_kernels import INT8_KERNELS
 from .ops import Op
@@ -23,6 +24,7 @@ Float = npt.NDArray[np.float32]
 KERNELS: Mapping[DType, Mapping[Op, Callable[..., Array]]] = {
     DType.FLOAT32: FLOAT_KERNELS,
     DType.INT8: INT8_KERNELS,
+    DType.FLOAT16: {Op.DEQUANTIZE: widen},
 }
 """By the dtype of the first operand."""
 

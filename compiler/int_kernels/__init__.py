@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from ..graph import Array
 from ..ops import Op
 from .elementwise import ELEMENTWISE
+from .formats import FORMATS
 from .moves import MOVES
 from .products import PRODUCTS
 from .reductions import REDUCTIONS
 from .windows import WINDOWS
 
 INT8_KERNELS: Mapping[Op, Callable[..., Array]] = (
-    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES
+    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | FORMATS
 )
