@@ -21,7 +21,7 @@ _BIASES = {DType.INT8: DType.INT32, DType.INT16: DType.INT64}
 _BIAS_LIMIT = {DType.INT8: 2.0**30, DType.INT16: 2.0**39}
 _SMALLEST_SCALE = 1e-8
 _BYTES_PER_CHANNEL = 24  # a file holds a float32 scale and an int64 zero point, twice
-_DENSE_SHARE = 1 / 20  # of the weights' bytes, that scales of their own may add
+_DENSE_SHARE = 1 / 32  # of the weights' bytes, that scales of their own may add
 _FEWEST_HALVES = 256  # elements: a DEQUANTIZE node costs about as many bytes as these save
 _LARGEST_HALF = 65504.0
 
