@@ -1,4 +1,4 @@
-"""What operators mean in int8: the numeric contract `int8.v1`, one file for each family.
+"""What operators mean in integers: `int8.v1` and `int16x8.v1`, one file for each family.
 
 Byte for byte what LiteRT's reference kernels compute (`OpResolverType.BUILTIN_REF`), vectorised
 over the samples. Matrix products run in floating point where every sum fits its mantissa, so they
@@ -20,3 +20,5 @@ from .windows import WINDOWS
 INT8_KERNELS: Mapping[Op, Callable[..., Array]] = (
     WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES
 )
+
+INT16_KERNELS: Mapping[Op, Callable[..., Array]] = WINDOWS | PRODUCTS | MOVES
