@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..fixedpoint import multiply_real, quantize_multiplier
-from ..graph import Array, Graph, Node
+from ..fixedpoint import multiply, multiply_real, multiply_wide, quantize_multiplier
+from ..graph import Array, DType, Graph, Node
 from ..ops import DenseAttrs, MatmulAttrs, Op
 from .common import dense_factors, params
-from .requantize import centred, encoded, exact_product, scaled_by
+from .requantize import centred, encoded, exact_product
 
 
 def _dense(graph: Graph, node: Node, x: Array, weights: Array, bias: Array) -> Array:
@@ -31,7 +31,9 @@ def _matmul(graph: Graph, node: Node, a: Array, b: Array) -> Array:
     scales = [params(graph, name).scale[0] for name in (*node.inputs, node.output)]
     # The product of the operands' scales is a float32 in the kernel.
     real = float(np.float32(scales[0]) * np.float32(scales[1])) / scales[2]
-    return encoded(graph, node, scaled_by(graph, node, total, (quantize_multiplier(real),)))
+    wide = graph.values[node.output].dtype is DType.INT16
+    scaled = (multiply_wide if wide else multiply)(total, (quantize_multiplier(real),))
+    return encoded(graph, node, scaled)
 
 
 PRODUCTS: dict[Op, Callable[..., Array]] = {

@@ -1,23 +1,18 @@
 """From exact sums to codes: what the integer contracts share, and where they differ.
 
-`int8.v1` requantizes 32-bit sums by 31-bit factors, `int16x8.v1` 64-bit ones by 15-bit factors.
+32-bit sums are requantized by 31-bit factors, 64-bit ones by 15-bit factors. Sums are 64 bits wide
+in `int16x8.v1`, but for weighted operators whose bias has 32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 
-from ..fixedpoint import Int64, Multiplier, multiply, multiply_wide
+from ..fixedpoint import Int64, multiply, multiply_wide
 from ..graph import Array, DType, Graph, Node
 from ..ops import Activation
 from .common import channel_multipliers, params
 
-_MULTIPLY: Mapping[DType, Callable[[Int64, tuple[Multiplier, ...]], Int64]] = {
-    DType.INT8: multiply,
-    DType.INT16: multiply_wide,
-}
 _LARGEST_OFFSET = {DType.INT8: 255, DType.INT16: 65535}  # of a code from its zero point
 _FLOAT32_EXACT = 1 << 24
 
@@ -51,15 +46,13 @@ def encoded(
     return clipped.astype(graph.values[node.output].dtype.numpy)
 
 
-def scaled_by(graph: Graph, node: Node, total: Array, factors: tuple[Multiplier, ...]) -> Int64:
-    """Sums times their factors, as the contract of the node's dtype multiplies."""
-    return _MULTIPLY[graph.values[node.output].dtype](total.astype(np.int64), factors)
-
-
 def requantize(graph: Graph, node: Node, total: Array, activation: Activation) -> Array:
     """Sums of a convolution as its output's codes, each channel by its own factor."""
-    factors = channel_multipliers(graph, node)
-    return encoded(graph, node, scaled_by(graph, node, total, factors), activation)
+    wide = graph.values[node.inputs[2]].dtype is DType.INT64
+    scaled = (multiply_wide if wide else multiply)(
+        total.astype(np.int64), channel_multipliers(graph, node)
+    )
+    return encoded(graph, node, scaled, activation)
 
 
 def centred(graph: Graph, name: str, codes: Array) -> Array:

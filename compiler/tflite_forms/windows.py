@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import EmitError
 from ..graph import Array, DType, Graph, Node
 from ..ops import NO_PADDING, ConvAttrs, Op, PoolAttrs, ResizeAttrs, TransposeConvAttrs
 from .common import Form, float_and_integers, fused, window
 
 _GROUPED = 6  # the versions that brought these
-_INT4 = 7
+_INT4 = {Op.CONV_2D: 7, Op.DEPTHWISE_CONV_2D: 6}
 _CENTRES = 3
 
 
@@ -19,6 +20,8 @@ def _conv(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
     attrs = node.attrs
     assert isinstance(attrs, ConvAttrs)
     depthwise = node.op is Op.DEPTHWISE_CONV_2D
+    if depthwise and _has(graph, node, DType.INT16, 0):
+        _check_wide_depthwise(graph, node)
     name = "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions"
     options = window(schema, getattr(schema, f"{name}T")(), attrs)
     options.dilationHFactor, options.dilationWFactor = attrs.dilation
@@ -31,6 +34,20 @@ def _conv(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
     return name, options
 
 
+def _check_wide_depthwise(graph: Graph, node: Node) -> None:
+    """LiteRT refuses an int32 bias beside int16, and reads int4 weights as if they were int8."""
+    if _has(graph, node, DType.INT4, 1):
+        raise EmitError(
+            f"{node.name}: TensorFlow Lite has no int4 weights beside int16 here; keep them in int8"
+        )
+    if _has(graph, node, DType.INT32, 2):
+        raise EmitError(f"{node.name}: TensorFlow Lite needs an int64 bias here, not an int32 one")
+
+
+def _has(graph: Graph, node: Node, dtype: DType, position: int) -> bool:
+    return graph.values[node.inputs[position]].dtype is dtype
+
+
 def _bias_type(schema: Any, graph: Graph, node: Node) -> int:
     return int(getattr(schema.TensorType, graph.values[node.inputs[2]].dtype.name))
 
@@ -38,7 +55,7 @@ def _bias_type(schema: Any, graph: Graph, node: Node) -> int:
 def _conv_version(graph: Graph, node: Node) -> int:
     x, weights = (graph.values[name] for name in node.inputs[:2])
     if weights.dtype is DType.INT4:
-        return _INT4
+        return _INT4[node.op]
     grouped = node.op is Op.CONV_2D and weights.shape[3] != x.shape[3]
     return _GROUPED if grouped else 1
 
@@ -46,6 +63,8 @@ def _conv_version(graph: Graph, node: Node) -> int:
 def _transpose_conv(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
     attrs = node.attrs
     assert isinstance(attrs, TransposeConvAttrs)
+    if _has(graph, node, DType.INT4, 1):
+        raise EmitError(f"{node.name}: TensorFlow Lite has no int4 weights here; keep them in int8")
     options = schema.TransposeConvOptionsT()
     # `lower_padding` has left only cuts that SAME makes.
     cut = attrs.padding != NO_PADDING
