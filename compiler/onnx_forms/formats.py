@@ -1,0 +1,24 @@
+"""Changes of the number format: every value is real numbers here, so only rounding is written."""
+
+from __future__ import annotations
+
+from ..graph import Node
+from ..onnx_writer import Writer
+from ..ops import Op
+from .common import Form
+
+
+def _quantize(writer: Writer, node: Node) -> None:
+    x, layout = writer.own(node.inputs[0])
+    writer.define(node.output, x, layout)
+
+
+def _dequantize(writer: Writer, node: Node) -> None:
+    x, layout = writer.own(node.inputs[0])
+    writer.alias(node.output, x, layout)
+
+
+FORMATS: dict[Op, Form] = {
+    Op.QUANTIZE: _quantize,
+    Op.DEQUANTIZE: _dequantize,
+}
