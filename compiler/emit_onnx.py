@@ -28,9 +28,7 @@ def emit_onnx(graph: Graph) -> bytes:
     """
     import onnx
 
-    for node in graph.nodes:
-        if node.op not in FORMS:
-            raise EmitError(f"{node.name}: '{node.op}' cannot be written; optimize the graph first")
+    _check(graph)
     writer = Writer(graph, needed_opset(graph))
     for node in graph.nodes:
         FORMS[node.op](writer, node)
@@ -40,6 +38,17 @@ def emit_onnx(graph: Graph) -> bytes:
     model = _model(writer)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _check(graph: Graph) -> None:
+    """Raise EmitError for operators without a form and outputs that no node could be given."""
+    for node in graph.nodes:
+        if node.op not in FORMS:
+            raise EmitError(f"{node.name}: '{node.op}' cannot be written; optimize the graph first")
+    names = (*graph.inputs, *graph.outputs)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise EmitError(f"{graph.name}: ONNX needs '{twice}' to be one input or one output only")
 
 
 def _model(writer: Writer) -> Any:

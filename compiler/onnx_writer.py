@@ -77,6 +77,14 @@ class Writer:
             known[layout] = self._arranged(self.graph.values[name], layout)
         return known[layout]
 
+    def in_order(self, name: str) -> str:
+        """A tensor of a value with its elements in the graph's order, whatever its shape."""
+        order = natural(len(self.shape(name)))
+        for layout in self.layouts(name):
+            if same_elements(self.shape(name), layout, order):
+                return self.want(name, layout)
+        return self.want(name, order)
+
     def own(self, name: str) -> tuple[str, Layout]:
         """The tensor of a value in the layout that it was made in, and that layout."""
         layout = self.layouts(name)[0]

@@ -12,6 +12,8 @@ from .common import Form, common_layout, operand
 
 _BEFORE_FIRST = -(2**31)  # the end of a slice that runs backwards to the first element
 
+_POOLS = (Op.MAX_POOL_2D, Op.AVERAGE_POOL_2D)
+
 
 def _pad(writer: Writer, node: Node) -> None:
     attrs = node.attrs
@@ -20,9 +22,9 @@ def _pad(writer: Writer, node: Node) -> None:
     output = node.output
     before = [attrs.amounts[axis][0] for axis in layout]
     after = [attrs.amounts[axis][1] for axis in layout]
-    # ONNX Runtime merges a float Pad into the MaxPool that reads it, though zeros are not -inf.
-    # One row too many, sliced off again, keeps them apart.
-    spare = any(reader.op is Op.MAX_POOL_2D for reader in writer.graph.consumers(output))
+    # ONNX Runtime merges a float Pad into the pool that reads it, though zeros are not -inf and
+    # it cannot pad more than a window. One row too many, sliced off again, keeps them apart.
+    spare = any(reader.op in _POOLS for reader in writer.graph.consumers(output))
     if spare:
         after[layout.index(1)] += 1
     operands = [x, writer.integers(f"{output}.pads", *before, *after)]
@@ -44,7 +46,7 @@ def _reshape(writer: Writer, node: Node) -> None:
     if kept is None and _feeds_gemm_only(writer, output):
         _flatten(writer, node, layout)
         return
-    tensor = writer.want(x, natural(len(before)) if kept is None else layout)
+    tensor = writer.in_order(x) if kept is None else writer.want(x, layout)
     given = kept or natural(len(after))
     shape = tuple(after[axis] for axis in given)
     writer.define(output, writer.reshape(tensor, shape, f"{output}.raw"), given)

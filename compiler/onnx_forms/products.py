@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..graph import Array, Node
-from ..onnx_layouts import CHANNELS_FIRST, natural, same_elements
+from ..onnx_layouts import CHANNELS_FIRST, natural
 from ..onnx_writer import Writer
 from ..ops import DenseAttrs, MatmulAttrs, Op
 from .common import Form, operand
@@ -12,11 +12,9 @@ from .common import Form, operand
 def _dense(writer: Writer, node: Node) -> None:
     assert isinstance(node.attrs, DenseAttrs)
     x = node.inputs[0]
-    shape = writer.shape(x)
-    layout = writer.layouts(x)[0]
-    if layout == CHANNELS_FIRST and not same_elements(shape, layout, natural(4)):
+    if writer.layouts(x)[0] == CHANNELS_FIRST:
         _pointwise(writer, node)
-    elif len(shape) == 2:
+    elif len(writer.shape(x)) == 2:
         raw = _gemm(writer, node, writer.want(x, natural(2)))
         writer.define(node.output, raw, natural(2), node.attrs.activation)
     else:
@@ -38,7 +36,7 @@ def _rows(writer: Writer, node: Node) -> None:
     x, output = node.inputs[0], node.output
     layout = natural(len(writer.shape(output)))
     flat = writer.integers(f"{output}.flat", -1, writer.shape(x)[-1])
-    rows = writer.op("Reshape", [writer.want(x, layout), flat], f"{output}.rows")
+    rows = writer.op("Reshape", [writer.in_order(x), flat], f"{output}.rows")
     rows = writer.rounded(writer.graph.values[x], rows, f"{output}.rows")
     made = writer.settled(output, _gemm(writer, node, rows), node.attrs.activation)
     shape = writer.integers(f"{output}.shape", -1, *writer.shape(output)[1:])

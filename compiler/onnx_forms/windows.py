@@ -62,6 +62,7 @@ def _pool(op_type: str, **extra: int) -> Form:
     def form(writer: Writer, node: Node) -> None:
         attrs = node.attrs
         assert isinstance(attrs, PoolAttrs)
+        _check_pool(node, attrs)
         raw = writer.op(
             op_type,
             [writer.want(node.inputs[0], CHANNELS_FIRST)],
@@ -74,6 +75,15 @@ def _pool(op_type: str, **extra: int) -> Form:
         writer.define(node.output, raw, CHANNELS_FIRST)
 
     return form
+
+
+def _check_pool(node: Node, attrs: PoolAttrs) -> None:
+    """Raise EmitError where a window would hold nothing but padding."""
+    if any(max(pads) >= size for pads, size in zip(attrs.padding, attrs.kernel, strict=True)):
+        raise EmitError(
+            f"{node.name}: padding {attrs.padding} is as wide as the {attrs.kernel[0]}×"
+            f"{attrs.kernel[1]} window; pad less, or in a layer of its own"
+        )
 
 
 def _resize_nearest(writer: Writer, node: Node) -> None:
