@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import EmitError
 from .graph import Array, DType, Graph, QuantParams, Value
 from .onnx_layouts import (
     CHANNELS_FIRST,
@@ -41,6 +42,7 @@ class Writer:
         self.columns: dict[str, Array] = {}
         """Flattened values whose columns lie in another order: where each is in the graph."""
         self._make_node: Any = helper.make_node
+        self._constants: dict[str, str] = {}
         self._tensors: dict[str, dict[Layout, str]] = {}
         self._encodings: dict[tuple[DType, float, int], list[str]] = {}
         self._written: dict[tuple[str, Shape, bytes], str] = {}
@@ -49,6 +51,18 @@ class Writer:
     def shape(self, value: str) -> Shape:
         """The value's shape in the graph."""
         return self.graph.values[value].shape
+
+    def source(self, name: str) -> Value:
+        """The value, or the constant that a dequantization made it of."""
+        return self.graph.values[self._constants.get(name, name)]
+
+    def data(self, name: str) -> Array:
+        """What a weight, a bias or an index holds: codes where it is quantized."""
+        return self.graph.constant(self._constants.get(name, name))
+
+    def stand_for(self, name: str, constant: str) -> None:
+        """The value is what `constant` says; it is written where and how it is read."""
+        self._constants[name] = constant
 
     def op(self, op_type: str, inputs: list[str], name: str, **attributes: Any) -> str:
         """Append a node and return its output, `name` or something near it."""
@@ -74,7 +88,7 @@ class Writer:
         """The tensor of a value in `layout`; made where it is not there yet."""
         known = self._tensors.setdefault(name, {})
         if layout not in known:
-            known[layout] = self._arranged(self.graph.values[name], layout)
+            known[layout] = self._arranged(self.source(name), layout)
         return known[layout]
 
     def in_order(self, name: str) -> str:
@@ -96,7 +110,7 @@ class Writer:
 
     def cost(self, name: str, layout: Layout) -> int:
         """Elements to move before the value is there in `layout`; a constant is written so."""
-        if self.graph.values[name].data is not None:
+        if self.source(name).data is not None:
             return 0
         return cost(self.shape(name), self.layouts(name), layout)
 
@@ -159,7 +173,7 @@ class Writer:
         return self._written[key]
 
     def _weights(self, name: str, data: Array, axis: int) -> str:
-        value = self.graph.values[name]
+        value = self.source(name)
         if value.quant is None:
             return self._float(name, data)
         if value.dtype is DType.INT64 and not fits_int32(data):
@@ -173,9 +187,11 @@ class Writer:
         return self.op("DequantizeLinear", [stored, scale, zero], name, axis=axis)
 
     def _operand(self, name: str, data: Array) -> str:
-        value = self.graph.values[name]
-        if value.quant is None or value.dtype not in CODES:
+        value = self.source(name)
+        if value.quant is None:
             return self._float(name, data)
+        if value.dtype not in CODES or len(value.quant.scale) > 1:
+            raise EmitError(f"'{name}' is encoded as weights are, and read as an activation")
         stored = self.constant(f"{name}.q", CODES[value.dtype].encode(data))
         encoding = self.encoding(value.dtype, value.quant, name)
         return self.op("DequantizeLinear", [stored, *encoding], f"{name}.dq")

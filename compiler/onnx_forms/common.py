@@ -27,7 +27,7 @@ def common_layout(writer: Writer, names: tuple[str, ...], rank: int) -> Layout:
     A computed operand of a lower rank broadcasts in the graph's order only. Of equals the first
     operand's layout is taken.
     """
-    computed = [name for name in names if writer.graph.values[name].data is None]
+    computed = [name for name in names if writer.source(name).data is None]
     if not computed or any(len(writer.shape(name)) != rank for name in computed):
         return natural(rank)
     candidates = [layout for name in computed for layout in writer.layouts(name)]
@@ -36,7 +36,7 @@ def common_layout(writer: Writer, names: tuple[str, ...], rank: int) -> Layout:
 
 def operand(writer: Writer, name: str, layout: Layout) -> str:
     """An operand that broadcasts: a constant gets the rank of `layout` before it is ordered."""
-    data = writer.graph.values[name].data
+    data = writer.source(name).data
     rank = len(writer.shape(name))
     if data is None:
         return writer.want(name, layout if rank == len(layout) else natural(rank))

@@ -14,6 +14,9 @@ def _quantize(writer: Writer, node: Node) -> None:
 
 
 def _dequantize(writer: Writer, node: Node) -> None:
+    if writer.source(node.inputs[0]).data is not None:
+        writer.stand_for(node.output, node.inputs[0])
+        return
     x, layout = writer.own(node.inputs[0])
     writer.alias(node.output, x, layout)
 

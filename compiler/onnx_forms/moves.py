@@ -79,8 +79,7 @@ def _concatenation(writer: Writer, node: Node) -> None:
     rank = len(writer.shape(node.output))
     layout = common_layout(writer, node.inputs, rank)
     parts = [operand(writer, name, layout) for name in node.inputs]
-    values = writer.graph.values
-    computed = [values[name].data is None for name in node.inputs]
+    computed = [writer.source(name).data is None for name in node.inputs]
     if any(computed):
         like = parts[computed.index(True)]
         parts = [
@@ -133,7 +132,7 @@ def _gather(writer: Writer, node: Node) -> None:
         given = without(layout, [axis])
     elif rank > 1:
         given = natural(len(writer.shape(node.output)))
-    stored = writer.constant(indices, writer.graph.constant(indices))
+    stored = writer.constant(indices, writer.data(indices))
     raw = writer.op(
         "Gather", [writer.want(x, layout), stored], f"{node.output}.raw", axis=layout.index(axis)
     )

@@ -22,7 +22,7 @@ def _dense(writer: Writer, node: Node) -> None:
 
 
 def _gemm(writer: Writer, node: Node, x: str) -> str:
-    weights = writer.graph.constant(node.inputs[1])
+    weights = writer.data(node.inputs[1])
     columns = writer.columns.get(node.inputs[0])
     if columns is not None:
         weights = weights[:, columns]
@@ -46,7 +46,7 @@ def _rows(writer: Writer, node: Node) -> None:
 
 def _pointwise(writer: Writer, node: Node) -> None:
     assert isinstance(node.attrs, DenseAttrs)
-    weights = writer.graph.constant(node.inputs[1])
+    weights = writer.data(node.inputs[1])
     operands = _parameters(writer, node, weights[:, :, None, None])
     x = writer.want(node.inputs[0], CHANNELS_FIRST)
     raw = writer.op("Conv", [x, *operands], f"{node.output}.raw", kernel_shape=[1, 1])
@@ -57,7 +57,7 @@ def _parameters(writer: Writer, node: Node, weights: Array) -> list[str]:
     _, name, bias = node.inputs
     return [
         writer.weights(name, weights),
-        writer.weights(bias, writer.graph.constant(bias)),
+        writer.weights(bias, writer.data(bias)),
     ]
 
 

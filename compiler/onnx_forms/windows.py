@@ -18,7 +18,7 @@ def _conv(writer: Writer, node: Node) -> None:
     assert isinstance(attrs, ConvAttrs)
     x, weights, bias = node.inputs
     channels = writer.shape(x)[3]
-    data = writer.graph.constant(weights)
+    data = writer.data(weights)
     depthwise = node.op is Op.DEPTHWISE_CONV_2D
     data = data.transpose(3, 0, 1, 2) if depthwise else data.transpose(0, 3, 1, 2)
     raw = writer.op(
@@ -26,7 +26,7 @@ def _conv(writer: Writer, node: Node) -> None:
         [
             writer.want(x, CHANNELS_FIRST),
             writer.weights(weights, data),
-            writer.weights(bias, writer.graph.constant(bias)),
+            writer.weights(bias, writer.data(bias)),
         ],
         f"{node.output}.raw",
         kernel_shape=list(data.shape[2:]),
@@ -42,13 +42,13 @@ def _transpose_conv(writer: Writer, node: Node) -> None:
     attrs = node.attrs
     assert isinstance(attrs, TransposeConvAttrs)
     x, weights, bias = node.inputs
-    data = writer.graph.constant(weights).transpose(3, 0, 1, 2)  # (in, out, kh, kw)
+    data = writer.data(weights).transpose(3, 0, 1, 2)  # (in, out, kh, kw)
     raw = writer.op(
         "ConvTranspose",
         [
             writer.want(x, CHANNELS_FIRST),
             writer.weights(weights, data, axis=1),
-            writer.weights(bias, writer.graph.constant(bias)),
+            writer.weights(bias, writer.data(bias)),
         ],
         f"{node.output}.raw",
         kernel_shape=list(data.shape[2:]),
