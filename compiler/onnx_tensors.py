@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Array, DType, QuantParams
+from .graph import Array, DType
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,16 @@ def initializer(name: str, data: Array, dtype: DType | None) -> Any:
     return tensor
 
 
-def fits_int32(data: Array) -> bool:
-    """Whether DequantizeLinear, which knows no int64, can read the codes as int32."""
-    limits = np.iinfo(np.int32)
-    return bool((data >= limits.min).all() and (data <= limits.max).all())
+def narrow_bias(codes: Array, scale: Array) -> tuple[Array, Array]:
+    """A bias of 64 bits as int32 codes and scales, one of each for every channel.
 
-
-def dequantized_bias(data: Array, quant: QuantParams) -> Array:
-    """A bias in real numbers."""
-    return (data.astype(np.float64) * np.asarray(quant.scale)).astype(np.float32)
+    DequantizeLinear knows no int64. Where codes do not fit, the steps of that channel become
+    coarser by a power of two, so that 31 bits are left; as floats (ONNX Runtime quantizes those
+    itself, and lets them overflow) there would be 24.
+    """
+    steps = np.zeros(len(codes), np.int64)
+    limit = 2**31 - 1
+    while (over := np.abs(codes) > limit << steps).any():
+        steps[over] += 1
+    rounded = np.clip(np.rint(codes / 2.0**steps), -limit, limit)
+    return rounded.astype(np.int32), (scale * 2.0**steps).astype(np.float32)

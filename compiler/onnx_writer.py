@@ -24,7 +24,7 @@ from .onnx_layouts import (
     permutation,
     same_elements,
 )
-from .onnx_tensors import CODES, dequantized_bias, fits_int32, initializer
+from .onnx_tensors import CODES, initializer, narrow_bias
 from .ops import Activation
 from .shapes import Shape
 
@@ -176,12 +176,12 @@ class Writer:
         value = self.source(name)
         if value.quant is None:
             return self._float(name, data)
-        if value.dtype is DType.INT64 and not fits_int32(data):
-            return self.constant(name, dequantized_bias(data, value.quant))
-        dtype = DType.INT32 if value.dtype is DType.INT64 else value.dtype
-        stored = self.constant(f"{name}.q", data.astype(dtype.numpy), dtype)
-        channels = data.shape[axis]
+        channels, dtype = data.shape[axis], value.dtype
         scales = np.broadcast_to(np.asarray(value.quant.scale, np.float32), channels)
+        if dtype is DType.INT64:
+            dtype = DType.INT32
+            data, scales = narrow_bias(data, scales)
+        stored = self.constant(f"{name}.q", data, dtype)
         scale = self.constant(f"{name}.scale", scales)
         zero = self.constant(f"{name}.zero", np.zeros(channels, dtype.numpy), dtype)
         return self.op("DequantizeLinear", [stored, scale, zero], name, axis=axis)
