@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from ..ops import Op
 from .common import Float
 from .elementwise import ELEMENTWISE
-from .formats import FORMATS
 from .moves import MOVES
 from .products import PRODUCTS
 from .reductions import REDUCTIONS
 from .windows import WINDOWS
 
 FLOAT_KERNELS: Mapping[Op, Callable[..., Float]] = (
-    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | FORMATS
+    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES
 )
