@@ -201,6 +201,38 @@ def test_islands_of_floats_are_written_when_graph_changes_formats(quantized: Qua
     np.testing.assert_allclose(found[0], np.clip(np.rint(found[1] / 0.25), 0, 255) * 0.25)
 
 
+@pytest.mark.parametrize("word", [Op.CONV_2D, Op.FULLY_CONNECTED])
+def test_float_island_keeps_its_float_weights_when_onnxruntime_optimizes(word: Op) -> None:
+    """dequantize → float layer → quantize, one weight too small for int8 beside a large one."""
+    rng = np.random.default_rng(0)
+    conv = word is Op.CONV_2D
+    shape, made = ((1, 4, 4, 2), (1, 4, 4, 3)) if conv else ((1, 2), (1, 3))
+    weights = rng.normal(0, 0.1, (3, 1, 1, 2) if conv else (3, 2)).astype(np.float32)
+    weights[..., 0] = 100.0
+    fine = QuantParams((2.0**-8,), (0,))
+    values = [
+        Value("input", shape, DType.INT8, QuantParams((1.0,), (0,))),
+        Value("wide", shape, DType.FLOAT32),
+        Value("weights", weights.shape, DType.FLOAT32, data=weights),
+        Value("bias", (3,), DType.FLOAT32, data=np.zeros(3, np.float32)),
+        Value("made", made, DType.FLOAT32),
+        Value("output", made, DType.INT8, fine),
+    ]
+    nodes = [
+        Node(Op.DEQUANTIZE, "widen", ("input",), ("wide",), NoAttrs()),
+        Node(word, "layer", ("wide", "weights", "bias"), ("made",),
+             ConvAttrs() if conv else DenseAttrs()),
+        Node(Op.QUANTIZE, "code", ("made",), ("output",), NoAttrs()),
+    ]  # fmt: skip
+    graph = Graph.build("island", values, nodes, ("input",), ("output",))
+    check(graph)
+    x = np.zeros((4, *shape[1:]), np.float32)
+    x[..., 1] = rng.integers(-2, 3, x[..., 1].shape)
+    (found,) = sessions(emit_onnx(graph), {"input": x})
+    wanted = np.rint(x @ weights.reshape(3, 2).T * 2**8) / 2**8
+    np.testing.assert_array_equal(found, np.clip(wanted, -0.5, 127 / 256))
+
+
 def test_inputs_and_outputs_keep_their_names_and_order_when_there_are_several() -> None:
     rng = np.random.default_rng(0)
     build = GraphBuilder("two", (1, 4, 4, 2))
