@@ -141,13 +141,6 @@ def test_float_file_computes_the_graph_when_graph_is_random(
     assert np.abs(actual - expected).max() <= 1e-5 * max(1.0, np.abs(expected).max())
 
 
-def test_emit_tflite_raises_and_says_what_to_do_when_pool_cannot_be_padded() -> None:
-    build = GraphBuilder("pool", (1, 8, 8, 1))
-    graph = build.finish(build.max_pool2d(build.input, (3, 3), (2, 2), ((1, 1), (1, 1))))
-    with pytest.raises(EmitError, match="put a ReLU before a max pool"):
-        emit_tflite(graph)
-
-
 def test_emit_tflite_raises_when_graph_is_not_optimized() -> None:
     build = GraphBuilder("raw", (1, 4))
     with pytest.raises(EmitError, match="TensorFlow Lite has no float32"):
