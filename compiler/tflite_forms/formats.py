@@ -24,8 +24,14 @@ def _dequantize(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
     return "DequantizeOptions", schema.DequantizeOptionsT()
 
 
+def _quantize_version(graph: Graph, node: Node) -> int:
+    """Version 2 is the first with int16 results."""
+    return 2 if graph.values[node.output].dtype is DType.INT16 else 1
+
+
 FORMATS: dict[Op, Form] = {
-    # Version 2 is the first with int16 results.
-    Op.QUANTIZE: Form({DType.FLOAT32: 2, DType.INT8: 1, DType.INT16: 2}, _quantize),
+    Op.QUANTIZE: Form(
+        {DType.FLOAT32: 1, DType.INT8: 1, DType.INT16: 1}, _quantize, at_least=_quantize_version
+    ),
     Op.DEQUANTIZE: Form({DType.INT8: 2, DType.INT16: 3, DType.FLOAT16: 3}, _dequantize),
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 from ...grammar import QUANTIZED
-from ...graph import DType, QuantParams, Value
+from ...graph import DType, Value
 from ...ops import Attrs, NoAttrs, Op
 from ...quant_rules import FIXED_OUTPUTS, RULES, QuantRule
 from ..tflite import TfliteReader
@@ -28,14 +28,8 @@ def unary(op: Op) -> Handler:
 
 
 def operand(reader: TfliteReader, operator: OperatorRecord, position: int) -> str:
-    """The value at a position, which has one scale: a constant's axis of one entry is dropped."""
-    name = reader.value(reader.operand(operator, position))
-    value = reader.known(name)
-    quant = value.quant
-    if quant is None or quant.axis is None or len(quant.scale) != 1:
-        return name
-    plain = QuantParams(quant.scale, quant.zero_point)
-    return reader.add_value(dataclasses.replace(value, name=f"{name}.operand", quant=plain))
+    """The name of the value at a position."""
+    return reader.value(reader.operand(operator, position))
 
 
 def append(
