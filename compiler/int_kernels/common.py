@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..fixedpoint import Int64, Multiplier, quantize_multiplier
+from ..fixedpoint import Multiplier, quantize_multiplier
 from ..graph import Graph, Node, QuantParams
 from ..ops import Activation
 

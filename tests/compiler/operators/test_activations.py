@@ -140,10 +140,12 @@ def test_hard_swish_raises_and_says_why_when_litert_would_refuse_the_scales(
 
 @pytest.mark.parametrize("op", [Op.LOGISTIC, Op.TANH])
 @pytest.mark.parametrize("exponent", range(-16, -8))
-def test_int16_sigmoid_agrees_when_the_scale_is_a_power_of_two(
-    op: Op, exponent: int, draft: Make, agree: Agree
+@pytest.mark.parametrize("off", [0.0, 5e-4, -1e-3])
+def test_int16_sigmoid_agrees_when_the_scale_is_near_a_power_of_two(
+    op: Op, exponent: int, off: float, draft: Make, agree: Agree
 ) -> None:
     drawn = draft(INT16, 0)
     batch = every_code(INT16)
-    drawn.node(op, (drawn.input(batch.shape, QuantParams((2.0**exponent,), (0,))),))
+    scale = float(np.float32(2.0**exponent * (1 + off)))
+    drawn.node(op, (drawn.input(batch.shape, QuantParams((scale,), (0,))),))
     agree(drawn.graph(), batch)

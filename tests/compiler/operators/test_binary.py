@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +74,21 @@ def test_arithmetic_agrees_when_both_sides_are_computed(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("op", [*ARITHMETIC, Op.MAXIMUM])
+def test_two_sides_agree_when_they_broadcast_along_five_axes(
+    op: Op, dtype: DType, draft: Make, agree: Agree
+) -> None:
+    drawn = draft(dtype, 5)
+    x = drawn.input((1, 2, 3, 2, 5))
+    other = drawn.constant((2, 1, 2, 1), drawn.quant(x))
+    if op is Op.MAXIMUM:
+        drawn.node(op, (x, other))
+    else:
+        _arithmetic(drawn, op, x, other)
+    agree(drawn.graph(), drawn.codes((3, 2, 3, 2, 5)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("op", [Op.MINIMUM, Op.MAXIMUM])
 def test_choice_agrees_when_encodings_are_shared(
     op: Op, dtype: DType, draft: Make, agree: Agree
@@ -107,6 +123,19 @@ def test_results_saturate_when_the_output_is_too_narrow(
     limits = np.iinfo(dtype.numpy)
     assert found.min() == limits.min
     assert found.max() == limits.max
+
+
+@pytest.mark.parametrize("op", [Op.ADD, Op.SUB])
+def test_int16_operands_are_rescaled_when_all_scales_are_powers_of_two(
+    op: Op, draft: Make, agree: Agree
+) -> None:
+    """LiteRT has another kernel for those, which files must switch off."""
+    drawn = draft(DType.INT16, 0)
+    x = drawn.input(IMAGE, QuantParams((2.0**-12,), (0,)))
+    y = drawn.node(op, (x, drawn.constant((3,), QuantParams((2.0**-10,), (0,)))), BinaryAttrs())
+    graph = drawn.graph()
+    output = dataclasses.replace(graph.values[y], quant=QuantParams((2.0**-11,), (0,)))
+    agree(graph.replace(values=(graph.values | {y: output}).values()), drawn.codes(IMAGE))
 
 
 @settings(max_examples=25, deadline=None)

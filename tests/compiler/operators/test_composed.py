@@ -147,6 +147,13 @@ def test_import_names_the_operator_when_an_int8_encoding_is_not_the_graph_s(
         import_tflite(model, "refused")
 
 
+def test_import_refuses_a_minimum_when_its_sides_have_different_encodings(draft: Make) -> None:
+    drawn = draft(INT8, 0)
+    drawn.node(Op.SUB, (drawn.input(SHAPE), drawn.constant((6,))), BinaryAttrs(), largest=10.0)
+    with pytest.raises(UnsupportedOpError, match="different encodings"):
+        import_tflite(renamed(emit_tflite(drawn.graph()), "MINIMUM"), "refused")
+
+
 @pytest.mark.parametrize("name", ["SQUARED_DIFFERENCE", "DIV", "NEG", "SQUARE"])
 def test_import_refuses_int8_forms_that_mean_nothing_exact(name: str, draft: Make) -> None:
     drawn = draft(INT8, 0)
