@@ -13,13 +13,14 @@ import numpy as np
 from .errors import EmitError
 from .graph import Array, DType, Graph, Node, QuantParams, Value
 from .passes import lower_padding
+from .passes.halves import dequantize_halves
 from .tflite_forms import FORMS
 
 _LAST_DEPRECATED_CODE = 127  # what the field holds for operators that came later
 _ALIGNMENT = 16  # bytes; the schema's `force_align` of constant data
 _FILE_ID = b"TFL3"
 _SCHEMA_VERSION = 3
-_DESCRIPTION = "edgekiln int8.v1"
+_CONTRACTS = {DType.INT8: "int8.v1", DType.INT16: "int16x8.v1"}
 
 
 def emit_tflite(graph: Graph) -> bytes:
@@ -27,7 +28,7 @@ def emit_tflite(graph: Graph) -> bytes:
 
     Raises EmitError where TensorFlow Lite has no equivalent of a node.
     """
-    lowered = lower_padding(graph)
+    lowered = dequantize_halves(lower_padding(graph))
     for node in lowered.nodes:
         dtype = lowered.values[node.inputs[0]].dtype
         if node.op not in FORMS or dtype not in FORMS[node.op].versions:
@@ -83,7 +84,7 @@ class _Writer:
         subgraph.operators = self._operators
         model = schema.ModelT()
         model.version = _SCHEMA_VERSION
-        model.description = _DESCRIPTION
+        model.description = _description(self._graph)
         model.buffers = self._buffers
         model.subgraphs = [subgraph]
         model.operatorCodes = [self._operator_code(*key) for key in self._codes]
@@ -130,13 +131,21 @@ class _Writer:
         return tensor
 
 
+def _description(graph: Graph) -> str:
+    """Who wrote the file, and the numeric contracts that its integers obey."""
+    computed = {value.dtype for value in graph.values.values() if value.data is None}
+    contracts = [name for dtype, name in _CONTRACTS.items() if dtype in computed]
+    return " ".join(["edgekiln", *contracts])
+
+
 def _payload(dtype: DType, data: Array) -> bytes:
     """A constant's bytes; int4 holds two elements in each, the first in the low half."""
     if dtype is not DType.INT4:
         return np.ascontiguousarray(data).tobytes()
-    nibbles = data.reshape(-1).astype(np.uint8) & 0xF
+    nibbles = data.reshape(-1).view(np.uint8) & 0xF
     even = np.pad(nibbles, (0, len(nibbles) % 2))
-    return (even[::2] | even[1::2] << 4).tobytes()
+    packed: Array = even[::2] | even[1::2] << 4
+    return packed.tobytes()
 
 
 def _buffer(schema: Any, payload: bytes) -> Any:

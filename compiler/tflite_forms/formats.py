@@ -9,6 +9,8 @@ from ..graph import DType, Graph, Node
 from ..ops import Op
 from .common import Form
 
+_PER_CHANNEL = 5  # the version that brought it
+
 
 def _quantize(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
     x, output = graph.values[node.inputs[0]], graph.values[node.output]
@@ -29,9 +31,18 @@ def _quantize_version(graph: Graph, node: Node) -> int:
     return 2 if graph.values[node.output].dtype is DType.INT16 else 1
 
 
+def _dequantize_version(graph: Graph, node: Node) -> int:
+    quant = graph.values[node.inputs[0]].quant
+    return _PER_CHANNEL if quant is not None and len(quant.scale) > 1 else 1
+
+
 FORMATS: dict[Op, Form] = {
     Op.QUANTIZE: Form(
         {DType.FLOAT32: 1, DType.INT8: 1, DType.INT16: 1}, _quantize, at_least=_quantize_version
     ),
-    Op.DEQUANTIZE: Form({DType.INT8: 2, DType.INT16: 3, DType.FLOAT16: 3}, _dequantize),
+    Op.DEQUANTIZE: Form(
+        {DType.INT8: 2, DType.INT16: 3, DType.FLOAT16: 3, DType.INT4: 6},
+        _dequantize,
+        at_least=_dequantize_version,
+    ),
 }

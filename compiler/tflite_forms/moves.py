@@ -78,7 +78,9 @@ def _concatenation(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 
 def _is_dense(attrs: SliceAttrs) -> bool:
     """Whether SLICE says it: nothing is skipped or reversed."""
-    return all(stride == 1 for stride in attrs.stride)
+    return all(
+        stride == 1 or size == 1 for stride, size in zip(attrs.stride, attrs.size, strict=True)
+    )
 
 
 def _slice_name(node: Node) -> str:
@@ -116,7 +118,10 @@ def _slice(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 
 
 def _slice_version(graph: Graph, node: Node) -> int:
-    return 5 if len(graph.values[node.output].shape) > _PLAIN_RANK else 1
+    assert isinstance(node.attrs, SliceAttrs)
+    if len(graph.values[node.output].shape) <= _PLAIN_RANK:
+        return 1
+    return 5 if _is_dense(node.attrs) else 4
 
 
 def _gather(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from ...graph import DType, QuantParams, Value
 from ..tflite import TfliteReader
 from ..tflite_file import OperatorRecord
 
-_ZEROS = {
+_ZEROS: Mapping[DType, np.dtype[Any]] = {
     DType.FLOAT32: np.dtype(np.float32),
     DType.INT8: np.dtype(np.int32),
     DType.INT16: np.dtype(np.int64),

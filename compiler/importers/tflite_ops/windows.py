@@ -86,7 +86,7 @@ def _transpose_conv(reader: TfliteReader, operator: OperatorRecord) -> None:
     check_steps(reader, operator, *stride)
     before = (0, 0)
     if not is_valid(reader, operator, chosen.Padding()):
-        rows, columns = same_padding(shapes[2][1:3], shapes[1][1:3], stride)
+        rows, columns = same_padding(_image_size(shapes[2]), _image_size(shapes[1]), stride)
         before = (rows[0], columns[0])
     cut = tuple(
         (before[axis], whole - before[axis] - shapes[2][axis + 1])
@@ -98,6 +98,10 @@ def _transpose_conv(reader: TfliteReader, operator: OperatorRecord) -> None:
     attrs = TransposeConvAttrs(stride, (cut[0], cut[1]), activation(reader, operator, code))
     bias = bias_of(reader, operator, x, weights, position=3)
     reader.append(Op.TRANSPOSE_CONV, operator, (x, weights, bias), output, attrs)
+
+
+def _image_size(shape: Shape) -> Pair:
+    return shape[1], shape[2]
 
 
 def _whole_size(x: Shape, weights: Shape, stride: Pair) -> Pair:
