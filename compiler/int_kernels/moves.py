@@ -9,8 +9,8 @@ import numpy as np
 from ..float_kernels.moves import concatenation, gather, reshape, slice_axes, transpose
 from ..graph import Array, Graph, Node
 from ..ops import Op, PadAttrs
-from .codes import limits
 from .common import params
+from .requantize import code_range
 
 
 def fill_code(graph: Graph, node: Node) -> int:
@@ -18,7 +18,7 @@ def fill_code(graph: Graph, node: Node) -> int:
     assert isinstance(node.attrs, PadAttrs)
     quant = params(graph, node.output)
     steps = np.rint(node.attrs.fill / quant.scale[0]) + quant.zero_point[0]
-    return int(np.clip(steps, *limits(graph.values[node.output].dtype)))
+    return int(np.clip(steps, *code_range(graph.values[node.output].dtype)))
 
 
 def _pad(graph: Graph, node: Node, x: Array) -> Array:

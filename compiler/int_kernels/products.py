@@ -9,16 +9,15 @@ import numpy as np
 from ..fixedpoint import multiply, multiply_real, multiply_wide, quantize_multiplier
 from ..graph import Array, DType, Graph, Node
 from ..ops import DenseAttrs, MatmulAttrs, Op
-from .codes import encoded
 from .common import dense_factors, params
-from .requantize import centred, exact_product
+from .requantize import centred, encoded, exact_product
 
 
 def _dense(graph: Graph, node: Node, x: Array, weights: Array, bias: Array) -> Array:
     assert isinstance(node.attrs, DenseAttrs)
     total = exact_product(graph, node, centred(graph, node.inputs[0], x), weights.T) + bias
     scaled = multiply_real(total, np.array(dense_factors(graph, node)))
-    return encoded(graph, node.output, scaled, node.attrs.activation)
+    return encoded(graph, node, scaled, node.attrs.activation)
 
 
 def _matmul(graph: Graph, node: Node, a: Array, b: Array) -> Array:
@@ -34,7 +33,7 @@ def _matmul(graph: Graph, node: Node, a: Array, b: Array) -> Array:
     real = float(np.float32(scales[0]) * np.float32(scales[1])) / scales[2]
     wide = graph.values[node.output].dtype is DType.INT16
     scaled = (multiply_wide if wide else multiply)(total, (quantize_multiplier(real),))
-    return encoded(graph, node.output, scaled)
+    return encoded(graph, node, scaled)
 
 
 PRODUCTS: dict[Op, Callable[..., Array]] = {

@@ -10,8 +10,7 @@ from ..float_kernels.windows import WINDOWS as FLOAT_WINDOWS
 from ..graph import Array, Graph, Node
 from ..ops import ConvAttrs, Op, PoolAttrs, ResizeAttrs, TransposeConvAttrs
 from ..windows import grouped_columns, pad_image, pool_counts, scatter_windows, sum_pool, taps
-from .codes import limits
-from .requantize import centred, exact_product, requantize
+from .requantize import centred, code_range, exact_product, requantize
 
 _ONE = 1 << 10  # one row in the fixed point of a bilinear resize
 
@@ -52,7 +51,7 @@ def _transpose_conv(graph: Graph, node: Node, x: Array, weights: Array, bias: Ar
 def _max_pool(graph: Graph, node: Node, x: Array) -> Array:
     attrs = node.attrs
     assert isinstance(attrs, PoolAttrs)
-    lowest = limits(graph.values[node.output].dtype)[0]
+    lowest = code_range(graph.values[node.output].dtype)[0]
     padded = pad_image(x, attrs.padding, lowest)
     views = [view for _, _, view in taps(padded, attrs.kernel, attrs.stride, (1, 1))]
     largest: Array = np.maximum.reduce(views)

@@ -227,7 +227,7 @@ def test_inputs_and_outputs_keep_their_order_when_there_are_several() -> None:
 @pytest.mark.parametrize(
     ("dtype", "description"),
     [
-        (DType.FLOAT32, b"edgekiln"),
+        (DType.FLOAT32, b"edgekiln float32"),
         (DType.INT8, b"edgekiln int8.v1"),
         (DType.INT16, b"edgekiln int16x8.v1"),
     ],
