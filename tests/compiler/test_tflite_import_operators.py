@@ -83,7 +83,8 @@ def file_of(written: Written) -> bytes:
     code.deprecatedBuiltinCode = min(code.builtinCode, 127)
     code.version = 3 if written.name in ("TRANSPOSE_CONV", "RESIZE_BILINEAR") else 1
     if written.tensor != np.float32:
-        newest = 3 if written.name == "MIRROR_PAD" else 4
+        latest = {"MIRROR_PAD": 3, "MAX_POOL_2D": 3, "AVERAGE_POOL_2D": 3, "CONCATENATION": 3}
+        newest = latest.get(written.name, 4)
         code.version = 2 if written.tensor == np.int8 else newest
     model.operatorCodes, inside.operators = [code], [operator]
     builder = flatbuffers.Builder(1024)
@@ -190,6 +191,24 @@ FILES: dict[str, Written] = {
         {"padding": 1, "strideH": 2, "strideW": 2},
         "TransposeConvOptions",
     ),
+    "max_pool_clamped": Written(
+        "MAX_POOL_2D",
+        (1, 6, 5, 2),
+        (None,),
+        ((1, 3, 3, 2),),
+        {"strideH": 2, "strideW": 2, "filterHeight": 3, "filterWidth": 2,
+         "fusedActivationFunction": 1},
+        "Pool2DOptions",
+    ),
+    "average_pool_clamped": Written(
+        "AVERAGE_POOL_2D",
+        (1, 6, 5, 2),
+        (None,),
+        ((1, 5, 4, 2),),
+        {"padding": 1, "strideH": 1, "strideW": 1, "filterHeight": 2, "filterWidth": 2,
+         "fusedActivationFunction": 3},
+        "Pool2DOptions",
+    ),
     "resize": Written(
         "RESIZE_BILINEAR",
         (1, 3, 4, 2),
@@ -214,11 +233,17 @@ def test_imported_operator_gives_what_litert_gives_when_written_elsewhere(
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
+INTEGERS = (
+    *("split", "strided_masks", "gather", "pad", "mirror", "unpack"),
+    *("max_pool_clamped", "average_pool_clamped"),
+)
+
+
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [
         (name, dtype)
-        for name in ("split", "strided_masks", "gather", "pad", "mirror", "unpack")
+        for name in INTEGERS
         for dtype in (np.int8, np.int16)
         if (name, dtype) != ("unpack", np.int16)  # LiteRT has none
     ],
@@ -252,6 +277,16 @@ def test_transposed_convolution_keeps_its_cut_when_imported() -> None:
 
 
 REFUSED: dict[str, tuple[Written, str]] = {
+    "concatenation with an activation": (
+        Written(
+            "CONCATENATION",
+            (1, 3),
+            (None, None),
+            ((1, 6),),
+            {"axis": 1, "fusedActivationFunction": 1},
+        ),
+        "LiteRT fuses no activation",
+    ),
     "gather of an index that is not there": (
         Written("GATHER", (1, 5), (None, ints([5])), ((1, 1),), {"axis": 1}),
         "index out of range",
