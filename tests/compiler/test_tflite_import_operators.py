@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import ImportModelError
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.importers.tflite import import_tflite
@@ -21,12 +23,22 @@ NORMAL = np.random.default_rng(7).normal
 
 
 @dataclass(frozen=True)
+class State:
+    """An operand that lives from one invocation to the next; without a shape, one left out."""
+
+    shape: tuple[int, ...] = ()
+
+
+ABSENT = State()
+
+
+@dataclass(frozen=True)
 class Written:
     """One operator: `operands` in order, None for the input; constants as arrays."""
 
     name: str
     shape: tuple[int, ...]
-    operands: tuple[Array | None, ...]
+    operands: tuple[Array | State | None, ...]
     outputs: tuple[tuple[int, ...], ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     table: str = ""  # of the options; NONE where there is none
@@ -65,10 +77,19 @@ def file_of(written: Written) -> bytes:
         return len(inside.tensors) - 1
 
     entry = tensor("x", written.shape, written.tensor)
-    operator.inputs = [
-        entry if data is None else tensor(f"c{place}", data.shape, data.dtype, data)
-        for place, data in enumerate(written.operands)
-    ]
+
+    def operand(place: int, data: Array | State | None) -> int:
+        if data is None:
+            return entry
+        if isinstance(data, State):
+            if not data.shape:
+                return -1
+            state = tensor(f"c{place}", data.shape, np.float32)
+            inside.tensors[state].isVariable = True
+            return state
+        return tensor(f"c{place}", data.shape, data.dtype, data)
+
+    operator.inputs = [operand(*pair) for pair in enumerate(written.operands)]
     operator.outputs = [
         tensor(f"y{place}", shape, written.tensor) for place, shape in enumerate(written.outputs)
     ]
@@ -99,7 +120,46 @@ def strided(
     return Written("STRIDED_SLICE", shape, operands, (output,), masks)
 
 
+def lstm(
+    steps: int,
+    features: int,
+    cells: int,
+    *,
+    coupled: bool = False,
+    peepholes: bool = False,
+    projected: int = 0,
+    cell_clip: float = 0.0,
+) -> Written:
+    size = projected or cells
+    first: list[Array | State] = [ABSENT] if coupled else []
+    gates = 3 if coupled else 4
+    products = [*first, *(floats(cells, features) / 2 for _ in range(gates))]
+    recurrent = [*first, *(floats(cells, size) / 2 for _ in range(gates))]
+    looks: list[Array | State] = [ABSENT] * 3
+    if peepholes:
+        looks = [*first, *(floats(cells) for _ in range(gates - 1))]
+    biases = [*first, *(floats(cells) for _ in range(gates))]
+    project: list[Array | State] = [ABSENT, ABSENT]
+    if projected:
+        project = [floats(projected, cells), floats(projected)]
+    states = [State((1, size)), State((1, cells))]
+    return Written(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        (1, steps, features),
+        (None, *products, *recurrent, *looks, *biases, *project, *states),
+        ((1, steps, size),),
+        {"fusedActivationFunction": 4, "cellClip": cell_clip, "projClip": 0.5 * bool(projected)},
+        "UnidirectionalSequenceLSTMOptions",
+    )
+
+
 FILES: dict[str, Written] = {
+    "lstm": lstm(5, 3, 4),
+    "lstm_of_one_step": lstm(1, 2, 3, cell_clip=10.0),
+    "lstm_clipped": lstm(6, 3, 4, cell_clip=0.3),
+    "lstm_coupled": lstm(4, 3, 2, coupled=True),
+    "lstm_with_peepholes": lstm(4, 2, 3, peepholes=True),
+    "lstm_projected": lstm(4, 3, 5, projected=2),
     "split": Written("SPLIT", (1, 4, 6), (ints(-1), None), ((1, 4, 2),) * 3, {"numSplits": 3}),
     "split_v": Written(
         "SPLIT_V",
@@ -231,6 +291,8 @@ def test_imported_operator_gives_what_litert_gives_when_written_elsewhere(
     actual = run_all(graph, {"x": x})[graph.outputs[0]]
     expected = run_litert_samples(data, {"x": x})[0]
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+    again = run_litert_samples(emit_tflite(graph), {"x": x})[0]
+    np.testing.assert_allclose(again, expected, rtol=1e-5, atol=1e-5)
 
 
 INTEGERS = (
@@ -277,6 +339,11 @@ def test_transposed_convolution_keeps_its_cut_when_imported() -> None:
 
 
 REFUSED: dict[str, tuple[Written, str]] = {
+    "lstm in integers": (dataclasses.replace(FILES["lstm"], tensor=np.int8), "in integers"),
+    "lstm over time first": (
+        dataclasses.replace(FILES["lstm"], options={"timeMajor": True}),
+        "not \\(1, steps, features\\)",
+    ),
     "concatenation with an activation": (
         Written(
             "CONCATENATION",

@@ -13,10 +13,11 @@ from .elementwise import ELEMENTWISE
 from .formats import FORMATS
 from .moves import MOVES
 from .products import PRODUCTS
+from .recurrent import RECURRENT
 from .reductions import REDUCTIONS
 from .slices import SLICES
 from .windows import WINDOWS
 
 HANDLERS: Mapping[str, Handler] = (
-    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | SLICES | FORMATS
+    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | SLICES | RECURRENT | FORMATS
 )
