@@ -20,8 +20,8 @@ def _dequantize(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 
 
 def _quantize_version(graph: Graph, node: Node) -> int:
-    """Version 3 brought int16 on either side."""
-    return 3 if graph.values[node.output].dtype is DType.INT16 else 1
+    """Version 2 is the first with int16 results."""
+    return 2 if graph.values[node.output].dtype is DType.INT16 else 1
 
 
 def _dequantize_version(graph: Graph, node: Node) -> int:
@@ -31,7 +31,7 @@ def _dequantize_version(graph: Graph, node: Node) -> int:
 
 FORMATS: dict[Op, Form] = {
     Op.QUANTIZE: Form(
-        {DType.FLOAT32: 1, DType.INT8: 2, DType.INT16: 3}, _quantize, at_least=_quantize_version
+        {DType.FLOAT32: 1, DType.INT8: 1, DType.INT16: 1}, _quantize, at_least=_quantize_version
     ),
     Op.DEQUANTIZE: Form(
         {DType.INT8: 2, DType.INT16: 3, DType.FLOAT16: 3, DType.INT4: 6},
