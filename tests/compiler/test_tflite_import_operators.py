@@ -107,6 +107,8 @@ def file_of(written: Written) -> bytes:
         latest = {"MIRROR_PAD": 3, "MAX_POOL_2D": 3, "AVERAGE_POOL_2D": 3, "CONCATENATION": 3}
         newest = latest.get(written.name, 4)
         code.version = 2 if written.tensor == np.int8 else newest
+        if "DEPTH" in written.name:
+            code.version = 1
     model.operatorCodes, inside.operators = [code], [operator]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -269,6 +271,16 @@ FILES: dict[str, Written] = {
          "fusedActivationFunction": 3},
         "Pool2DOptions",
     ),
+    "depth_to_space": Written(
+        "DEPTH_TO_SPACE", (1, 2, 3, 8), (None,), ((1, 4, 6, 2),), {"blockSize": 2}
+    ),
+    "space_to_depth": Written(
+        "SPACE_TO_DEPTH", (1, 6, 3, 2), (None,), ((1, 2, 1, 18),), {"blockSize": 3}
+    ),
+    "tile": Written("TILE", (1, 2, 3), (None, ints(1, 3, 2)), ((1, 6, 6),)),
+    "reverse": Written(
+        "REVERSE_V2", (1, 3, 4), (None, ints([-1])), ((1, 3, 4),), table="ReverseV2Options"
+    ),
     "resize": Written(
         "RESIZE_BILINEAR",
         (1, 3, 4, 2),
@@ -297,7 +309,7 @@ def test_imported_operator_gives_what_litert_gives_when_written_elsewhere(
 
 INTEGERS = (
     *("split", "strided_masks", "gather", "pad", "mirror", "unpack"),
-    *("max_pool_clamped", "average_pool_clamped"),
+    *("max_pool_clamped", "average_pool_clamped", "depth_to_space", "space_to_depth"),
 )
 
 
@@ -307,7 +319,8 @@ INTEGERS = (
         (name, dtype)
         for name in INTEGERS
         for dtype in (np.int8, np.int16)
-        if (name, dtype) != ("unpack", np.int16)  # LiteRT has none
+        # LiteRT has none of these in int16
+        if dtype == np.int8 or name not in ("unpack", "depth_to_space", "space_to_depth")
     ],
 )
 def test_imported_move_gives_the_bytes_of_litert_when_it_moves_integers(
@@ -369,6 +382,10 @@ REFUSED: dict[str, tuple[Written, str]] = {
     "mirror of more than there is": (
         Written("MIRROR_PAD", (1, 2), (None, ints([[0, 0], [2, 0]])), ((1, 4),), {"mode": 0}),
         "mirrors more",
+    ),
+    "blocks that do not fit": (
+        Written("DEPTH_TO_SPACE", (1, 2, 2, 6), (None,), ((1, 4, 4, 2),), {"blockSize": 2}),
+        "cuts 6 channels",
     ),
     "stride of zero": (strided((1, 4), ([0, 0], [1, 4], [1, 0]), (1, 4)), "cuts"),
     "negative padding": (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .blocks import BLOCKS
 from .common import Handler
 from .elementwise import ELEMENTWISE
 from .formats import FORMATS
@@ -19,5 +20,5 @@ from .slices import SLICES
 from .windows import WINDOWS
 
 HANDLERS: Mapping[str, Handler] = (
-    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | SLICES | RECURRENT | FORMATS
+    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | SLICES | BLOCKS | RECURRENT | FORMATS
 )
