@@ -4,6 +4,7 @@ scale of the QuantizeLinear behind a layer is that layer's quantization."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from .errors import ImportModelError
@@ -17,6 +18,7 @@ from .inspect_facts import (
 
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _NO_LAYERS = (*_QUANTIZERS, "Constant", "Identity")
+_LONGEST_REASON = 300
 _LONGEST = 1000  # quantizers in a row
 # operator -> index of its weights among the inputs
 _WEIGHTED = {"Conv": 1, "Gemm": 1, "MatMul": 1, "QLinearConv": 3, "QLinearMatMul": 3}
@@ -32,12 +34,38 @@ def read_onnx(data: bytes, source: str) -> ModelFacts:
 
     try:
         model = onnx.load_from_string(data)
+    except Exception as error:  # protobuf's errors share no base
+        raise ImportModelError(f"{source}: not a valid ONNX model: {_reason(error)}") from error
+    if any(tensor.data_location for tensor in _tensors(model.graph)):
+        raise ImportModelError(
+            f"{source}: its weights lie in another file; save the model with its weights inside"
+        )
+    try:
         onnx.checker.check_model(model)
         model = onnx.shape_inference.infer_shapes(model)
-    except Exception as error:  # protobuf's, the checker's and inference's errors share no base
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ImportModelError(f"{source}: not a valid ONNX model: {reason}") from error
-    return _Reader(model.graph).facts()
+        return _Reader(model.graph).facts()
+    # The checker's, inference's and the helpers' errors share no base.
+    except Exception as error:
+        raise ImportModelError(f"{source}: not a valid ONNX model: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a library said, within bounds."""
+    line = (str(error).strip().splitlines() or ["no reason given"])[0][:_LONGEST_REASON]
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every constant, also of graphs inside attributes; protobuf bounds how deep they are."""
+    graphs = [graph]
+    while graphs:
+        inner = graphs.pop()
+        yield from inner.initializer
+        for node in inner.node:
+            for attribute in node.attribute:
+                graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+                yield from attribute.tensors
+                yield attribute.t
 
 
 class _Reader:

@@ -11,6 +11,7 @@ import math
 from .importers.tflite import import_tflite
 from .importers.tflite_file import FileRecord, OperatorRecord, TensorRecord, read_file
 from .inspect_facts import (
+    Histogram,
     LayerDescription,
     ModelFacts,
     histogram,
@@ -41,16 +42,43 @@ def read_tflite(data: bytes, source: str) -> ModelFacts:
     """
     record = read_file(data, source)
     arena, remarks = planned(lambda: import_tflite(data, source))
+    texts = _Texts()
     return ModelFacts(
-        ", ".join(_text(record.tensors[index]) for index in record.inputs),
-        ", ".join(_text(record.tensors[index]) for index in record.outputs),
-        tuple(_layer(record, operator) for operator in record.operators if operator.outputs),
+        ", ".join(texts.tensor(record.tensors[index]) for index in record.inputs),
+        ", ".join(texts.tensor(record.tensors[index]) for index in record.outputs),
+        tuple(_layer(record, texts, operator) for operator in record.operators if operator.outputs),
         remarks,
         arena,
     )
 
 
-def _layer(record: FileRecord, operator: OperatorRecord) -> LayerDescription:
+class _Texts:
+    """What is said of a tensor, made once: a hostile file lets thousands of operators share one."""
+
+    def __init__(self) -> None:
+        self._quantizations: dict[int, str] = {}
+        self._histograms: dict[int, Histogram | None] = {}
+
+    def quantization(self, tensor: TensorRecord) -> str:
+        if tensor.index not in self._quantizations:
+            text = quantization_text(tensor.scales, tensor.zero_points)
+            self._quantizations[tensor.index] = text
+        return self._quantizations[tensor.index]
+
+    def histogram(self, tensor: TensorRecord) -> Histogram | None:
+        if tensor.index not in self._histograms:
+            self._histograms[tensor.index] = histogram(tensor.data)
+        return self._histograms[tensor.index]
+
+    def tensor(self, tensor: TensorRecord) -> str:
+        return f"{tensor.name} {self.unnamed(tensor)}"
+
+    def unnamed(self, tensor: TensorRecord) -> str:
+        quantization = self.quantization(tensor)
+        return tensor_text("", tensor.shape, tensor.dtype.lower(), quantization).strip()
+
+
+def _layer(record: FileRecord, texts: _Texts, operator: OperatorRecord) -> LayerDescription:
     output = record.tensors[operator.outputs[0]]
     operands = [record.tensors[index] for index in operator.inputs if index >= 0]
     constants = [tensor for tensor in operands if tensor.data is not None]
@@ -62,11 +90,11 @@ def _layer(record: FileRecord, operator: OperatorRecord) -> LayerDescription:
         dtype=output.dtype.lower(),
         macs=_macs(record, operator, output),
         weight_bytes=sum(_nbytes(tensor) for tensor in constants),
-        quantization=_quantization(output),
+        quantization=texts.quantization(output),
         inputs=tuple(_id(tensor) for tensor in operands if tensor.data is None),
         output=_id(output),
-        weights="" if weights is None else _weights_text(weights),
-        histogram=None if weights is None else histogram(weights.data),
+        weights="" if weights is None else texts.unnamed(weights),
+        histogram=None if weights is None else texts.histogram(weights),
     )
 
 
@@ -114,15 +142,3 @@ def _nbytes(tensor: TensorRecord) -> int:
 def _id(tensor: TensorRecord) -> str:
     """A name that is the tensor's alone: files may give one name to several."""
     return f"{tensor.name}#{tensor.index}"
-
-
-def _text(tensor: TensorRecord) -> str:
-    return tensor_text(tensor.name, tensor.shape, tensor.dtype.lower(), _quantization(tensor))
-
-
-def _weights_text(tensor: TensorRecord) -> str:
-    return tensor_text("", tensor.shape, tensor.dtype.lower(), _quantization(tensor)).strip()
-
-
-def _quantization(tensor: TensorRecord) -> str:
-    return quantization_text(tensor.scales, tensor.zero_points)
