@@ -47,21 +47,6 @@ Layer = Callable[[GraphBuilder, str, Rng], str]
 RunSession = Callable[[bytes, dict[str, Array]], list[Array]]
 
 
-@pytest.fixture(scope="session")
-def run_session() -> RunSession:
-    """(file, inputs by name) -> all outputs, on the CPU provider."""
-    import onnxruntime
-
-    def run(model: bytes, inputs: dict[str, Array]) -> list[Array]:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        return [np.asarray(found) for found in session.run(None, inputs)]
-
-    return run
-
-
 def assert_same_function(graph: Graph, run_session: RunSession, seed: int = 0) -> None:
     """ONNX Runtime gives each output, of three samples, as the interpreter does."""
     rng = np.random.default_rng(seed)
@@ -384,6 +369,8 @@ FORMATS = {
 }
 
 
+# In int16 LiteRT interpolates a table of 513 entries: further than a step from the function.
+INTERPOLATED = ("tanh", "gelu", "approximate gelu", "exp", "softmax")
 INTEGER_LATER = ("grouped conv2d", "depthwise with multiplier", "pad with ones")
 
 
@@ -416,6 +403,8 @@ def test_quantized_operator_is_within_one_step_when_onnxruntime_runs_it(
     (found,) = codes_of_onnxruntime(graph, codes, run_session).values()
     output = graph.outputs[0]
     assert beyond(found, fake_quant(graph, codes)[output]) <= 0.001
+    if name in INTERPOLATED and kind == "int16x8":
+        return
     kernels = KERNELS.get(graph.input.dtype, {})
     if all(node.op in kernels for node in graph.nodes) and name not in INTEGER_LATER:
         assert beyond(found, run_all(graph, codes)[output]) <= 0.001
