@@ -172,7 +172,7 @@ class Draw:
     IMAGES = (conv, conv, conv, pool, resize, conv)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [*range(40), 574])
 def test_onnxruntime_computes_the_graph_when_its_operators_are_random(
     seed: int, run_session: Callable[[bytes, dict[str, Array]], list[Array]]
 ) -> None:
