@@ -116,6 +116,10 @@ def self_product(b: GraphBuilder, x: str, rng: Rng) -> str:
     return b.node(Op.BATCH_MATMUL, (x, b.node(Op.TANH, (x,))), MatmulAttrs(transpose_b=True))
 
 
+def one_class(b: GraphBuilder, x: str, rng: Rng) -> str:
+    return b.node(Op.SOFTMAX, (b.reshape(x, (1, int(np.prod(b.shape(x))), 1)),))
+
+
 def class_token(b: GraphBuilder, x: str, rng: Rng) -> str:
     token = b.constant("token", rng.normal(0, 1, (1, *IMAGE[1:3], 2)))
     return b.node(Op.CONCATENATION, (token, x, x), AxisAttrs(3))
@@ -160,6 +164,7 @@ LAYERS: dict[str, Layer] = {
     "rsqrt": positive(Op.RSQRT),
     "abs": op(Op.ABS),
     "softmax": op(Op.SOFTMAX),
+    "softmax of one class": one_class,
     "log_softmax": op(Op.LOG_SOFTMAX),
     "mean of an image": op(Op.MEAN, ReduceAttrs((1, 2))),
     "mean that keeps its axes": op(Op.MEAN, ReduceAttrs((1, 2), keep_dims=True)),
@@ -370,7 +375,7 @@ FORMATS = {
 
 
 # In int16 LiteRT interpolates a table of 513 entries: further than a step from the function.
-INTERPOLATED = ("tanh", "gelu", "approximate gelu", "exp", "softmax")
+INTERPOLATED = ("tanh", "gelu", "approximate gelu", "exp", "softmax", "softmax of one class")
 INTEGER_LATER = ("grouped conv2d", "depthwise with multiplier", "pad with ones")
 
 
