@@ -376,7 +376,6 @@ FORMATS = {
 
 # In int16 LiteRT interpolates a table of 513 entries: further than a step from the function.
 INTERPOLATED = ("tanh", "gelu", "approximate gelu", "exp", "softmax", "softmax of one class")
-INTEGER_LATER = ("grouped conv2d", "depthwise with multiplier", "pad with ones")
 
 
 def quantized_layer(name: str, kind: str) -> tuple[Graph, dict[str, Array]]:
@@ -411,5 +410,5 @@ def test_quantized_operator_is_within_one_step_when_onnxruntime_runs_it(
     if name in INTERPOLATED and kind == "int16x8":
         return
     kernels = KERNELS.get(graph.input.dtype, {})
-    if all(node.op in kernels for node in graph.nodes) and name not in INTEGER_LATER:
+    if all(node.op in kernels for node in graph.nodes):
         assert beyond(found, run_all(graph, codes)[output]) <= 0.001
