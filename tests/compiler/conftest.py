@@ -129,6 +129,21 @@ def run_onnx() -> Callable[[bytes, Array], Array]:
 
 
 @pytest.fixture(scope="session")
+def run_session() -> Callable[[bytes, dict[str, Array]], list[Array]]:
+    """(ONNX file, inputs by name) -> all outputs, on the CPU provider."""
+    import onnxruntime
+
+    def run(model: bytes, inputs: dict[str, Array]) -> list[Array]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return [np.asarray(found) for found in session.run(None, inputs)]
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def random_graph() -> Callable[[int], Graph]:
     """seed -> an optimized float graph: random operators, sizes, strides, padding, activations."""
     return lambda seed: optimize(_draw(np.random.default_rng(seed), f"random_{seed}"))
