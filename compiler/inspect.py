@@ -13,7 +13,7 @@ from pathlib import Path
 from edgekiln.runtime.bundle import Bundle, open_bundle
 from edgekiln.runtime.manifest import Manifest
 
-from .card import estimate_text
+from .card import accuracy_text, estimate_text
 from .errors import ImportModelError, UnsupportedOpError
 from .graph import Graph, Value
 from .workload import workload
@@ -113,8 +113,7 @@ def _bundle_lines(manifest: Manifest, bundle_id: str) -> tuple[str, ...]:
     )
     return (
         f"bundle {manifest.name}, id {bundle_id}",
-        f"accuracy on validation: float {manifest.accuracy_float:.4f}, "
-        f"int8 {manifest.accuracy_int8:.4f}",
+        f"accuracy on validation: {accuracy_text(manifest)}",
         f"gate: {verdict}",
         *artifacts,
     )

@@ -44,6 +44,10 @@ REFERENCE = "reference.bin"
 _PREFERENCE = (
     ("int8.v1", "tflite"),
     ("int8.v1", "onnx"),
+    ("int4w.v1", "tflite"),
+    ("int4w.v1", "onnx"),
+    ("int16x8.v1", "tflite"),
+    ("int16x8.v1", "onnx"),
     ("float32", "tflite"),
     ("float32", "onnx"),
     ("int8.v1", "c"),

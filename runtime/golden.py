@@ -1,4 +1,7 @@
-"""`Golden`: raw inputs and the int8 logits that every artifact of a bundle must give for them."""
+"""`Golden`: raw inputs and the logits that every artifact of a bundle must give for them.
+
+The logits' dtype is the bundle's number format: int8 or int16 codes, or float32.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,40 @@ import numpy.typing as npt
 
 from .errors import MemberError
 from .files import stored_zip
-from .quant import FloatArray, Int8Array
+from .quant import FloatArray, Logits
 
+LOGITS = ("int8", "int16", "float32")
 _ARRAYS = ("expected", "inputs", "scale", "zero_point")
 
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """Golden vectors. `scale` and `zero_point` are those of the int8 output of the graph."""
+    """Golden vectors. `scale` and `zero_point` are those of the output of the graph.
+
+    A float32 output has no codes: `scale` is then the step that an int8 output would have, the
+    measure of distances, and `zero_point` 0.
+    """
 
     inputs: FloatArray  # (n, *input.shape), raw units, before preprocessing
-    expected: Int8Array  # (n, classes), logits of the numpy reference
+    expected: Logits  # (n, classes), logits of the numpy reference
     scale: float
     zero_point: int
+
+    def steps(self, found: Logits) -> int:
+        """The largest distance of `found` (n, classes) from `expected`, in whole steps.
+
+        Codes differ by whole steps; floats by fractions, which are rounded.
+        """
+        distance = np.abs(found.astype(np.float64) - self.expected.astype(np.float64))
+        unit = self.scale if self.expected.dtype.kind == "f" else 1.0
+        return int(np.rint(distance.max(initial=0.0) / unit))
 
 
 def pack_golden(golden: Golden) -> bytes:
     """`golden.npz`: the same vectors give the same bytes; `numpy.load` reads it."""
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "inputs": golden.inputs.astype("<f4"),
-        "expected": golden.expected.astype(np.int8),
+        "expected": golden.expected.astype(golden.expected.dtype.newbyteorder("<")),
         "scale": np.array(golden.scale, "<f8"),
         "zero_point": np.array(golden.zero_point, "<i4"),
     }
@@ -57,13 +74,19 @@ def unpack_golden(data: bytes, source: str) -> Golden:
 
 def _problem(golden: Golden) -> str:
     """What is wrong with the arrays, or an empty string."""
-    if golden.inputs.dtype != np.float32 or golden.expected.dtype != np.int8:
-        return f"holds {golden.inputs.dtype} and {golden.expected.dtype}, not float32 and int8"
+    if golden.inputs.dtype != np.float32 or golden.expected.dtype.name not in LOGITS:
+        return (
+            f"holds {golden.inputs.dtype} and {golden.expected.dtype}, not float32 and one of "
+            f"{', '.join(LOGITS)}"
+        )
+    if golden.expected.dtype.kind == "f" and not np.isfinite(golden.expected).all():
+        return "holds an expected output that is not finite"
     if golden.expected.ndim != 2 or golden.inputs.ndim < 1 or not len(golden.inputs):
         return "holds no vectors"
     if len(golden.inputs) != len(golden.expected):
         return f"has {len(golden.inputs)} inputs for {len(golden.expected)} expected outputs"
-    if not golden.scale > 0 or not -128 <= golden.zero_point <= 127:
+    zero_points = range(-128, 128) if golden.expected.dtype == np.int8 else (0,)
+    if not 0 < golden.scale < np.inf or golden.zero_point not in zero_points:
         return f"has output scale {golden.scale} and zero point {golden.zero_point}"
     return ""
 

@@ -38,8 +38,8 @@ class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     bytes: int
     sha256: str
-    numerics: str  # int8.v1 | float32
-    accuracy: float  # on the validation split
+    numerics: str  # int8.v1 | int16x8.v1 | int4w.v1 | float32
+    accuracy: float  # on the validation split, in the format's own engine where it runs here
     latency: EstimateRecord
     ram: EstimateRecord
     flash: EstimateRecord
@@ -79,8 +79,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     members: tuple[Member, ...]
     artifacts: tuple[Artifact, ...]
-    accuracy_float: float
-    accuracy_int8: float
+    accuracy_float: float | None  # None: the model came quantized, there is no float one
+    accuracy_int8: float  # of the compiled graph in the numpy reference
     gate: Gate
     lineage: Lineage
     inputs: dict[str, str]  # digest of every input of the compile

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import ImportModelError
 from ..graph import Graph
 
-__all__ = ["import_model"]
+__all__ = ["MODEL_SUFFIXES", "import_model"]
 
 _LARGEST_FILE = 1 << 30  # bytes
 
@@ -55,3 +55,4 @@ _IMPORTERS: Mapping[str, Callable[[Path], Graph]] = {
     ".pt2": _import_program,
     ".tflite": _import_tflite,
 }
+MODEL_SUFFIXES = tuple(_IMPORTERS)

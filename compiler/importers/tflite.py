@@ -24,7 +24,15 @@ WAYS_OUT = (
     "replace it before you convert, import the model from torch or ONNX instead, or end the model "
     "before it"
 )
-_DTYPES = {"FLOAT32": DType.FLOAT32, "INT8": DType.INT8, "INT32": DType.INT32}
+_DTYPES = {
+    "FLOAT32": DType.FLOAT32,
+    "INT4": DType.INT4,
+    "INT8": DType.INT8,
+    "INT16": DType.INT16,
+    "INT32": DType.INT32,
+    "INT64": DType.INT64,
+}
+_ZERO_POINTS = {DType.INT8: (-128, 127)}  # of all others: 0
 
 
 def import_tflite(data: bytes, name: str) -> Graph:
@@ -66,7 +74,7 @@ class TfliteReader:
 
         first, last, operators = _ends(self._record, self._name)
         self._dtype = self._record.tensors[first].dtype
-        if self._dtype not in ("FLOAT32", "INT8"):
+        if self._dtype not in ("FLOAT32", "INT8", "INT16"):
             raise self._wrong_dtype(self._record.tensors[first])
         input_name = self.value(self._record.tensors[first])
         for operator in operators:
@@ -94,6 +102,10 @@ class TfliteReader:
         if len(operator.outputs) != 1:
             raise ImportModelError(f"{self.place(operator)} has {len(operator.outputs)} outputs")
         return self._record.tensors[operator.outputs[0]]
+
+    def outputs(self, operator: OperatorRecord) -> tuple[TensorRecord, ...]:
+        """All outputs, of operators that may have several."""
+        return tuple(self._record.tensors[index] for index in operator.outputs)
 
     def constant(self, operator: OperatorRecord, position: int) -> Array:
         """Data of an operand that must be a constant: its value's, where it has become one."""
@@ -179,17 +191,20 @@ class TfliteReader:
     def _wrong_dtype(self, tensor: TensorRecord) -> ImportModelError:
         return ImportModelError(
             f"{self._name}: tensor '{tensor.name}' is {tensor.dtype.lower()}; models that are "
-            "float32 or int8 throughout are supported, convert again with full int8 quantization"
+            "float32, int8 or int16 throughout are supported, convert again with full int8 "
+            "quantization"
         )
 
     def _quant_of(self, dtype: DType, tensor: TensorRecord) -> QuantParams | None:
         """One entry for an activation; for a constant one, or one for each channel."""
         scales, zeros = tensor.scales, tensor.zero_points
-        if dtype is DType.FLOAT32 or (dtype is DType.INT32 and not scales):
+        plain = dtype in (DType.INT32, DType.INT64) and not scales
+        if dtype is DType.FLOAT32 or plain:
             return None
         # A float32 number below the smallest normal one is a damaged scale, not a fine one.
         sane = all(math.isfinite(scale) and scale > 1e-30 for scale in scales)
-        in_range = all(-128 <= zero <= 127 for zero in zeros)
+        lowest, highest = _ZERO_POINTS.get(dtype, (0, 0))
+        in_range = all(lowest <= zero <= highest for zero in zeros)
         if not scales or len(zeros) != len(scales) or not sane or not in_range:
             raise ImportModelError(
                 f"{self._name}: tensor '{tensor.name}' is {dtype} without usable quantization "
@@ -219,8 +234,12 @@ def as_floats(tensor: TensorRecord) -> Array | None:
 
 
 def _axis(tensor: TensorRecord) -> int | None:
-    """Which axis the scales go along; None where one scale holds for several elements there."""
-    if tensor.data is None or tensor.axis not in range(len(tensor.shape)):
+    """Which axis the scales go along; None where one holds for all elements."""
+    if (
+        tensor.data is None
+        or len(tensor.scales) == 1
+        or tensor.axis not in range(len(tensor.shape))
+    ):
         return None
     return tensor.axis if len(tensor.scales) == tensor.shape[tensor.axis] else None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..fixedpoint import Int64, Multiplier, multiply, quantize_multiplier
-from ..graph import Array, Graph, Node, QuantParams
+from ..fixedpoint import Int64, Multiplier, quantize_multiplier
+from ..graph import Graph, Node, QuantParams
 from ..ops import Activation
 
 Int8 = npt.NDArray[np.int8]
@@ -75,22 +75,3 @@ def mean_multiplier(x: QuantParams, output: QuantParams, count: int) -> Multipli
 def saturate(values: Int64, low: int, high: int) -> Int8:
     """Clamped to the range, as int8."""
     return np.clip(values, low, high).astype(np.int8)
-
-
-def requantize(graph: Graph, node: Node, total: Array, activation: Activation) -> Int8:
-    """Sums of a convolution as its output's codes, each channel by its own factor."""
-    output = params(graph, node.output)
-    scaled = multiply(total.astype(np.int64), channel_multipliers(graph, node))
-    return saturate(scaled + output.zero_point[0], *output_range(output, activation))
-
-
-def exact_matmul(columns: Array, matrix: Int8) -> Array:
-    """Integer product: |x| ≤ 255 and |w| ≤ 128, so sums below 2^24 fit a float32."""
-    exact = np.float32 if columns.shape[-1] * 255 * 128 < 1 << 24 else np.float64
-    product: Array = np.rint(columns.astype(exact) @ matrix.astype(exact)).astype(np.int64)
-    return product
-
-
-def centred(graph: Graph, node: Node, x: Int8) -> Array:
-    """Codes of the first operand less their zero point."""
-    return x.astype(np.int32) - params(graph, node.inputs[0]).zero_point[0]

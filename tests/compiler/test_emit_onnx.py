@@ -161,4 +161,4 @@ def test_zero_pad_before_max_pool_keeps_its_zeros_when_onnxruntime_would_merge_t
 def test_emit_onnx_raises_when_graph_is_not_optimized() -> None:
     build = GraphBuilder("raw", (1, 4))
     with pytest.raises(EmitError, match="optimize the graph first"):
-        emit_onnx(build.finish(build.relu(build.input)))
+        emit_onnx(build.finish(build.batch_norm(build.input, np.ones(4), np.zeros(4))))

@@ -14,6 +14,9 @@ from .formats import FORMATS
 from .moves import MOVES
 from .products import PRODUCTS
 from .reductions import REDUCTIONS
+from .slices import SLICES
 from .windows import WINDOWS
 
-HANDLERS: Mapping[str, Handler] = WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | FORMATS
+HANDLERS: Mapping[str, Handler] = (
+    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | SLICES | FORMATS
+)
