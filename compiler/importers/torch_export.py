@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 from ..errors import ImportModelError
 from ..graph import Graph
 from .layout import Imported, NoWordError, Plan, Source, solve
-from .torch_program import ProgramReader, UnknownOperatorError, input_of, refuse_training_mode
+from .torch_program import (
+    ProgramReader,
+    UnknownOperatorError,
+    input_of,
+    refuse_integers,
+    refuse_training_mode,
+)
 from .torch_sharing import writes_through_views
 
 if TYPE_CHECKING:
@@ -47,14 +53,9 @@ def import_program(program: torch.export.ExportedProgram, name: str) -> Imported
     refuse_training_mode(program, name)
     if writes_through_views(program):
         program = _decomposed(program, functional_only=True)
-    try:
-        return _read(program, name)
-    except UnknownOperatorError as first:
-        # Operators made of others, such as einsum, may be known in parts.
-        try:
-            return _read(_decomposed(program, functional_only=False), name)
-        except ImportModelError:
-            raise first from None
+    imported = _read_whole_or_in_parts(program, name)
+    refuse_integers(program, name)
+    return imported
 
 
 def load_program(path: Path) -> torch.export.ExportedProgram:
@@ -70,6 +71,17 @@ def load_program(path: Path) -> torch.export.ExportedProgram:
         raise ImportModelError(
             f"{path}: torch {torch.__version__} cannot read it ({reason[0]}); export it again"
         ) from error
+
+
+def _read_whole_or_in_parts(program: torch.export.ExportedProgram, name: str) -> Imported:
+    """Operators made of others, such as einsum, may be known in parts only."""
+    try:
+        return _read(program, name)
+    except UnknownOperatorError as first:
+        try:
+            return _read(_decomposed(program, functional_only=False), name)
+        except ImportModelError:
+            raise first from None
 
 
 def _read(program: torch.export.ExportedProgram, name: str) -> Imported:
@@ -102,4 +114,7 @@ def _decomposed(
     """The same program without writes in place, and in core ATen unless `functional_only`."""
     with warnings.catch_warnings():  # torch warns of its own internals
         warnings.simplefilter("ignore")
-        return program.run_decompositions({} if functional_only else None)
+        decomposed: torch.export.ExportedProgram = program.run_decompositions(
+            {} if functional_only else None
+        )
+    return decomposed

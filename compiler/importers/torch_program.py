@@ -7,7 +7,7 @@ weights) is run by torch itself and stays a constant.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ def input_of(program: torch.export.ExportedProgram, name: str) -> Source:
             f"{name}: a model has one input and one output, this one has {len(inputs)} and "
             f"{len(outputs)}; wrap it in a module that has"
         )
-    node = next(node for node in program.graph.nodes if node.name == inputs[0])
+    node = _input_node(program)
     sizes = node.meta["val"].shape
     free = [axis for axis, size in enumerate(sizes) if not isinstance(size, int)]
     if free and free != [0]:
@@ -61,6 +61,19 @@ def input_of(program: torch.export.ExportedProgram, name: str) -> Source:
             "export it with one, only the first may be free"
         )
     return Source(str(inputs[0]), _shape(node.meta["val"]))
+
+
+def refuse_integers(program: torch.export.ExportedProgram, name: str) -> None:
+    """Samples are float32: ImportModelError for an input of another dtype."""
+    dtype = _input_node(program).meta["val"].dtype
+    if str(dtype) != "torch.float32":
+        raise ImportModelError(f"{name}: the input is {dtype}; samples are float32, export it so")
+
+
+def _input_node(program: torch.export.ExportedProgram) -> torch.fx.Node:
+    wanted = program.graph_signature.user_inputs[0]
+    nodes: Iterable[torch.fx.Node] = program.graph.nodes
+    return next(node for node in nodes if node.name == wanted)
 
 
 def refuse_training_mode(program: torch.export.ExportedProgram, name: str) -> None:
@@ -95,7 +108,7 @@ class ProgramReader:
         for node in self._program.graph.nodes:
             if node.op == "placeholder":
                 self._open(node)
-            elif node.op == "call_function" and _gives_tensors(node):
+            elif node.op == "call_function" and node.users and _gives_tensors(node):
                 self._frame.source = place(node)
                 self._known[node.name] = self._call(node)
         result = self._known.get(self._output)

@@ -241,11 +241,8 @@ class Positive(nn.Module):
 
 UNSUPPORTED: list[tuple[nn.Module, tuple[int, ...], str]] = [
     (Positive(), (1, 5, 5), r"operator 'aten\.softplus\.default' at 'inner\.1' \(test_torch_expo"),
-    (nn.Embedding(5, 3), (4,), r"operator 'aten\.embedding\.default'"),
     (nn.Sequential(nn.BatchNorm2d(1)).train(), (1, 4, 4), r"call \.eval\(\) before"),
-    (nn.Conv3d(1, 1, 3), (5, 5, 5), "a convolution"),
     (nn.AvgPool2d(2, divisor_override=3), (1, 4, 4), "an average pool with its own divisor"),
-    (nn.LSTM(3, 4), (2, 3), "samples come first"),
 ]
 
 
@@ -258,6 +255,15 @@ def test_import_torch_names_operator_place_and_ways_out_when_it_is_unknown(
         import_torch(program, "net")
     assert "instead" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_import_torch_names_embedding_when_input_is_integers() -> None:
+    program = torch.export.export(nn.Embedding(5, 3), (torch.zeros(1, 4, dtype=torch.int64),))
+    with pytest.raises(UnsupportedOpError, match=r"operator 'aten\.embedding\.default'"):
+        import_torch(program, "words")
+    counts = torch.export.export(nn.ReLU(), (torch.zeros(1, 4, dtype=torch.int64),))
+    with pytest.raises(ImportModelError, match=r"the input is torch\.int64"):
+        import_torch(counts, "counts")
 
 
 class TwoInputs(nn.Module):

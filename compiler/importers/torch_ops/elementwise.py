@@ -15,6 +15,7 @@ from ..layout import NoWordError, Operand, Tensor, binary, gelu, leaky_relu, pre
 from .call import Call, Handler, operand
 
 _MASKED = -1e4  # what minus infinity becomes in a mask: e^-10000 is 0 in float32, too
+_LARGEST_POWER = 88.0  # e^88 is still a float32
 
 
 def _unary(op: Op) -> Handler:
@@ -152,21 +153,47 @@ def _gelu(call: Call) -> Operand:
     return gelu(call.frame, call.operand("self"), approximate=call["approximate"] == "tanh")
 
 
+def _expm1(call: Call) -> Operand:
+    """e^x - 1, finite for every x: `where` multiplies what it does not choose by zero."""
+    x = binary(call.frame, Op.MINIMUM, call.operand("self"), operand(_LARGEST_POWER))
+    return binary(call.frame, Op.SUB, unary(call.frame, Op.EXP, x), operand(1.0))
+
+
 def _where(call: Call) -> Operand:
-    """A choice that constants decide for all elements alike."""
+    """A choice that constants make for all elements alike, else a sum weighed by zeros and ones."""
     condition = call["condition"]
-    if not isinstance(condition, np.ndarray) or condition.any() != condition.all():
-        raise NoWordError("a choice that depends on the input or the place")
-    chosen = call.operand("self" if condition.all() else "other")
-    if chosen.shape != call.shape:
-        raise NoWordError("a choice that broadcasts")
-    return chosen
+    a, b = call.operand("self"), call.operand("other")
+    if isinstance(condition, np.ndarray) and condition.any() == condition.all():
+        chosen = a if condition.all() else b
+        if chosen.shape == call.shape:
+            return chosen
+    if any(isinstance(x, np.ndarray) and not np.isfinite(x).all() for x in (a, b)):
+        raise NoWordError("a choice of infinities")
+    mask = operand(condition)
+    others = binary(call.frame, Op.SUB, operand(1.0), mask)
+    return binary(
+        call.frame,
+        Op.ADD,
+        binary(call.frame, Op.MUL, mask, a),
+        binary(call.frame, Op.MUL, others, b),
+    )
+
+
+def _at_most(left: str, right: str) -> Handler:
+    """1 where left ≤ right, else 0."""
+    return lambda call: binary(call.frame, Op.LESS_EQUAL, call.operand(left), call.operand(right))
+
+
+def _more(left: str, right: str) -> Handler:
+    """1 where left > right, else 0."""
+    at_most = _at_most(left, right)
+    return lambda call: binary(call.frame, Op.SUB, operand(1.0), at_most(call))
 
 
 def _equal(call: Call) -> Operand:
     """Whether a score is minus infinity: torch's softmax guards rows that are masked throughout."""
     if call["other"] != -math.inf:
-        raise NoWordError("a comparison")
+        raise NoWordError("a comparison for equality")
     return np.zeros(call.shape, bool)
 
 
@@ -235,6 +262,15 @@ ELEMENTWISE: dict[str, Handler] = {
     "aten.sqrt.default": _unary(Op.SQRT),
     "aten.rsqrt.default": _unary(Op.RSQRT),
     "aten.abs.default": _unary(Op.ABS),
+    "aten.expm1.default": _expm1,
     "aten.where.self": _where,
+    "aten.le.Scalar": _at_most("self", "other"),
+    "aten.le.Tensor": _at_most("self", "other"),
+    "aten.ge.Scalar": _at_most("other", "self"),
+    "aten.ge.Tensor": _at_most("other", "self"),
+    "aten.gt.Scalar": _more("self", "other"),
+    "aten.gt.Tensor": _more("self", "other"),
+    "aten.lt.Scalar": _more("other", "self"),
+    "aten.lt.Tensor": _more("other", "self"),
     "aten.eq.Scalar": _equal,
 }

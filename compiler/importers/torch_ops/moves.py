@@ -133,6 +133,29 @@ def _repeat(call: Call) -> Operand:
     return x
 
 
+def _slice_scatter(call: Call) -> Operand:
+    """x with a part along an axis replaced."""
+    x, part = call.operand("self"), call.operand("src")
+    axis = axis_of(call["dim"], x)
+    chosen = range(x.shape[axis])[slice(call["start"], call["end"], call["step"])]
+    if chosen.step != 1:
+        raise NoWordError("a write to every other element")
+    rest = x.shape[axis] - chosen.stop
+    before = slice_axis(call.frame, x, axis, 0, chosen.start) if chosen.start else None
+    after = slice_axis(call.frame, x, axis, chosen.stop, rest) if rest else None
+    return concat(call.frame, [y for y in (before, part, after) if y is not None], axis)
+
+
+def _copy(call: Call) -> Operand:
+    """What is written over a tensor of the same shape."""
+    return call.operand("src")
+
+
+def _filled(number: float | None) -> Handler:
+    """A constant of the shape of a tensor, or of another."""
+    return lambda call: np.full(call.shape, call["fill_value"] if number is None else number)
+
+
 def _pad(call: Call) -> Operand:
     mode = call.args.get("mode", "constant")
     amounts = _amounts(call["pad"], len(call.shape))
@@ -174,6 +197,16 @@ MOVES: dict[str, Handler] = {
     "aten.expand.default": _expand,
     "aten.expand_as.default": _expand,
     "aten.repeat.default": _repeat,
+    "aten.slice_scatter.default": _slice_scatter,
+    "aten.copy.default": _copy,
+    "aten.full_like.default": _filled(None),
+    "aten.new_full.default": _filled(None),
+    "aten.zeros_like.default": _filled(0.0),
+    "aten.new_zeros.default": _filled(0.0),
+    "aten.ones_like.default": _filled(1.0),
+    "aten.new_ones.default": _filled(1.0),
+    "aten.empty_like.default": _filled(0.0),
+    "aten.new_empty.default": _filled(0.0),
     "aten.pad.default": _pad,
     "aten.constant_pad_nd.default": _pad,
     "aten.reflection_pad1d.default": _copying_pad("reflect"),

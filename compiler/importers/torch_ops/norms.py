@@ -73,6 +73,17 @@ def _instance_norm(call: Call) -> Operand:
     return _scale_shift(call, normal, *(_reshaped(call.array(key), along) for key in _AFFINE))
 
 
+def _of_this_batch(call: Call) -> list[Operand | None]:
+    """Statistics of the input itself: core ATen's instance norm, all channels in a batch of 1."""
+    x = call.operand("input")
+    if x.shape[0] != 1:
+        raise NoWordError("a batch norm without stored statistics")
+    normal = _normalize(call, x, range(2, len(x.shape)), float(call["eps"]))
+    along = (-1, *(1,) * (len(x.shape) - 2))
+    weights = (_reshaped(call.array(key), along) for key in _AFFINE)
+    return [_scale_shift(call, normal, *weights), None, None]
+
+
 _AFFINE = ("weight", "bias")
 
 
@@ -105,6 +116,7 @@ def _scale_shift(call: Call, x: Operand, scale: Array | None, offset: Array | No
 NORMS: dict[str, Handler] = {
     "aten.batch_norm.default": _batch_norm,
     "aten._native_batch_norm_legit_no_training.default": _batch_norm_with_statistics,
+    "aten._native_batch_norm_legit.no_stats": _of_this_batch,
     "aten.layer_norm.default": _layer_norm,
     "aten.native_layer_norm.default": _native_layer_norm,
     "aten.rms_norm.default": _rms_norm,

@@ -70,7 +70,7 @@ def _attention(call: Call) -> Operand:
 def _mask(call: Call, queries: int, keys: int) -> Operand | None:
     if call["is_causal"]:
         return np.triu(np.full((queries, keys), _MASKED, np.float32), 1)
-    mask = call["attn_mask"]
+    mask: Operand | None = call["attn_mask"]
     if mask is None or isinstance(mask, Tensor):
         return mask
     if mask.dtype == bool:

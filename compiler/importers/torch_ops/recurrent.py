@@ -83,7 +83,8 @@ def _layers(call: Call, states: Sequence[Operand]) -> list[Operand | None]:
         ]
         last += ends
         value = concatenate(call.frame.build, [end.steps for end in ends], 2, call.frame.source)
-    axes = ((1,), x.axes[samples]) if steps == 0 else (x.axes[samples], (1,))
+    counted = (0,) if x.axes[samples] == (0,) else ()
+    axes = ((1,), counted) if steps == 0 else (counted, (1,))
     sequence = Tensor(value, call.shape, (*axes, (2,)))
     kept: list[Callable[[Unrolled], str | None]] = [lambda end: end.hidden, lambda end: end.cell]
     return [
