@@ -6,7 +6,7 @@ import dataclasses
 import resource
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,8 +108,8 @@ def compile_(
     _check_lineage(model, chosen, dataset)
     own = load_calibration(calibration, dataset.contract) if calibration else None
     ready_bundle(out)
-    check_model(chosen.model, dataset, chosen_recipe)
-    known = _known(model, targets)
+    ops = check_model(chosen.model, dataset, chosen_recipe)
+    known = _known(model, targets, ops)
     for note in known.notes:
         say(note)
     request = CompileRequest(
@@ -237,7 +237,7 @@ def _chosen_of_search(model: Path, target_ids: Sequence[str]) -> Chosen:
     )
 
 
-def _known(model: Path, targets: Sequence[Target]) -> Calibrated:
+def _known(model: Path, targets: Sequence[Target], ops: Collection[str]) -> Calibrated:
     """The numbers that the search used, else the best that can be had now."""
     kept = load_targets(model) if model.is_dir() else None
     if kept is not None:
@@ -245,7 +245,7 @@ def _known(model: Path, targets: Sequence[Target]) -> Calibrated:
         if all((target.id, target.digest) in by_profile for target in targets):
             found = tuple(by_profile[target.id, target.digest] for target in targets)
             return Calibrated(found, kept.notes)
-    return calibrated(targets, say)
+    return calibrated(targets, say, ops=ops)
 
 
 def _wanted(
@@ -274,8 +274,8 @@ def _print(result: CompileResult) -> None:
                 item.target,
                 item.format,
                 f"{item.bytes:,}",
-                f"{latency.value:.3g} ms (≤ {latency.high:.3g})",
-                f"{latency.tier.word} {latency.tier.name}",
+                f"{latency.value:.3g} ms (≤ {latency.high:.3g})" if latency else "not known",
+                f"{latency.tier.word} {latency.tier.name}" if latency else "",
                 f"{item.footprint.ram.high:,.0f}",
                 f"{item.footprint.flash.high:,.0f}",
             )
