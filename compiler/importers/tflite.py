@@ -66,6 +66,7 @@ class TfliteReader:
         self._taken = set(self._names)
         self._values: dict[str, Value] = {}
         self._nodes: list[Node] = []
+        self._comparisons: dict[int, tuple[str, str]] = {}
         self._dtype = ""  # of the input, and so of every activation
 
     def graph(self) -> Graph:
@@ -138,6 +139,14 @@ class TfliteReader:
     def known(self, name: str) -> Value:
         """A value already added."""
         return self._values[name]
+
+    def compare(self, tensor: TensorRecord, smaller: str, larger: str) -> None:
+        """Say that the boolean tensor is `smaller` ≤ `larger`; a CAST makes numbers of it."""
+        self._comparisons[tensor.index] = (smaller, larger)
+
+    def comparison(self, tensor: TensorRecord) -> tuple[str, str] | None:
+        """The two values that the boolean tensor compares; None where it does not."""
+        return self._comparisons.get(tensor.index)
 
     def append(
         self, op: Op, operator: OperatorRecord, inputs: tuple[str, ...], output: str, attrs: Attrs

@@ -95,6 +95,7 @@ ELEMENTWISE: dict[Op, Form] = {
     Op.MUL: Form(_versions(1, 2, 4), _fusing("MulOptions"), at_least=_mul_version),
     Op.DIV: Form(_versions(1, None, None), _fusing("DivOptions"), at_least=_broadcast_version(2)),
     **dict.fromkeys((Op.MINIMUM, Op.MAXIMUM), _CHOICE),
+    Op.LESS_EQUAL: Form(_versions(1, None, None), _empty("LessEqualOptions"), boolean=True),
     Op.RELU: Form(_versions(1, 2, 3), no_options),
     Op.RELU6: Form(_versions(1, 2, 3), no_options),
     Op.LEAKY_RELU: Form(_versions(1, 1, 2), _leaky_relu),

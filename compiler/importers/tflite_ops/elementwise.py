@@ -79,6 +79,27 @@ def _squared_difference(reader: TfliteReader, operator: OperatorRecord) -> None:
     append(reader, operator, Op.MUL, (difference, difference), BinaryAttrs())
 
 
+def _less_equal(reader: TfliteReader, operator: OperatorRecord) -> None:
+    smaller, larger = _two(reader, operator)
+    reader.compare(reader.output(operator), smaller, larger)
+
+
+def _greater_equal(reader: TfliteReader, operator: OperatorRecord) -> None:
+    larger, smaller = _two(reader, operator)
+    reader.compare(reader.output(operator), smaller, larger)
+
+
+def _cast(reader: TfliteReader, operator: OperatorRecord) -> None:
+    """1.0 and 0.0 of a comparison."""
+    tensor, output = reader.operand(operator, 0), reader.output(operator)
+    compared = reader.comparison(tensor)
+    if compared is None or output.dtype != "FLOAT32":
+        raise reader.unsupported(
+            operator, f"it makes {output.dtype.lower()} of {tensor.dtype.lower()}"
+        )
+    append(reader, operator, Op.LESS_EQUAL, compared, NoAttrs())
+
+
 def _clip(low: float) -> Handler:
     """The larger of x and `low`, then the smaller of that and 1."""
 
@@ -122,6 +143,9 @@ ELEMENTWISE: dict[str, Handler] = {
     "NEG": _negate,
     "SQUARE": _square,
     "SQUARED_DIFFERENCE": _squared_difference,
+    "LESS_EQUAL": _less_equal,
+    "GREATER_EQUAL": _greater_equal,
+    "CAST": _cast,
     "RELU_N1_TO_1": _clip(-1.0),
     "RELU_0_TO_1": _clip(0.0),
 }

@@ -110,6 +110,19 @@ def test_division_agrees_when_numbers_are_floats(draft: Make, agree: Agree) -> N
     agree(drawn.graph(), drawn.codes((5, *IMAGE[1:])) + np.float32(9.0))
 
 
+def test_comparison_agrees_when_numbers_are_equal_or_nearly(draft: Make, agree: Agree) -> None:
+    drawn = draft(DType.FLOAT32, 0)
+    x = drawn.input(IMAGE)
+    below = drawn.node(Op.LESS_EQUAL, (x, drawn.constant((3,))))
+    drawn.node(Op.MUL, (x, below), BinaryAttrs())
+    limits = drawn.graph().constant("c1")
+    batch = np.broadcast_to(limits, (5, *IMAGE[1:])).copy()
+    batch[1] = np.nextafter(batch[1], np.float32(9))
+    batch[2] = np.nextafter(batch[2], np.float32(-9))
+    found = agree(drawn.graph(), batch)[below]
+    np.testing.assert_array_equal(found[:, 0, 0, 0], [1, 0, 1, 1, 1])
+
+
 @pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16])
 @pytest.mark.parametrize("op", ARITHMETIC)
 def test_results_saturate_when_the_output_is_too_narrow(

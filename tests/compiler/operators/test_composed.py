@@ -26,7 +26,7 @@ SHAPE = (1, 4, 6)
 
 
 def rewritten(model: bytes, edit: Callable[[Any], None]) -> bytes:
-    """The file after `edit` of its only operator's code, its options or its tensors."""
+    """The file after `edit` of its object form."""
     parsed = schema.ModelT.InitFromPackedBuf(model, 0)
     for operator in parsed.subgraphs[0].operators:
         operator.inputs = operator.inputs.tolist()
@@ -37,7 +37,7 @@ def rewritten(model: bytes, edit: Callable[[Any], None]) -> bytes:
 
 
 def renamed(model: bytes, name: str) -> bytes:
-    """The file whose only operator is another one, without options."""
+    """The file whose first operator is another one, without options."""
 
     def edit(parsed: Any) -> None:
         code = parsed.operatorCodes[0]
@@ -87,6 +87,24 @@ def test_squared_difference_equals_litert_when_numbers_are_floats(
     drawn.node(Op.SUB, (drawn.input(SHAPE), drawn.constant((6,))), BinaryAttrs())
     model = renamed(emit_tflite(drawn.graph()), "SQUARED_DIFFERENCE")
     assert_same(model, drawn.codes((5, *SHAPE[1:])), run_reference)
+
+
+def test_greater_equal_turns_around_when_a_cast_follows(draft: Make, run_reference: Run) -> None:
+    drawn = draft(FLOAT32, 0)
+    drawn.node(Op.LESS_EQUAL, (drawn.input(SHAPE), drawn.constant((6,))))
+    model = renamed(emit_tflite(drawn.graph()), "GREATER_EQUAL")
+    assert_same(model, drawn.codes((5, *SHAPE[1:])), run_reference)
+
+
+def test_import_refuses_a_cast_when_it_makes_integers(draft: Make) -> None:
+    drawn = draft(FLOAT32, 0)
+    drawn.node(Op.LESS_EQUAL, (drawn.input(SHAPE), drawn.constant((6,))))
+
+    def to_integers(parsed: Any) -> None:
+        parsed.subgraphs[0].tensors[-1].type = schema.TensorType.INT32
+
+    with pytest.raises(UnsupportedOpError, match=r"\(CAST\).*makes int32 of bool"):
+        import_tflite(rewritten(emit_tflite(drawn.graph()), to_integers), "refused")
 
 
 def test_softmax_scales_its_logits_when_beta_is_not_one(draft: Make, run_reference: Run) -> None:
