@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.emit_tflite import emit_tflite
+from edgekiln.compiler.errors import EmitError
 from edgekiln.compiler.graph import Array, DType, Graph, Node, QuantParams, Value
 from edgekiln.compiler.interpret import run_all
 from edgekiln.compiler.ops import Activation, BinaryAttrs, LeakyAttrs, Op, ReduceAttrs
@@ -100,6 +101,18 @@ def test_choice_agrees_when_encodings_are_shared(
         largest = drawn.node(Op.REDUCE_MAX, (chosen,), ReduceAttrs((1, 2), True))
         drawn.node(op, (x, largest))
         agree(drawn.graph(), drawn.codes((5, *IMAGE[1:])))
+
+
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16])
+@pytest.mark.parametrize("op", [Op.ADD, Op.SUB])
+def test_emit_tflite_raises_where_litert_would_end_the_process(
+    op: Op, dtype: DType, draft: Make
+) -> None:
+    drawn = draft(dtype, 0)
+    x = drawn.input(IMAGE, QuantParams((1.0,), (0,)))
+    drawn.node(op, (x, drawn.constant((3,))), BinaryAttrs(), largest=1e-5)
+    with pytest.raises(EmitError, match="too fine for operands"):
+        emit_tflite(drawn.graph())
 
 
 def test_division_agrees_when_numbers_are_floats(draft: Make, agree: Agree) -> None:
