@@ -11,6 +11,7 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.graph import Array, DType, Graph
+from edgekiln.compiler.importers.tflite import import_tflite
 from edgekiln.compiler.interpret import run_all
 from edgekiln.compiler.ops import (
     Activation,
@@ -71,6 +72,17 @@ def _exp(rng: np.random.Generator, build: GraphBuilder, values: list[str]) -> st
     return build.node(Op.EXP, (build.node(Op.TANH, (values[-1],)),))
 
 
+def _float_island(rng: np.random.Generator, build: GraphBuilder, values: list[str]) -> str:
+    """Neither has a quantized form."""
+    if rng.random() < 0.5:
+        return build.node(Op.SQRT, (build.node(Op.ABS, (values[-1],)),))
+    shape = build.shape(values[-1])[-1:]
+    divisor = build.constant(
+        build.unique(Op.DIV, "divisor"), rng.uniform(0.5, 2, shape).astype(np.float32)
+    )
+    return build.node(Op.DIV, (values[-1], divisor), BinaryAttrs())
+
+
 def _reduction(rng: np.random.Generator, build: GraphBuilder, values: list[str]) -> str:
     rank = len(build.shape(values[-1]))
     if rank == 2:
@@ -84,7 +96,10 @@ def _constant(rng: np.random.Generator, build: GraphBuilder, x: str) -> str:
     return build.constant(build.unique(Op.ADD, "constant"), data)
 
 
-LAYERS = (_arithmetic, _arithmetic, _choice, _plain, _leaky, _gelu, _prelu, _exp, _reduction)
+LAYERS = (
+    *(_arithmetic, _arithmetic, _choice, _plain, _leaky),
+    *(_gelu, _prelu, _exp, _reduction, _float_island),
+)
 
 
 @pytest.mark.parametrize("form", [ActivationFormat.INT8, ActivationFormat.INT16])
@@ -102,7 +117,12 @@ def test_every_tensor_equals_litert_when_a_net_is_quantized(
     if entry.dtype is not DType.FLOAT32:
         limits = np.iinfo(entry.dtype.numpy)
         batch = rng.integers(limits.min, limits.max + 1, batch.shape).astype(entry.dtype.numpy)
-    theirs = run_reference(emit_tflite(quantized), batch)
-    for name, data in run_all(quantized, {entry.name: batch}).items():
+    model = emit_tflite(quantized)
+    ours, theirs = run_all(quantized, {entry.name: batch}), run_reference(model, batch)
+    for name, data in ours.items():
         if data.dtype.kind == "i":
             np.testing.assert_array_equal(data, theirs[name], err_msg=name)
+    again = import_tflite(model, "again")
+    assert len(again.nodes) == len(quantized.nodes)
+    found = run_all(again, {again.inputs[0]: batch})[again.outputs[0]]
+    np.testing.assert_array_equal(found, ours[quantized.outputs[0]])
