@@ -72,6 +72,15 @@ def read_model(data: bytes, name: str) -> TfliteModel:
     return TfliteModel(graph, notes)
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Whether the value `smaller` ≤ the value `larger`, or with `negated` whether it is not."""
+
+    smaller: str
+    larger: str
+    negated: bool
+
+
 class TfliteReader:
     """What handlers of operators need: tensors in, values and nodes out."""
 
@@ -82,7 +91,7 @@ class TfliteReader:
         self._taken = set(self._names)
         self._values: dict[str, Value] = {}
         self._nodes: list[Node] = []
-        self._comparisons: dict[int, tuple[str, str]] = {}
+        self._comparisons: dict[int, Comparison] = {}
         self._dtype = ""  # of the input
 
     def graph(self) -> Graph:
@@ -156,12 +165,12 @@ class TfliteReader:
         """A value already added."""
         return self._values[name]
 
-    def compare(self, tensor: TensorRecord, smaller: str, larger: str) -> None:
-        """Say that the boolean tensor is `smaller` ≤ `larger`; a CAST makes numbers of it."""
-        self._comparisons[tensor.index] = (smaller, larger)
+    def compare(self, tensor: TensorRecord, comparison: Comparison) -> None:
+        """Say what the boolean tensor holds; a CAST makes numbers of it."""
+        self._comparisons[tensor.index] = comparison
 
-    def comparison(self, tensor: TensorRecord) -> tuple[str, str] | None:
-        """The two values that the boolean tensor compares; None where it does not."""
+    def comparison(self, tensor: TensorRecord) -> Comparison | None:
+        """What the boolean tensor holds; None where it is of something else."""
         return self._comparisons.get(tensor.index)
 
     def append(
