@@ -31,13 +31,24 @@ def emit_tflite(graph: Graph) -> bytes:
     """
     lowered = dequantize_halves(lower_padding(graph))
     for node in lowered.nodes:
-        dtype = lowered.values[node.inputs[0]].dtype
-        if node.op not in FORMS or dtype not in FORMS[node.op].versions:
-            raise EmitError(f"{node.name}: TensorFlow Lite has no {dtype} '{node.op}'")
+        _check_form(lowered, node)
     writer = _Writer(lowered)
     for node in lowered.nodes:
         writer.add(node)
     return writer.finish()
+
+
+def _check_form(graph: Graph, node: Node) -> None:
+    dtype = graph.values[node.inputs[0]].dtype
+    if node.op not in FORMS or dtype not in FORMS[node.op].versions:
+        raise EmitError(f"{node.name}: TensorFlow Lite has no {dtype} '{node.op}'")
+    most = FORMS[node.op].most_axes
+    rank = max(len(graph.values[name].shape) for name in (*node.inputs, node.output))
+    if rank > most:
+        raise EmitError(
+            f"{node.name}: LiteRT's '{node.op}' takes at most {most} axes, not {rank}; reshape "
+            "before it so that fewer are left"
+        )
 
 
 class _Writer:

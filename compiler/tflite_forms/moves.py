@@ -133,7 +133,12 @@ def _gather(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 
 MOVES: dict[Op, Form] = {
     Op.PAD: Form(
-        float_and_integers((1, 2, 3)), _pad, _pad_operands, _pad_name, at_least=_pad_version
+        float_and_integers((1, 2, 3)),
+        _pad,
+        _pad_operands,
+        _pad_name,
+        at_least=_pad_version,
+        most_axes=5,
     ),
     Op.RESHAPE: Form(float_and_integers((1, 1, 1)), _reshape, _shape),
     Op.TRANSPOSE: Form(
