@@ -29,6 +29,7 @@ from edgekiln.compiler.ops import (
     TransposeAttrs,
     TransposeConvAttrs,
 )
+from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quant_rules import WEIGHTED
 from edgekiln.compiler.shapes import Shape
 
@@ -355,3 +356,12 @@ def test_emit_tflite_says_what_it_lacks_when_litert_could_not_run_it(
 ) -> None:
     with pytest.raises(EmitError, match=message):
         emit_tflite(one_operator(*case, DType.INT8, 0, weights))
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_padded_max_pool_is_one_operator_again_when_its_file_is_read(
+    dtype: DType, one_operator: Callable[..., Graph]
+) -> None:
+    graph = one_operator(*CASES["max_pool_torch"], dtype, 1)
+    again = optimize(import_tflite(emit_tflite(graph), "again"))
+    assert [node.attrs for node in again.nodes] == [node.attrs for node in graph.nodes]
