@@ -36,11 +36,11 @@ def fuse_padding(graph: Graph) -> Graph:
     So do those that hold the lowest number there is, where only max pools read them.
     """
     for node in reversed(graph.nodes):  # the last of several in a row goes first
-        readers = graph.consumers(node.output)
-        if not isinstance(node.attrs, PadAttrs) or node.output in graph.outputs or not readers:
+        if not isinstance(node.attrs, PadAttrs) or node.output in graph.outputs:
             continue
-        amount = _around_image(node.attrs)
-        if amount is not None and all(_takes(graph, node, reader) for reader in readers):
+        amount, readers = _around_image(node.attrs), graph.consumers(node.output)
+        fits = bool(readers) and all(_takes(graph, node, reader) for reader in readers)
+        if amount is not None and fits:
             edits = {reader.name: (_add_padding(reader, amount),) for reader in readers}
             graph = edit(
                 graph,
