@@ -144,8 +144,9 @@ def _rectified(v: Floats) -> tuple[Floats, Floats]:
     sigmoid = 1.0 / (1.0 + np.exp(-v))
     stretched = sigmoid * (_HIGH - _LOW) + _LOW
     inside = (stretched > 0.0) & (stretched < 1.0)
-    slope = sigmoid * (1.0 - sigmoid) * (_HIGH - _LOW) * inside
-    return np.clip(stretched, 0.0, 1.0), slope
+    slope: Floats = sigmoid * (1.0 - sigmoid) * (_HIGH - _LOW) * inside
+    clipped: Floats = np.clip(stretched, 0.0, 1.0)
+    return clipped, slope
 
 
 def _regularizer_slope(up: Floats, progress: float) -> Floats:
