@@ -141,10 +141,10 @@ def _descend(problem: Rounding, iterations: int) -> Float64:
 
 def _rectified(v: Floats) -> tuple[Floats, Floats]:
     """The stretched and clipped sigmoid, and its slope."""
-    sigmoid = 1.0 / (1.0 + np.exp(-v))
+    sigmoid: Floats = np.reciprocal(1.0 + np.exp(-v))
     stretched = sigmoid * (_HIGH - _LOW) + _LOW
     inside = (stretched > 0.0) & (stretched < 1.0)
-    slope: Floats = sigmoid * (1.0 - sigmoid) * (_HIGH - _LOW) * inside
+    slope: Floats = np.where(inside, sigmoid * (1.0 - sigmoid) * (_HIGH - _LOW), 0.0)
     clipped: Floats = np.clip(stretched, 0.0, 1.0)
     return clipped, slope
 
