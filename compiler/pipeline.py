@@ -100,7 +100,7 @@ def compile_model(
     builds, notes = _price(model, request, artifacts, emulations, progress)
     progress("gate: accuracy, latency, RAM and flash against the budgets")
     gate = enforce(_gate(model, request, builds), request.force_reason)
-    bundle_notes = (*_origin_notes(model), *certificate.missing, *notes)
+    bundle_notes = (*loaded.notes, *_origin_notes(model), *certificate.missing, *notes)
     draft = assemble(request, model, builds, gate, certificate, accuracies, golden, bundle_notes)
     data = pack_bundle(draft.manifest, draft.members)
     return CompileResult(
@@ -141,7 +141,7 @@ def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -
         UnsupportedOpError: an operator that the graph has no word for.
         RecipeError: the recipe names a value or layer that the model does not have.
     """
-    graph = load_file(path, untraced)
+    graph = load_file(path, untraced).graph
     _check_shapes(graph, dataset)
     if not is_quantized(graph):
         check_recipe(recipe, graph)
@@ -283,7 +283,8 @@ def _accuracies(
 
 
 def _origin_notes(model: CompiledModel) -> tuple[str, ...]:
-    return (CAME_QUANTIZED,) if model.quantized is None else ()
+    """How the model came to its numbers: quantized already, or with layers in float32."""
+    return (CAME_QUANTIZED,) if model.quantized is None else model.quantized.plan.notes
 
 
 def _price(
