@@ -12,14 +12,15 @@ import numpy as np
 
 from .errors import EmitError
 from .graph import Array, DType, Graph, Node, QuantParams, Value
+from .numerics import numerics_of
 from .passes import lower_padding
+from .passes.halves import dequantize_halves
 from .tflite_forms import FORMS
 
 _LAST_DEPRECATED_CODE = 127  # what the field holds for operators that came later
 _ALIGNMENT = 16  # bytes; the schema's `force_align` of constant data
 _FILE_ID = b"TFL3"
 _SCHEMA_VERSION = 3
-_DESCRIPTION = "edgekiln int8.v1"
 
 
 def emit_tflite(graph: Graph) -> bytes:
@@ -27,7 +28,7 @@ def emit_tflite(graph: Graph) -> bytes:
 
     Raises EmitError where TensorFlow Lite has no equivalent of a node.
     """
-    lowered = lower_padding(graph)
+    lowered = dequantize_halves(lower_padding(graph))
     for node in lowered.nodes:
         dtype = lowered.values[node.inputs[0]].dtype
         if node.op not in FORMS or dtype not in FORMS[node.op].versions:
@@ -62,7 +63,8 @@ class _Writer:
         inputs = [self._tensor(name) for name in node.inputs]
         form = FORMS[node.op]
         extra = form.operands(self._graph, node)
-        operator.inputs = [*inputs, *(self._constant(node, *pair) for pair in enumerate(extra))]
+        added = [self._constant(node, *pair) for pair in enumerate(extra)]
+        operator.inputs = form.arrange(inputs, added)
         operator.outputs = [self._tensor(node.output)]
         name, options = form.options(schema, self._graph, node)
         operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
@@ -82,7 +84,7 @@ class _Writer:
         subgraph.operators = self._operators
         model = schema.ModelT()
         model.version = _SCHEMA_VERSION
-        model.description = _DESCRIPTION
+        model.description = f"edgekiln {numerics_of(self._graph)}"
         model.buffers = self._buffers
         model.subgraphs = [subgraph]
         model.operatorCodes = [self._operator_code(*key) for key in self._codes]
@@ -92,8 +94,7 @@ class _Writer:
 
     def _code(self, node: Node) -> int:
         form = FORMS[node.op]
-        version = form.versions[self._graph.values[node.inputs[0]].dtype]
-        key = (form.operator(node), version)
+        key = (form.operator(node), form.version(self._graph, node))
         return self._codes.setdefault(key, len(self._codes))
 
     def _operator_code(self, name: str, version: int) -> Any:
@@ -110,8 +111,9 @@ class _Writer:
         return self._index[name]
 
     def _constant(self, node: Node, position: int, data: Array) -> int:
-        dtype = DType(data.dtype.name)
-        value = Value(f"{node.name}.operand{position}", data.shape, dtype, data=data)
+        dtype, output = DType(data.dtype.name), self._graph.values[node.output]
+        quant = output.quant if dtype is output.dtype else None
+        value = Value(f"{node.name}.operand{position}", data.shape, dtype, quant, data)
         self._tensors.append(self._tensor_of(value))
         return len(self._tensors) - 1
 
@@ -123,18 +125,27 @@ class _Writer:
         tensor.buffer = 0
         if value.data is not None:
             tensor.buffer = len(self._buffers)
-            self._buffers.append(_buffer(self._schema, value.data))
+            self._buffers.append(_buffer(self._schema, _payload(value.dtype, value.data)))
         if value.quant is not None:
             tensor.quantization = _quantization(self._schema, value.quant)
         return tensor
 
 
-def _buffer(schema: Any, data: Array) -> Any:
+def _payload(dtype: DType, data: Array) -> bytes:
+    """A constant's bytes; int4 holds two elements in each, the first in the low half."""
+    if dtype is not DType.INT4:
+        return np.ascontiguousarray(data).tobytes()
+    nibbles = data.reshape(-1).view(np.uint8) & 0xF
+    even = np.pad(nibbles, (0, len(nibbles) % 2))
+    packed: Array = even[::2] | even[1::2] << 4
+    return packed.tobytes()
+
+
+def _buffer(schema: Any, payload: bytes) -> Any:
     """A buffer whose data starts at a multiple of 16 bytes; the generated code aligns to one."""
 
     class Aligned(schema.BufferT):  # type: ignore[misc]
         def Pack(self, builder: Any) -> Any:  # noqa: N802 - the generated code calls it
-            payload = np.ascontiguousarray(data).tobytes()
             builder.StartVector(1, len(payload), _ALIGNMENT)
             builder.head -= len(payload)
             builder.Bytes[builder.head : builder.head + len(payload)] = payload

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekiln.compiler.apply import apply
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.decide import decide
-from edgekiln.compiler.encoding import apply
 from edgekiln.compiler.errors import RecipeError
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.int_kernels.common import params
@@ -94,7 +94,7 @@ def test_recipe_is_read_when_toml_has_every_key(tmp_path: Path) -> None:
     [
         ("observer = 'best'", "min_max, percentile, entropy, mse"),
         ("percentile = 12", "50 to 100"),
-        ("steps = ['adaround']", "equalize, bias_correct"),
+        ("steps = ['smooth']", "equalize, adaround, bias_correct"),
         ("steps = ['equalize', 'equalize']", "twice"),
         ("colour = 1", "keys: observer"),
         ("observer = ", "not TOML"),
