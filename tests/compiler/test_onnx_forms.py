@@ -137,6 +137,8 @@ LAYERS: dict[str, Layer] = {
     ),
     "max_pool2d": op(Op.MAX_POOL_2D, PoolAttrs((3, 2), (2, 2), ((1, 1), (0, 1)))),
     "average_pool2d": op(Op.AVERAGE_POOL_2D, PoolAttrs((3, 2), (2, 1), ((1, 1), (1, 0)))),
+    "resize_nearest": op(Op.RESIZE_NEAREST_NEIGHBOR, ResizeAttrs((9, 10))),
+    "resize_bilinear": op(Op.RESIZE_BILINEAR, ResizeAttrs((9, 7), half_pixel_centers=True)),
     "fully_connected": dense(3, Activation.RELU),
     "batch_matmul": self_product,
     "batch_matmul by a matrix": with_constant(Op.BATCH_MATMUL, (4, 3), MatmulAttrs()),
@@ -374,8 +376,17 @@ FORMATS = {
 }
 
 
-# In int16 LiteRT interpolates a table of 513 entries: further than a step from the function.
-INTERPOLATED = ("tanh", "gelu", "approximate gelu", "exp", "softmax", "softmax of one class")
+# In int16 LiteRT interpolates a table of 513 entries, and images with weights of ten bits: further
+# than a step from the function.
+INTERPOLATED = (
+    "resize_bilinear",
+    "tanh",
+    "gelu",
+    "approximate gelu",
+    "exp",
+    "softmax",
+    "softmax of one class",
+)
 
 
 def quantized_layer(name: str, kind: str) -> tuple[Graph, dict[str, Array]]:
