@@ -16,7 +16,8 @@ _LARGEST_FILE = 1 << 30  # bytes
 def import_model(path: Path) -> Graph:
     """The graph of a model file, named after it.
 
-    Formats: `.pt2` (`torch.export.save`), float32; `.tflite`, float32 or int8, as the file is.
+    Formats: `.pt2` (`torch.export.save`) and `.onnx`, float32; `.tflite`, float32 or int8, as the
+    file is.
 
     Raises ImportModelError for a missing or unreadable file and an unknown format, and
     UnsupportedOpError for an operator that the graph has no word for.
@@ -25,7 +26,7 @@ def import_model(path: Path) -> Graph:
     if importer is None:
         raise ImportModelError(
             f"{path}: unknown model format '{path.suffix}'; give a .pt2 file from "
-            "torch.export.save, or a .tflite file"
+            "torch.export.save, a .onnx or a .tflite file"
         )
     if not path.is_file():
         raise ImportModelError(f"{path}: there is no such file")
@@ -36,6 +37,18 @@ def _import_program(path: Path) -> Graph:
     from .torch_export import import_torch, load_program
 
     return import_torch(load_program(path), path.stem)
+
+
+def _import_onnx(path: Path) -> Graph:
+    from .onnx import import_onnx
+
+    imported = import_onnx(path, path.stem)
+    if len(imported.inputs) != 1 or len(imported.outputs) != 1:
+        raise ImportModelError(
+            f"{path}: it has {len(imported.inputs)} inputs and {len(imported.outputs)} outputs; "
+            "models with one of each are supported"
+        )
+    return imported.graph
 
 
 def _import_tflite(path: Path) -> Graph:
@@ -53,6 +66,7 @@ def _import_tflite(path: Path) -> Graph:
 
 _IMPORTERS: Mapping[str, Callable[[Path], Graph]] = {
     ".pt2": _import_program,
+    ".onnx": _import_onnx,
     ".tflite": _import_tflite,
 }
 MODEL_SUFFIXES = tuple(_IMPORTERS)

@@ -79,6 +79,7 @@ def run_litert_samples() -> Callable[..., tuple[Array, ...]]:
         ends = [d["index"] for d in interpreter.get_output_details()]
         rows: list[list[Array]] = []
         for sample in range(len(next(iter(batches.values())))):
+            interpreter.reset_all_variables()
             for name, index in entries.items():
                 interpreter.set_tensor(index, batches[name][sample : sample + 1])
             interpreter.invoke()
