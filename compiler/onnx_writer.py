@@ -44,7 +44,7 @@ class Writer:
         self._make_node: Any = helper.make_node
         self._constants: dict[str, str] = {}
         self._tensors: dict[str, dict[Layout, str]] = {}
-        self._encodings: dict[tuple[DType, float, int], list[str]] = {}
+        self._stored: dict[tuple[object, Shape, bytes], str] = {}
         self._written: dict[tuple[str, Shape, bytes], str] = {}
         self._taken = {*graph.inputs, *graph.outputs}
 
@@ -71,14 +71,20 @@ class Writer:
         return output
 
     def finish(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        """Append the node that makes `output`, a name that is given."""
-        self.nodes.append(self._make_node(op_type, inputs, [output], name=output, **attributes))
+        """Append the node that makes `output`; it needs no name beside that one."""
+        self.nodes.append(self._make_node(op_type, inputs, [output], **attributes))
 
     def constant(self, name: str, data: Array, dtype: DType | None = None) -> str:
-        """Add an initializer and return its name; `dtype` where numpy has none of the kind."""
-        stored = self._unique(name)
-        self.initializers.append(initializer(stored, data, dtype))
-        return stored
+        """The name of an initializer that holds `data`: a new one, or one that does already.
+
+        `dtype` says what numpy has no word for.
+        """
+        key = (dtype or data.dtype.str, data.shape, data.tobytes())
+        if key not in self._stored:
+            stored = self._unique(name)
+            self.initializers.append(initializer(stored, data, dtype))
+            self._stored[key] = stored
+        return self._stored[key]
 
     def integers(self, name: str, *numbers: int) -> str:
         """An int64 vector: shapes, axes and amounts."""
@@ -141,16 +147,13 @@ class Writer:
         return self.op("DequantizeLinear", [quantized, *encoding], f"{name}.dq")
 
     def encoding(self, dtype: DType, quant: QuantParams, name: str) -> list[str]:
-        """Scale and zero point of an activation; one pair for all that share an encoding."""
+        """Scale and zero point of an activation."""
         codes = CODES[dtype]
-        key = (dtype, quant.scale[0], quant.zero_point[0])
-        if key not in self._encodings:
-            zero_point = np.array(quant.zero_point[0] + codes.shift, codes.numpy)
-            self._encodings[key] = [
-                self.constant(f"{name}.scale", np.array(quant.scale[0], np.float32)),
-                self.constant(f"{name}.zero", zero_point),
-            ]
-        return self._encodings[key]
+        zero_point = np.array(quant.zero_point[0] + codes.shift, codes.numpy)
+        return [
+            self.constant(f"{name}.scale", np.array(quant.scale[0], np.float32)),
+            self.constant(f"{name}.zero", zero_point),
+        ]
 
     def weights(self, name: str, data: Array, axis: int = 0) -> str:
         """A constant with its output channels on `axis`; a quantized one is dequantized."""
