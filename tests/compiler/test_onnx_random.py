@@ -11,6 +11,7 @@ from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_onnx import emit_onnx
 from edgekiln.compiler.encoding import decode
 from edgekiln.compiler.graph import Array, Graph, Node, Value
+from edgekiln.compiler.importers.onnx import import_onnx
 from edgekiln.compiler.interpret import kernel_of, run_all
 from edgekiln.compiler.ops import (
     Activation,
@@ -196,6 +197,27 @@ def test_onnxruntime_computes_the_graph_when_its_operators_are_random(
         assert data.shape == known[name].shape
         largest = max(1.0, float(np.abs(known[name]).max()))
         np.testing.assert_allclose(data, known[name], rtol=1e-4, atol=2e-5 * largest)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_written_model_is_the_same_function_when_it_is_imported_again(seed: int) -> None:
+    graph = Draw(seed, ("second",)).graph()
+    again = import_onnx(emit_onnx(graph), graph.name)
+    rng = np.random.default_rng(seed)
+    inputs = {
+        name: rng.normal(0, 1, (2, *graph.values[name].shape[1:])).astype(np.float32)
+        for name in graph.inputs
+    }
+    known = run_all(graph, inputs)
+    given = {port.value: port.to_graph(inputs[port.name]) for port in again.inputs}
+    found = run_all(again.graph, given)
+    assert [port.name for port in again.outputs] == list(graph.outputs)
+    for port in again.outputs:
+        wanted = known[port.name]
+        largest = max(1.0, float(np.abs(wanted).max()))
+        np.testing.assert_allclose(
+            port.from_graph(found[port.value]), wanted, rtol=1e-4, atol=2e-5 * largest
+        )
 
 
 RECIPES = {
