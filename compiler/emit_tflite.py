@@ -65,11 +65,14 @@ class _Writer:
         extra = form.operands(self._graph, node)
         added = [self._constant(node, *pair) for pair in enumerate(extra)]
         operator.inputs = form.arrange(inputs, added)
-        operator.outputs = [self._tensor(node.output)]
+        output = self._tensor(node.output)
+        operator.outputs = [self._booleans(node) if form.gives_booleans else output]
         name, options = form.options(schema, self._graph, node)
         operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
         operator.builtinOptions = options
         self._operators.append(operator)
+        if form.gives_booleans:
+            self._operators.append(self._cast(operator.outputs[0], output))
 
     def finish(self) -> bytes:
         """The file's bytes."""
@@ -94,8 +97,31 @@ class _Writer:
 
     def _code(self, node: Node) -> int:
         form = FORMS[node.op]
-        key = (form.operator(node), form.version(self._graph, node))
-        return self._codes.setdefault(key, len(self._codes))
+        return self._code_of(form.operator(node), form.version(self._graph, node))
+
+    def _code_of(self, operator: str, version: int) -> int:
+        return self._codes.setdefault((operator, version), len(self._codes))
+
+    def _booleans(self, node: Node) -> int:
+        """A tensor that the graph does not have: ones and zeros before they are numbers."""
+        tensor = self._schema.TensorT()
+        tensor.name = f"{node.output}.booleans"
+        tensor.shape = list(self._graph.values[node.output].shape)
+        tensor.type = self._schema.TensorType.BOOL
+        tensor.buffer = 0
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def _cast(self, booleans: int, numbers: int) -> Any:
+        schema = self._schema
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._code_of("CAST", 1)
+        operator.inputs, operator.outputs = [booleans], [numbers]
+        operator.builtinOptionsType = schema.BuiltinOptions.CastOptions
+        operator.builtinOptions = schema.CastOptionsT()
+        operator.builtinOptions.inDataType = schema.TensorType.BOOL
+        operator.builtinOptions.outDataType = schema.TensorType.FLOAT32
+        return operator
 
     def _operator_code(self, name: str, version: int) -> Any:
         code = self._schema.OperatorCodeT()

@@ -42,7 +42,7 @@ class Form:
     table, or ("NONE", None). `operands`: what the format passes as further tensors and the graph as
     attributes; those of the output's dtype have its encoding. `operator`: the schema's name of the
     operator. `arrange(own, extra)`: the tensors' order. `at_least`: the version that what else the
-    node says needs.
+    node says needs. `gives_booleans`: a CAST makes the graph's numbers of them.
     """
 
     versions: Versions
@@ -51,6 +51,7 @@ class Form:
     operator: Callable[[Node], str] = own_name
     arrange: Callable[[list[int], list[int]], list[int]] = graph_first
     at_least: Callable[[Graph, Node], int] = nothing_newer
+    gives_booleans: bool = False
 
     def version(self, graph: Graph, node: Node) -> int:
         """The operator version that `node` needs."""

@@ -79,6 +79,7 @@ ELEMENTWISE: dict[Op, Form] = {
     Op.DIV: Form(_versions(1, None, None), _fusing("DivOptions")),
     Op.MINIMUM: Form(_versions(1, 2, 4), _empty("MaximumMinimumOptions")),
     Op.MAXIMUM: Form(_versions(1, 2, 4), _empty("MaximumMinimumOptions")),
+    Op.LESS_EQUAL: Form(_versions(1, None, None), _none, gives_booleans=True),
     Op.RELU: Form(_versions(1, 2, 3), _none),
     Op.RELU6: Form(_versions(1, 2, 3), _none),
     Op.LEAKY_RELU: Form(_versions(1, 1, 2), _leaky_relu),
