@@ -16,16 +16,19 @@ _LARGEST_FILE = 1 << 30  # bytes
 def import_model(path: Path) -> Graph:
     """The graph of a model file, named after it.
 
-    Formats: `.pt2` (`torch.export.save`), float32; `.tflite`, float32 or int8, as the file is.
+    Formats: `.pt2` (`torch.export.save`), float32; `.tflite`, float32 or int8, as the file is;
+    `.keras` and SavedModel folders, float32, with the extra `keras`.
 
     Raises ImportModelError for a missing or unreadable file and an unknown format, and
     UnsupportedOpError for an operator that the graph has no word for.
     """
+    if path.is_dir():
+        return _import_folder(path)
     importer = _IMPORTERS.get(path.suffix.lower())
     if importer is None:
         raise ImportModelError(
             f"{path}: unknown model format '{path.suffix}'; give a .pt2 file from "
-            "torch.export.save, or a .tflite file"
+            "torch.export.save, a .tflite or a .keras file"
         )
     if not path.is_file():
         raise ImportModelError(f"{path}: there is no such file")
@@ -51,8 +54,25 @@ def _import_tflite(path: Path) -> Graph:
     return import_tflite(data, path.stem)
 
 
+def _import_keras(path: Path) -> Graph:
+    from .keras import import_keras
+
+    return import_keras(path)
+
+
+def _import_folder(path: Path) -> Graph:
+    from .keras import import_keras, is_saved_model
+
+    if not is_saved_model(path):
+        raise ImportModelError(
+            f"{path}: a folder that is no SavedModel (it holds no saved_model.pb)"
+        )
+    return import_keras(path)
+
+
 _IMPORTERS: Mapping[str, Callable[[Path], Graph]] = {
     ".pt2": _import_program,
     ".tflite": _import_tflite,
+    ".keras": _import_keras,
 }
 MODEL_SUFFIXES = tuple(_IMPORTERS)
