@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgekiln.targets import Target
 
 FORMATS = ("tflite", "onnx", "c")
-_MODELS = "give a .pt2, .onnx or .tflite file, or the folder of a search"
+_MODELS = "give a .pt2, .onnx, .tflite or .keras file, a SavedModel, or the folder of a search"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ helps. And no output channel ends worse than by rounding to the nearest: channel
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +31,13 @@ _LOW, _HIGH = -0.1, 1.1  # where the rectified sigmoid is cut off: γ and ζ
 _WARM_UP = 0.2  # of the iterations run without the regulariser
 _FIRST_BETA, _LAST_BETA = 20.0, 2.0
 _RATE = 0.02
-_WEIGHT = 1.0  # of the regulariser, where a weight's share of the error of nearest rounding is 1
+_WEIGHT = 2.0  # of the regulariser, where a weight's share of the error of nearest rounding is 1
+_PARTNERS = 16
+_MOST_CHANGES = 4  # for each weight of an output
 _DECAY, _SQUARE_DECAY = 0.9, 0.999  # Adam's
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 
@@ -114,59 +118,102 @@ def _round_layer(
 
 
 def _descend(problem: Rounding, iterations: int) -> Float64:
-    """Codes after gradient descent (Adam) on how far each weight goes up."""
+    """Codes after gradient descent (Adam) on how far each weight goes up; float32 is enough."""
     below, above = problem.bounds()
-    reach = above - below
+    reach = (above - below).astype(np.float32)
     scale = max(problem.errors(problem.nearest()).sum() / problem.steps.size, 1e-30)
-    start = np.clip(problem.steps - below, 0.01, 0.99)
+    gram = (2.0 / scale * problem.gram).astype(np.float32)
+    offset = (below - problem.steps).astype(np.float32)
+    start = np.clip(-offset, 0.01, 0.99)
     v = -np.log((_HIGH - _LOW) / (start - _LOW) - 1.0)
     mean, square = np.zeros_like(v), np.zeros_like(v)
     for step in range(1, iterations + 1):
         up, slope = _rectified(v)
-        gradient = 2.0 * problem.slopes(below + up * reach) * reach / scale
+        gradient = (offset + up * reach) @ gram * reach
         gradient += _WEIGHT * _regularizer_slope(up, step / iterations)
         gradient *= slope
-        mean = _DECAY * mean + (1.0 - _DECAY) * gradient
-        square = _SQUARE_DECAY * square + (1.0 - _SQUARE_DECAY) * gradient**2
-        unbiased = np.sqrt(square / (1.0 - _SQUARE_DECAY**step)) + 1e-8
-        v = v - _RATE * mean / (1.0 - _DECAY**step) / unbiased
+        mean += (1.0 - _DECAY) * (gradient - mean)
+        square += (1.0 - _SQUARE_DECAY) * (gradient * gradient - square)
+        rate = _RATE * np.sqrt(1.0 - _SQUARE_DECAY**step) / (1.0 - _DECAY**step)
+        v -= np.float32(rate) * mean / (np.sqrt(square) + 1e-8)
     return np.where(_rectified(v)[0] >= 0.5, above, below)
 
 
-def _rectified(v: Float64) -> tuple[Float64, Float64]:
+def _rectified(v: Floats) -> tuple[Floats, Floats]:
     """The stretched and clipped sigmoid, and its slope."""
     sigmoid = 1.0 / (1.0 + np.exp(-v))
     stretched = sigmoid * (_HIGH - _LOW) + _LOW
     inside = (stretched > 0.0) & (stretched < 1.0)
-    slope = np.where(inside, sigmoid * (1.0 - sigmoid) * (_HIGH - _LOW), 0.0)
+    slope = sigmoid * (1.0 - sigmoid) * (_HIGH - _LOW) * inside
     return np.clip(stretched, 0.0, 1.0), slope
 
 
-def _regularizer_slope(up: Float64, progress: float) -> Float64:
+def _regularizer_slope(up: Floats, progress: float) -> Floats:
     """The slope of 1 - |2·up - 1|^β; β falls after the warm-up."""
     if progress < _WARM_UP:
         return np.zeros_like(up)
     left = 1.0 - (progress - _WARM_UP) / (1.0 - _WARM_UP)
-    beta = _LAST_BETA + (_FIRST_BETA - _LAST_BETA) * 0.5 * (1.0 - np.cos(left * np.pi))
+    beta = _LAST_BETA + (_FIRST_BETA - _LAST_BETA) * 0.5 * (1.0 - math.cos(left * math.pi))
     centred = 2.0 * up - 1.0
-    slope: Float64 = -2.0 * beta * np.sign(centred) * np.abs(centred) ** (beta - 1.0)
+    # Zero has no logarithm; the slope there is zero.
+    distance = np.maximum(np.abs(centred), np.float32(1e-6))
+    slope: Floats = -2.0 * beta * np.sign(centred) * np.exp((beta - 1.0) * np.log(distance))
     return slope
 
 
 def _improve(problem: Rounding, codes: Float64) -> Float64:
-    """Codes where no weight of an output can change alone and make the error smaller."""
-    below, above = problem.bounds()
-    codes, slopes = codes.copy(), problem.slopes(codes)
-    own = np.diagonal(problem.gram, axis1=1, axis2=2)[:, None, :]
-    groups, outputs = np.indices(codes.shape[:2])
-    for _ in range(4 * codes.shape[2]):
-        change = np.where(codes == below, above - codes, below - codes)
-        gain = change * (2.0 * slopes + change * own)
-        best = gain.argmin(axis=2)
-        wanted = gain[groups, outputs, best] < 0.0
-        if not wanted.any():
+    """Codes where no change of one or two weights of an output makes its error smaller.
+
+    Of pairs, only those of the _PARTNERS weights that cost least to change are looked at.
+    """
+    search = _Search(problem, codes)
+    for _ in range(_MOST_CHANGES * codes.shape[2]):
+        if not (search.change_one() or search.change_two()):
             break
-        taken = np.where(wanted, change[groups, outputs, best], 0.0)
-        codes[groups, outputs, best] += taken
-        slopes += taken[:, :, None] * problem.gram[groups, best]
-    return codes
+    return search.codes
+
+
+class _Search:
+    """Codes of all outputs, improved at once: each step changes every output where it helps."""
+
+    def __init__(self, problem: Rounding, codes: Float64) -> None:
+        self.codes = codes.copy()
+        self._gram = problem.gram
+        self._below, self._above = problem.bounds()
+        self._slopes = problem.slopes(codes)
+        self._own = np.diagonal(problem.gram, axis1=1, axis2=2)[:, None, :]
+        self._at = np.indices(codes.shape[:2])
+
+    def change_one(self) -> bool:
+        """The best single change of every output that has one; whether any had."""
+        change, cost = self._costs()
+        best = cost.argmin(axis=2)
+        helps = cost[*self._at, best] < 0.0
+        self._change(best, np.where(helps, change[*self._at, best], 0.0))
+        return bool(helps.any())
+
+    def change_two(self) -> bool:
+        """The best change of two weights, likewise."""
+        change, cost = self._costs()
+        first = np.argsort(cost, axis=2, kind="stable")[:, :, :_PARTNERS]
+        changes = np.take_along_axis(change, first, axis=2)
+        coupling = self._gram[self._at[0][:, :, None], first] * change[:, :, None, :]
+        both = np.take_along_axis(cost, first, axis=2)[..., None] + cost[:, :, None, :]
+        both += 2.0 * changes[..., None] * coupling
+        np.put_along_axis(both, first[..., None], np.inf, axis=3)  # a weight and itself
+        best = both.reshape(*both.shape[:2], -1).argmin(axis=2)
+        partner, second = np.divmod(best, both.shape[3])
+        helps = both[*self._at, partner, second] < 0.0
+        self._change(first[*self._at, partner], np.where(helps, changes[*self._at, partner], 0.0))
+        self._change(second, np.where(helps, change[*self._at, second], 0.0))
+        return bool(helps.any())
+
+    def _costs(self) -> tuple[Float64, Float64]:
+        """The other code of each weight less its code, and what the change adds to the error."""
+        change = np.where(self.codes == self._below, self._above, self._below) - self.codes
+        return change, change * (2.0 * self._slopes + change * self._own)
+
+    def _change(self, weight: Ints, amount: Float64) -> None:
+        """One weight of every output by an amount."""
+        self.codes[*self._at, weight] += amount
+        self._slopes += amount[:, :, None] * self._gram[self._at[0], weight]

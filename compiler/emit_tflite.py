@@ -12,6 +12,7 @@ import numpy as np
 
 from .errors import EmitError
 from .graph import Array, DType, Graph, Node, QuantParams, Value
+from .numerics import numerics_of
 from .passes import lower_padding
 from .passes.halves import dequantize_halves
 from .tflite_forms import FORMS
@@ -20,7 +21,6 @@ _LAST_DEPRECATED_CODE = 127  # what the field holds for operators that came late
 _ALIGNMENT = 16  # bytes; the schema's `force_align` of constant data
 _FILE_ID = b"TFL3"
 _SCHEMA_VERSION = 3
-_CONTRACTS = {DType.INT8: "int8.v1", DType.INT16: "int16x8.v1"}
 
 
 def emit_tflite(graph: Graph) -> bytes:
@@ -87,7 +87,7 @@ class _Writer:
         subgraph.operators = self._operators
         model = schema.ModelT()
         model.version = _SCHEMA_VERSION
-        model.description = _description(self._graph)
+        model.description = f"edgekiln {numerics_of(self._graph)}"
         model.buffers = self._buffers
         model.subgraphs = [subgraph]
         model.operatorCodes = [self._operator_code(*key) for key in self._codes]
@@ -155,13 +155,6 @@ class _Writer:
         if value.quant is not None:
             tensor.quantization = _quantization(self._schema, value.quant)
         return tensor
-
-
-def _description(graph: Graph) -> str:
-    """Who wrote the file, and the numeric contracts that its integers obey."""
-    computed = {value.dtype for value in graph.values.values() if value.data is None}
-    contracts = [name for dtype, name in _CONTRACTS.items() if dtype in computed]
-    return " ".join(["edgekiln", *contracts])
 
 
 def _payload(dtype: DType, data: Array) -> bytes:

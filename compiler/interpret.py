@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .errors import CompileError, GrammarError
 from .float_kernels import FLOAT_KERNELS
+from .float_kernels.moves import reshape, slice_axes, transpose
 from .graph import Array, DType, Graph, Node
 from .int_kernels import INT8_KERNELS, INT16_KERNELS
 from .int_kernels.formats import quantize, widen
@@ -26,6 +27,7 @@ KERNELS: Mapping[DType, Mapping[Op, Callable[..., Array]]] = {
     DType.FLOAT16: {Op.DEQUANTIZE: widen},
     DType.INT8: INT8_KERNELS,
     DType.INT16: INT16_KERNELS,
+    DType.INT32: {Op.RESHAPE: reshape, Op.TRANSPOSE: transpose, Op.SLICE: slice_axes},  # indices
 }
 """By the dtype of the first operand."""
 

@@ -20,7 +20,7 @@
     weights = "int8"
 
     [adaround]
-    iterations = 500
+    iterations = 300
     samples = 256
 
 Patterns are those of a shell (`*`, `?`, `[ab]`) over names of values and nodes.
@@ -108,7 +108,7 @@ class LayerOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AdaRoundSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long adaptive rounding may take: steps of descent a layer, calibration samples used."""
 
-    iterations: Iterations = 500
+    iterations: Iterations = 300
     samples: Samples = 256
     seed: int = 0
 

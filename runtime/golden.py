@@ -5,7 +5,10 @@ The logits' dtype is the bundle's number format: int8 or int16 codes, or float32
 
 from __future__ import annotations
 
+import ast
 import io
+import math
+import struct
 import zipfile
 from dataclasses import dataclass
 
@@ -17,6 +20,13 @@ from .files import stored_zip
 from .quant import FloatArray, Logits
 
 LOGITS = ("int8", "int16", "float32")
+_NPY_MAGIC = b"\x93NUMPY\x01\x00"
+# What zipfile, Python's literals and numpy raise over damaged or deceitful bytes.
+_UNSOUND = (
+    *(ValueError, KeyError, TypeError, OSError, EOFError, SyntaxError, RecursionError),
+    *(MemoryError, OverflowError, NotImplementedError, RuntimeError, struct.error),
+    zipfile.BadZipFile,
+)
 _ARRAYS = ("expected", "inputs", "scale", "zero_point")
 
 
@@ -61,11 +71,12 @@ def unpack_golden(data: bytes, source: str) -> Golden:
         MemberError: the arrays are missing, or of a wrong shape or dtype.
     """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            expected, inputs, scale, zero_point = (arrays[name] for name in _ARRAYS)
+        arrays = _read_arrays(data)
+        expected, inputs, scale, zero_point = (arrays[name] for name in _ARRAYS)
         golden = Golden(inputs, expected, float(scale), int(zero_point))
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise MemberError(f"{source}: golden.npz cannot be read: {error}") from error
+    except _UNSOUND as error:
+        reason = "".join(c if c.isprintable() else "?" for c in str(error))[:200]
+        raise MemberError(f"{source}: golden.npz cannot be read: {reason}") from error
     problem = _problem(golden)
     if problem:
         raise MemberError(f"{source}: golden.npz {problem}")
@@ -89,6 +100,38 @@ def _problem(golden: Golden) -> str:
     if not 0 < golden.scale < np.inf or golden.zero_point not in zero_points:
         return f"has output scale {golden.scale} and zero point {golden.zero_point}"
     return ""
+
+
+def _read_arrays(data: bytes) -> dict[str, npt.NDArray[np.generic]]:
+    """The arrays of an archive of stored members; nothing is allocated that is not in `data`."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        infos = archive.infolist()
+        if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+            raise ValueError("a member is compressed")
+        if sum(info.file_size for info in infos) > len(data):
+            raise ValueError("its members declare more bytes than there are")
+        return {info.filename.removesuffix(".npy"): _array(archive.read(info)) for info in infos}
+
+
+def _array(data: bytes) -> npt.NDArray[np.generic]:
+    """A version 1.0 `.npy` file, as `_npy` writes it.
+
+    numpy's own reader allocates what the header claims, and repairs headers by other means.
+    """
+    if data[:8] != _NPY_MAGIC:
+        raise ValueError("a member is no .npy file of version 1.0")
+    start = 10 + int.from_bytes(data[8:10], "little")
+    header = ast.literal_eval(data[10:start].decode("latin-1").strip())
+    dtype, shape = np.dtype(header["descr"]), header["shape"]
+    if header["fortran_order"] or dtype.kind not in "fi" or not _is_shape(shape):
+        raise ValueError("a member is no plain array of numbers")
+    if math.prod(shape) * dtype.itemsize != len(data) - start:
+        raise ValueError("an array has other bytes than its shape says")
+    return np.frombuffer(data, dtype, offset=start).reshape(shape)
+
+
+def _is_shape(shape: object) -> bool:
+    return isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)
 
 
 def _npy(array: npt.NDArray[np.generic]) -> bytes:

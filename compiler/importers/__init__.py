@@ -16,8 +16,8 @@ _LARGEST_FILE = 1 << 30  # bytes
 def import_model(path: Path) -> Graph:
     """The graph of a model file, named after it.
 
-    Formats: `.pt2` (`torch.export.save`), float32; `.tflite`, float32 or int8, as the file is;
-    `.keras` and SavedModel folders, float32, with the extra `keras`.
+    Formats: `.pt2` (`torch.export.save`) and `.onnx`, float32; `.tflite`, float32 or int8, as the
+    file is; `.keras` and SavedModel folders, float32, with the extra `keras`.
 
     Raises ImportModelError for a missing or unreadable file and an unknown format, and
     UnsupportedOpError for an operator that the graph has no word for.
@@ -28,7 +28,7 @@ def import_model(path: Path) -> Graph:
     if importer is None:
         raise ImportModelError(
             f"{path}: unknown model format '{path.suffix}'; give a .pt2 file from "
-            "torch.export.save, a .tflite or a .keras file"
+            "torch.export.save, a .onnx, a .tflite or a .keras file"
         )
     if not path.is_file():
         raise ImportModelError(f"{path}: there is no such file")
@@ -39,6 +39,18 @@ def _import_program(path: Path) -> Graph:
     from .torch_export import import_torch, load_program
 
     return import_torch(load_program(path), path.stem)
+
+
+def _import_onnx(path: Path) -> Graph:
+    from .onnx import import_onnx
+
+    imported = import_onnx(path, path.stem)
+    if len(imported.inputs) != 1 or len(imported.outputs) != 1:
+        raise ImportModelError(
+            f"{path}: it has {len(imported.inputs)} inputs and {len(imported.outputs)} outputs; "
+            "models with one of each are supported"
+        )
+    return imported.graph
 
 
 def _import_tflite(path: Path) -> Graph:
@@ -72,6 +84,7 @@ def _import_folder(path: Path) -> Graph:
 
 _IMPORTERS: Mapping[str, Callable[[Path], Graph]] = {
     ".pt2": _import_program,
+    ".onnx": _import_onnx,
     ".tflite": _import_tflite,
     ".keras": _import_keras,
 }

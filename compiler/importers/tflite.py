@@ -1,9 +1,10 @@
-"""TensorFlow Lite: a float32 or int8 `.tflite` file as a graph.
+"""TensorFlow Lite: a float32 or quantized `.tflite` file as a graph.
 
-Tensors keep their names, an int8 model keeps every number it came with: quantization parameters,
-int32 biases, weights with one scale or one for each channel. What arithmetic means is therefore
-what LiteRT's reference kernels say (`reference.run_int8`). SAME padding becomes amounts. Weights
-that a float model keeps in int8 or float16 become float32.
+Tensors keep their names, an int8 or int16 model keeps every number it came with: quantization
+parameters, int32 or int64 biases, weights with one scale or one for each channel. What arithmetic
+means is therefore what LiteRT's reference kernels say (`reference.run_int8`). A legacy uint8 model
+becomes int8 (`tflite_uint8`). SAME padding becomes amounts. Weights that a float model keeps in
+int8 or float16 become float32.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from ..grammar import check
 from ..graph import Array, DType, Graph, Node, QuantParams, Value
 from ..ops import Attrs, NoAttrs, Op
 from .tflite_file import FileRecord, OperatorRecord, TensorRecord, damage_named, read_file
+from .tflite_uint8 import as_int8
 
 WAYS_OUT = (
     "replace it before you convert, import the model from torch or ONNX instead, or end the model "
@@ -35,7 +38,20 @@ _DTYPES = {
 _ZERO_POINTS = {DType.INT8: (-128, 127)}  # of all others: 0
 
 
+@dataclass(frozen=True)
+class TfliteModel:
+    """A file's graph, and what the user should know about its way there."""
+
+    graph: Graph
+    notes: tuple[str, ...] = ()
+
+
 def import_tflite(data: bytes, name: str) -> Graph:
+    """The graph of `read_model`."""
+    return read_model(data, name).graph
+
+
+def read_model(data: bytes, name: str) -> TfliteModel:
     """The graph of a file's bytes, called `name`; its operators in the file's order.
 
     A QUANTIZE of the input and a DEQUANTIZE of the output, which converters put around an int8
@@ -46,14 +62,14 @@ def import_tflite(data: bytes, name: str) -> Graph:
             output and a batch of 1.
         UnsupportedOpError: an operator, or a form of one, that the graph has no word for.
     """
-    record = read_file(data, name)
+    record, notes = as_int8(read_file(data, name), name)
     with damage_named(name):
         graph = TfliteReader(record, name).graph()
     try:
         check(graph)
     except GrammarError as error:
         raise ImportModelError(f"{name}: an inconsistent TensorFlow Lite model: {error}") from error
-    return graph
+    return TfliteModel(graph, notes)
 
 
 class TfliteReader:
@@ -66,7 +82,7 @@ class TfliteReader:
         self._taken = set(self._names)
         self._values: dict[str, Value] = {}
         self._nodes: list[Node] = []
-        self._dtype = ""  # of the input, and so of every activation
+        self._dtype = ""  # of the input
 
     def graph(self) -> Graph:
         """The whole graph; not yet checked against the grammar."""
@@ -174,7 +190,7 @@ class TfliteReader:
             if data is not None:
                 return self._finite(Value(name, tensor.shape, DType.FLOAT32, None, data))
         dtype = _DTYPES.get(tensor.dtype)
-        if dtype is None or (tensor.data is None and tensor.dtype != self._dtype):
+        if dtype is None or (tensor.data is None and tensor.dtype not in self._activations()):
             raise self._wrong_dtype(tensor)
         if tensor.data is None and (not tensor.shape or tensor.shape[0] != 1):
             raise ImportModelError(
@@ -182,6 +198,10 @@ class TfliteReader:
                 "convert with a batch of 1"
             )
         return Value(name, tensor.shape, dtype, self._quant_of(dtype, tensor), tensor.data)
+
+    def _activations(self) -> tuple[str, ...]:
+        """What activations may be: a quantized model may have layers in float32, all indices."""
+        return self._dtype, "FLOAT32", "INT32", "INT64"
 
     def _finite(self, value: Value) -> Value:
         if value.data is not None and not np.isfinite(value.data).all():
@@ -263,11 +283,13 @@ def _ends(record: FileRecord, name: str) -> tuple[int, int, list[OperatorRecord]
 def _converts(
     operator: OperatorRecord, op: str, inputs: tuple[int, ...], record: FileRecord
 ) -> bool:
-    """Whether the operator is that conversion of `inputs`, between float32 and int8."""
+    """Whether the operator is that conversion of `inputs`, between float32 and integers."""
     tensors = [record.tensors[index] for index in (*inputs, *operator.outputs) if index >= 0]
     dtypes = [tensor.dtype for tensor in tensors]
-    wanted = ["FLOAT32", "INT8"] if op == "QUANTIZE" else ["INT8", "FLOAT32"]
-    return operator.op == op and operator.inputs == inputs and dtypes == wanted
+    if op == "DEQUANTIZE":
+        dtypes.reverse()
+    wanted = (["FLOAT32", "INT8"], ["FLOAT32", "INT16"])
+    return operator.op == op and operator.inputs == inputs and dtypes in wanted
 
 
 def _unique_names(tensors: tuple[TensorRecord, ...]) -> list[str]:

@@ -15,7 +15,8 @@ from ..fixedpoint import Int64, Multiplier, high_product, multiply, quantize_mul
 from ..fixedpoint import rounding_shift as shift_right
 from ..graph import Graph, Node
 from ..ops import Activation, LeakyAttrs, Op
-from .codes import Codes, encoded, scale_of, steps
+from .codes import Codes, scale_of, steps
+from .requantize import encoded
 
 Kernel = Callable[..., Codes]
 _INT16 = (-(1 << 15), (1 << 15) - 1)
@@ -31,7 +32,7 @@ def _relu(activation: Activation) -> Kernel:
     def kernel(graph: Graph, node: Node, x: Codes) -> Codes:
         factor = quantize_multiplier(float(_scale_ratio(graph, node)))
         scaled = multiply(steps(graph, node.inputs[0], x), (factor,))
-        return encoded(graph, node.output, scaled, activation)
+        return encoded(graph, node, scaled, activation)
 
     return kernel
 
@@ -43,7 +44,7 @@ def _leaky_relu(graph: Graph, node: Node, x: Codes) -> Codes:
     slope = scale_of(graph, node.inputs[0]) * alpha / scale_of(graph, node.output)
     kept = quantize_multiplier(float(_scale_ratio(graph, node)))
     below = _signed_multiply(values, float(slope))
-    return encoded(graph, node.output, np.where(values >= 0, multiply(values, (kept,)), below))
+    return encoded(graph, node, np.where(values >= 0, multiply(values, (kept,)), below))
 
 
 def _signed_multiply(values: Int64, real: float) -> Int64:
@@ -59,13 +60,13 @@ def _prelu(graph: Graph, node: Node, x: Codes, slopes: Codes) -> Codes:
     kept = quantize_multiplier(float(_scale_ratio(graph, node)))
     below = quantize_multiplier(float(scale * slope / scale_of(graph, node.output)))
     chosen = np.where(values >= 0, multiply(values, (kept,)), multiply(products, (below,)))
-    return encoded(graph, node.output, chosen)
+    return encoded(graph, node, chosen)
 
 
 def _abs(graph: Graph, node: Node, x: Codes) -> Codes:
     """Exact where both encodings have one scale."""
     factor = quantize_multiplier(float(_scale_ratio(graph, node)))
-    return encoded(graph, node.output, multiply(np.abs(steps(graph, node.inputs[0], x)), (factor,)))
+    return encoded(graph, node, multiply(np.abs(steps(graph, node.inputs[0], x)), (factor,)))
 
 
 def _hard_swish(graph: Graph, node: Node, x: Codes) -> Codes:
@@ -80,7 +81,7 @@ def _hard_swish(graph: Graph, node: Node, x: Codes) -> Codes:
     share = shift_right(share, np.array(max(-gate.shift, 0)))
     product = ((share + (1 << 15)) >> 1) * unshifted
     truncated = np.sign(product) * (np.abs(product) >> 15)  # C division by 2^15
-    return encoded(graph, node.output, shift_right(truncated, np.array(-output.shift)))
+    return encoded(graph, node, shift_right(truncated, np.array(-output.shift)))
 
 
 def _hard_swish_factors(graph: Graph, node: Node) -> tuple[Multiplier, Multiplier]:

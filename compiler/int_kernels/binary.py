@@ -13,10 +13,11 @@ import numpy as np
 from ..fixedpoint import Int64, multiply, quantize_multiplier
 from ..graph import DType, Graph, Node
 from ..ops import BinaryAttrs, Op
-from .codes import Codes, encoded, scale_of, steps
+from .codes import Codes, scale_of, steps
+from .common import ADD_LEFT_SHIFT, add_multipliers, params
+from .requantize import encoded
 
-_LEFT_SHIFTS = {DType.INT8: 20, DType.INT16: 15}
-"""Bits by which operands of sums are made finer, so that rounding them costs nothing."""
+_LEFT_SHIFTS = {DType.INT8: ADD_LEFT_SHIFT, DType.INT16: 15}
 
 Kernel = Callable[[Graph, Node, Codes, Codes], Codes]
 
@@ -27,15 +28,14 @@ def _sum(combine: Callable[[Int64, Int64], Int64]) -> Kernel:
     def kernel(graph: Graph, node: Node, a: Codes, b: Codes) -> Codes:
         assert isinstance(node.attrs, BinaryAttrs)
         shift = _LEFT_SHIFTS[graph.values[node.output].dtype]
-        scales = [float(scale_of(graph, name)) for name in node.inputs]
-        common = 2.0 * max(scales)
+        quants = [params(graph, name) for name in (*node.inputs, node.output)]
+        *factors, last = add_multipliers(quants[0], quants[1], quants[2], shift)
         sides = [
-            multiply(steps(graph, name, codes) << shift, (quantize_multiplier(scale / common),))
-            for name, codes, scale in zip(node.inputs, (a, b), scales, strict=True)
+            multiply(steps(graph, name, codes) << shift, (factor,))
+            for name, codes, factor in zip(node.inputs, (a, b), factors, strict=True)
         ]
-        real = common / ((1 << shift) * float(scale_of(graph, node.output)))
-        total = multiply(combine(*sides), (quantize_multiplier(real),))
-        return encoded(graph, node.output, total, node.attrs.activation)
+        total = multiply(combine(sides[0], sides[1]), (last,))
+        return encoded(graph, node, total, node.attrs.activation)
 
     return kernel
 
@@ -47,7 +47,7 @@ def _mul(graph: Graph, node: Node, a: Codes, b: Codes) -> Codes:
     left, right = (scale_of(graph, name) for name in node.inputs)
     real = left * right / scale_of(graph, node.output)
     scaled = multiply(product, (quantize_multiplier(float(real)),))
-    return encoded(graph, node.output, scaled, node.attrs.activation)
+    return encoded(graph, node, scaled, node.attrs.activation)
 
 
 def _choice(choose: Callable[[Codes, Codes], Codes]) -> Kernel:

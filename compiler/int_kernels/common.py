@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..fixedpoint import Int64, Multiplier, quantize_multiplier
+from ..fixedpoint import Multiplier, quantize_multiplier
 from ..graph import Graph, Node, QuantParams
 from ..ops import Activation
 
@@ -55,13 +55,18 @@ def weight_scales(graph: Graph, node: Node) -> tuple[float, ...]:
     return scales * channels if len(scales) == 1 else scales
 
 
-def add_multipliers(a: QuantParams, b: QuantParams, output: QuantParams) -> tuple[Multiplier, ...]:
-    """Factors of ADD: first operand, second operand, output."""
+def add_multipliers(
+    a: QuantParams, b: QuantParams, output: QuantParams, left_shift: int = ADD_LEFT_SHIFT
+) -> tuple[Multiplier, ...]:
+    """Factors of ADD and SUB: first operand, second operand, output.
+
+    Operands are made finer by `left_shift` bits, so that rounding them costs nothing.
+    """
     twice = 2.0 * max(a.scale[0], b.scale[0])
     return (
         quantize_multiplier(a.scale[0] / twice),
         quantize_multiplier(b.scale[0] / twice),
-        quantize_multiplier(twice / ((1 << ADD_LEFT_SHIFT) * output.scale[0])),
+        quantize_multiplier(twice / ((1 << left_shift) * output.scale[0])),
     )
 
 
@@ -70,8 +75,3 @@ def mean_multiplier(x: QuantParams, output: QuantParams, count: int) -> Multipli
     real = quantize_multiplier(x.scale[0] / output.scale[0])
     shift = min(count.bit_length() - 1, 32, 31 + real.shift)
     return Multiplier((real.multiplier << shift) // count, real.shift - shift)
-
-
-def saturate(values: Int64, low: int, high: int) -> Int8:
-    """Clamped to the range, as int8."""
-    return np.clip(values, low, high).astype(np.int8)

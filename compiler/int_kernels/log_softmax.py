@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..fixedpoint import Int64, Multiplier, high_product, multiply, quantize_multiplier
+from ..fixedpoint import Int64, high_product, multiply
 from ..fixedpoint import rounding_shift as shift_right
 from ..softmax import (
     exp_on_negative_values,
@@ -39,22 +39,14 @@ _DENOMINATOR_LINEAR = 638450708
 def log_softmax_int8(x: Int8, scale: float) -> Int8:
     """Log softmax over the last axis of logits with that scale, above 2^-24."""
     factor = softmax_multiplier(scale)
-    smallest = smallest_difference(factor)
     difference = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
-    counted = difference >= smallest
+    counted = difference >= smallest_difference(factor)
     scaled = multiply(np.where(counted, difference, 0), (factor,))
     powers = shift_right(exp_on_negative_values(scaled), np.array(_SUM_BITS))
     log_sum = log_of_sum(np.where(counted, powers, 0).sum(axis=-1, keepdims=True))
-    # What lies so far below that it would leave Q5.26 is the smallest code.
-    lowest = multiply(log_sum - (1 << 31), (_inverse(factor),))
-    kept = difference > np.maximum(lowest, smallest - 1)
+    # LiteRT skips more of what lies far below; all of that would be the smallest code anyway.
     shares = shift_right(scaled - log_sum, np.array(_TO_SIXTEENTHS)) + _ZERO_POINT
-    return np.where(kept, np.clip(shares, -128, 127), -128).astype(np.int8)
-
-
-def _inverse(factor: Multiplier) -> Multiplier:
-    """From Q5.26 back to steps of the logits."""
-    return quantize_multiplier((1 << (31 - factor.shift)) / factor.multiplier)
+    return np.where(counted, np.clip(shares, -128, 127), -128).astype(np.int8)
 
 
 def log_of_sum(total: Int64) -> Int64:

@@ -12,9 +12,10 @@ from ..float_kernels.reductions import arg_max
 from ..graph import Array, Graph, Node
 from ..ops import Op, ReduceAttrs
 from ..softmax import softmax_int8
-from .codes import Codes, encoded, scale_of
+from .codes import Codes, scale_of
 from .common import mean_multiplier, params
 from .log_softmax import log_softmax_int8
+from .requantize import encoded
 from .softmax_int16 import softmax_int16
 
 
@@ -30,14 +31,14 @@ def _total(graph: Graph, node: Node, x: Codes) -> tuple[Int64, int]:
 def _mean(graph: Graph, node: Node, x: Codes) -> Codes:
     total, count = _total(graph, node, x)
     quant, output = params(graph, node.inputs[0]), params(graph, node.output)
-    return encoded(graph, node.output, multiply(total, (mean_multiplier(quant, output, count),)))
+    return encoded(graph, node, multiply(total, (mean_multiplier(quant, output, count),)))
 
 
 def _sum(graph: Graph, node: Node, x: Codes) -> Codes:
     """The factor is a quotient in double precision."""
     total, _ = _total(graph, node, x)
     real = float(scale_of(graph, node.inputs[0])) / float(scale_of(graph, node.output))
-    return encoded(graph, node.output, multiply(total, (quantize_multiplier(real),)))
+    return encoded(graph, node, multiply(total, (quantize_multiplier(real),)))
 
 
 def _reduce_max(graph: Graph, node: Node, x: Codes) -> Codes:

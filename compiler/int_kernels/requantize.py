@@ -66,7 +66,8 @@ def exact_product(graph: Graph, node: Node, a: Array, b: Array) -> Int64:
     Sums below 2^24 fit a float32; 64-bit floats take rows of 2^37 int8 or 2^21 int16 codes.
     """
     largest = _LARGEST_OFFSET[graph.values[node.inputs[0]].dtype]
-    fits = a.shape[-1] * largest * largest < _FLOAT32_EXACT
+    widest = int(np.abs(b.astype(np.int32)).max(initial=0))
+    fits = a.shape[-1] * largest * widest < _FLOAT32_EXACT
     exact = np.float32 if fits else np.float64
     product: Int64 = np.rint(a.astype(exact) @ b.astype(exact)).astype(np.int64)
     return product

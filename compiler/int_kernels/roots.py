@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from ..errors import CompileError
-from ..fixedpoint import Multiplier, high_product, multiply, quantize_multiplier, rounding_shift
+from ..fixedpoint import (
+    Int64,
+    Multiplier,
+    high_product,
+    multiply,
+    quantize_multiplier,
+    rounding_shift,
+)
 from ..graph import Graph, Node
-from .codes import Codes, encoded, limits, scale_of, steps
+from .codes import Codes, scale_of, steps
+from .requantize import code_range, encoded
 
 _SHIFT = 20  # keeps 1 / √steps an integer
 _THREE_HALVES = (1 << 28) + (1 << 27)  # Q3.28
@@ -30,16 +40,17 @@ def rsqrt_int8(graph: Graph, node: Node, x: Codes) -> Codes:
     # The square root and the product are float32, the reciprocal is double precision.
     factor = quantize_multiplier(1.0 / float(np.sqrt(scale) * output))
     final = Multiplier(factor.multiplier, factor.shift - _SHIFT)
-    roots = np.array([_inverse_root(count) for count in range(_STEPS)], np.int64)
-    codes = encoded(graph, node.output, multiply(roots[values], (final,)))
-    largest = limits(graph.values[node.output].dtype)[1]
+    codes = encoded(graph, node, multiply(_inverse_roots()[values], (final,)))
+    largest = code_range(graph.values[node.output].dtype)[1]
     return np.where(values == 0, codes.dtype.type(largest), codes)
 
 
-def _inverse_root(count: int) -> int:
-    """round(2^20 / √count)."""
-    factor = _inverse_root_factor(count)
-    return int(multiply(np.array([1]), (Multiplier(factor.multiplier, factor.shift + _SHIFT),))[0])
+@functools.cache
+def _inverse_roots() -> Int64:
+    """2^20 / √count, rounded, of every count."""
+    factors = [_inverse_root_factor(count) for count in range(_STEPS)]
+    raised = tuple(Multiplier(factor.multiplier, factor.shift + _SHIFT) for factor in factors)
+    return multiply(np.ones(_STEPS, np.int64), raised)
 
 
 def _inverse_root_factor(count: int) -> Multiplier:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from ..graph import Array, DType, Graph, Node, QuantParams
 from ..ops import Attrs, GeluAttrs, Op
-from .codes import Codes, limits
+from .codes import Codes
+from .requantize import code_range
 
 Floats = npt.NDArray[np.float32]
 Function = Callable[[Floats], Floats]
@@ -24,7 +25,7 @@ Function = Callable[[Floats], Floats]
 
 def table_of(op: Op, attrs: Attrs, x: QuantParams, output: QuantParams) -> Codes:
     """The output's 256 codes for the inputs -128 to 127."""
-    low, high = limits(DType.INT8)
+    low, high = code_range(DType.INT8)
     codes = np.arange(low, high + 1, dtype=np.float32)
     real = np.float32(x.scale[0]) * (codes - np.float32(x.zero_point[0]))
     inverse = np.float32(1.0) / np.float32(output.scale[0])

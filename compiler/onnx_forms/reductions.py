@@ -21,6 +21,16 @@ def _along_last(op_type: str) -> Form:
     return form
 
 
+def _softmax(writer: Writer, node: Node) -> None:
+    if writer.shape(node.output)[-1] > 1:
+        _along_last("Softmax")(writer, node)
+        return
+    # Of one class: e^(x - x). ONNX Runtime's integer kernel lets the one overflow to zero.
+    x, layout = writer.own(node.inputs[0])
+    nothing = writer.op("Sub", [x, x], f"{node.output}.nothing")
+    writer.define(node.output, writer.op("Exp", [nothing], f"{node.output}.raw"), layout)
+
+
 def _mean(writer: Writer, node: Node) -> None:
     assert isinstance(node.attrs, ReduceAttrs)
     if node.attrs.axes == (1, 2) and len(writer.shape(node.inputs[0])) == 4:
@@ -75,7 +85,7 @@ def _arg_max(writer: Writer, node: Node) -> None:
 
 
 REDUCTIONS: dict[Op, Form] = {
-    Op.SOFTMAX: _along_last("Softmax"),
+    Op.SOFTMAX: _softmax,
     Op.LOG_SOFTMAX: _along_last("LogSoftmax"),
     Op.MEAN: _mean,
     Op.SUM: _sum,

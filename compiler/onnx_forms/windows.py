@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import EmitError
 from ..float_kernels.windows import nearest_rows
 from ..graph import Array, Node
-from ..onnx_layouts import CHANNELS_FIRST
+from ..onnx_layouts import CHANNELS_FIRST, natural
 from ..onnx_writer import Writer
 from ..ops import ConvAttrs, Op, Padding, PoolAttrs, ResizeAttrs, TransposeConvAttrs
 from .common import Form
@@ -149,12 +149,26 @@ def _resize_bilinear(writer: Writer, node: Node) -> None:
     mode = "align_corners" if attrs.align_corners else "asymmetric"
     raw = writer.op(
         "Resize",
-        [writer.want(node.inputs[0], CHANNELS_FIRST), "", _scales(writer, node)],
+        [_held_image(writer, node), "", _scales(writer, node)],
         f"{node.output}.raw",
         mode="linear",
         coordinate_transformation_mode="half_pixel" if attrs.half_pixel_centers else mode,
     )
     writer.define(node.output, raw, CHANNELS_FIRST)
+
+
+def _held_image(writer: Writer, node: Node) -> str:
+    """The image, channels first; where it was turned otherwise, by a window of one element.
+
+    ONNX Runtime moves a transpose behind the Resize that reads it, and then finds no kernel where
+    that leaves channels between height and width. It moves none behind a pool.
+    """
+    x = node.inputs[0]
+    turned = writer.layouts(x)[0] not in (CHANNELS_FIRST, natural(4))
+    tensor = writer.want(x, CHANNELS_FIRST)
+    if not turned:
+        return tensor
+    return writer.op("AveragePool", [tensor], f"{node.output}.held", kernel_shape=[1, 1])
 
 
 def _pads(padding: Padding) -> list[int]:

@@ -6,12 +6,14 @@ has no kernel there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..graph import DType, Graph, Node
 from ..ops import BinaryAttrs, GeluAttrs, LeakyAttrs, Op
-from .common import Form, Options, fused
+from .common import Form, Options, fused, no_options
+
+AtLeast = Callable[[Graph, Node], int]
 
 
 def _fusing(name: str) -> Options:
@@ -48,10 +50,6 @@ def _empty(name: str) -> Options:
     return options
 
 
-def _none(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
-    return "NONE", None
-
-
 def _leaky_relu(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
     assert isinstance(node.attrs, LeakyAttrs)
     options = schema.LeakyReluOptionsT()
@@ -72,26 +70,44 @@ def _versions(float32: int, int8: int | None, int16: int | None) -> Mapping[DTyp
     return {dtype: version for dtype, version in pairs.items() if version is not None}
 
 
+def _broadcast_version(version: int) -> AtLeast:
+    """That version where operands of more than four axes differ in shape."""
+
+    def at_least(graph: Graph, node: Node) -> int:
+        shapes = [graph.values[name].shape for name in node.inputs]
+        return version if shapes[0] != shapes[1] and max(map(len, shapes)) > 4 else 1
+
+    return at_least
+
+
+def _mul_version(graph: Graph, node: Node) -> int:
+    """Version 3 where the product of the scales is not below the output's."""
+    quants = [graph.values[name].quant for name in (*node.inputs, node.output)]
+    scales = [quant.scale[0] for quant in quants if quant is not None]
+    return 3 if len(scales) == 3 and scales[0] * scales[1] >= scales[2] else 1
+
+
+_CHOICE = Form(_versions(1, 2, 4), _empty("MaximumMinimumOptions"), at_least=_broadcast_version(3))
+
 ELEMENTWISE: dict[Op, Form] = {
     Op.ADD: Form(_versions(1, 2, 3), _rescaling("AddOptions")),
-    Op.SUB: Form(_versions(1, 2, 5), _rescaling("SubOptions")),
-    Op.MUL: Form(_versions(1, 2, 4), _fusing("MulOptions")),
-    Op.DIV: Form(_versions(1, None, None), _fusing("DivOptions")),
-    Op.MINIMUM: Form(_versions(1, 2, 4), _empty("MaximumMinimumOptions")),
-    Op.MAXIMUM: Form(_versions(1, 2, 4), _empty("MaximumMinimumOptions")),
-    Op.LESS_EQUAL: Form(_versions(1, None, None), _none, gives_booleans=True),
-    Op.RELU: Form(_versions(1, 2, 3), _none),
-    Op.RELU6: Form(_versions(1, 2, 3), _none),
+    Op.SUB: Form(_versions(1, 2, 5), _rescaling("SubOptions"), at_least=_broadcast_version(3)),
+    Op.MUL: Form(_versions(1, 2, 4), _fusing("MulOptions"), at_least=_mul_version),
+    Op.DIV: Form(_versions(1, None, None), _fusing("DivOptions"), at_least=_broadcast_version(2)),
+    **dict.fromkeys((Op.MINIMUM, Op.MAXIMUM), _CHOICE),
+    Op.LESS_EQUAL: Form(_versions(1, None, None), no_options, gives_booleans=True),
+    Op.RELU: Form(_versions(1, 2, 3), no_options),
+    Op.RELU6: Form(_versions(1, 2, 3), no_options),
     Op.LEAKY_RELU: Form(_versions(1, 1, 2), _leaky_relu),
-    Op.PRELU: Form(_versions(1, 1, None), _none),
-    Op.ELU: Form(_versions(1, 1, None), _none),
+    Op.PRELU: Form(_versions(1, 1, None), no_options),
+    Op.ELU: Form(_versions(1, 1, None), no_options),
     Op.HARD_SWISH: Form(_versions(1, 1, None), _empty("HardSwishOptions")),
-    Op.LOGISTIC: Form(_versions(1, 2, 3), _none),
-    Op.TANH: Form(_versions(1, 2, 3), _none),
+    Op.LOGISTIC: Form(_versions(1, 2, 3), no_options),
+    Op.TANH: Form(_versions(1, 2, 3), no_options),
     # LiteRT before 2.3 takes int16 for no version of it.
     Op.GELU: Form(_versions(1, 2, 2), _gelu),
     Op.EXP: Form(_versions(1, 2, 2), _empty("ExpOptions")),
-    Op.SQRT: Form(_versions(1, None, None), _none),
-    Op.RSQRT: Form(_versions(1, 2, 3), _none),
+    Op.SQRT: Form(_versions(1, None, None), no_options),
+    Op.RSQRT: Form(_versions(1, 2, 3), no_options),
     Op.ABS: Form(_versions(1, 2, 3), _empty("AbsOptions")),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import EmitError
 from ..graph import DType, Graph, Node
 from ..ops import Op
 from .common import Form
@@ -12,6 +13,12 @@ _PER_CHANNEL = 5  # the version that brought it
 
 
 def _quantize(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
+    x, output = graph.values[node.inputs[0]], graph.values[node.output]
+    if x.dtype is DType.INT8 and output.dtype is DType.INT16:
+        raise EmitError(
+            f"{node.name}: LiteRT makes no int16 of int8; keep both sides in one of them, or put a "
+            "dequantize between"
+        )
     return "QuantizeOptions", schema.QuantizeOptionsT()
 
 
@@ -20,8 +27,8 @@ def _dequantize(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 
 
 def _quantize_version(graph: Graph, node: Node) -> int:
-    """Version 3 brought int16 on either side."""
-    return 3 if graph.values[node.output].dtype is DType.INT16 else 1
+    """Version 2 is the first with int16 results."""
+    return 2 if graph.values[node.output].dtype is DType.INT16 else 1
 
 
 def _dequantize_version(graph: Graph, node: Node) -> int:
@@ -31,7 +38,7 @@ def _dequantize_version(graph: Graph, node: Node) -> int:
 
 FORMATS: dict[Op, Form] = {
     Op.QUANTIZE: Form(
-        {DType.FLOAT32: 1, DType.INT8: 2, DType.INT16: 3}, _quantize, at_least=_quantize_version
+        {DType.FLOAT32: 1, DType.INT8: 1, DType.INT16: 1}, _quantize, at_least=_quantize_version
     ),
     Op.DEQUANTIZE: Form(
         {DType.INT8: 2, DType.INT16: 3, DType.FLOAT16: 3, DType.INT4: 6},

@@ -79,6 +79,7 @@ def run_litert_samples() -> Callable[..., tuple[Array, ...]]:
         ends = [d["index"] for d in interpreter.get_output_details()]
         rows: list[list[Array]] = []
         for sample in range(len(next(iter(batches.values())))):
+            interpreter.reset_all_variables()
             for name, index in entries.items():
                 interpreter.set_tensor(index, batches[name][sample : sample + 1])
             interpreter.invoke()
@@ -123,6 +124,21 @@ def run_onnx() -> Callable[[bytes, Array], Array]:
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return np.asarray(session.run(None, {session.get_inputs()[0].name: batch})[0])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_session() -> Callable[[bytes, dict[str, Array]], list[Array]]:
+    """(ONNX file, inputs by name) -> all outputs, on the CPU provider."""
+    import onnxruntime
+
+    def run(model: bytes, inputs: dict[str, Array]) -> list[Array]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return [np.asarray(found) for found in session.run(None, inputs)]
 
     return run
 

@@ -97,8 +97,8 @@ def test_weights_are_per_channel_along_the_right_axis_when_graph_is_int8(
     assert axes == {
         b"conv2d_0.weights": (0, 8),
         b"depthwise_conv2d_1.weights": (3, 8),
-        b"fully_connected_7.weights": (0, 8),
-        b"fully_connected_9.weights": (0, 5),
+        b"fully_connected_7.weights": (0, 1),
+        b"fully_connected_9.weights": (0, 1),
     }
 
 
@@ -227,7 +227,7 @@ def test_inputs_and_outputs_keep_their_order_when_there_are_several() -> None:
 @pytest.mark.parametrize(
     ("dtype", "description"),
     [
-        (DType.FLOAT32, b"edgekiln"),
+        (DType.FLOAT32, b"edgekiln float32"),
         (DType.INT8, b"edgekiln int8.v1"),
         (DType.INT16, b"edgekiln int16x8.v1"),
     ],

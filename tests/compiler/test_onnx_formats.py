@@ -33,17 +33,7 @@ from edgekiln.compiler.ops import (
 from edgekiln.compiler.reference import quantize_input, run_int8
 
 Quantized = Callable[[Graph, int], Graph]
-
-
-def sessions(model: bytes, inputs: dict[str, Array]) -> list[Array]:
-    """All outputs that ONNX Runtime gives."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return [np.asarray(found) for found in session.run(None, inputs)]
+RunSession = Callable[[bytes, dict[str, Array]], list[Array]]
 
 
 def small() -> Graph:
@@ -74,13 +64,15 @@ def test_opset_is_the_lowest_that_will_do_when_graphs_differ(quantized: Quantize
 
 
 @pytest.mark.parametrize("word", [Op.MEAN, Op.SUM, Op.REDUCE_MAX])
-def test_reduction_names_its_axes_as_the_opset_does_when_opset_is_new(word: Op) -> None:
+def test_reduction_names_its_axes_as_the_opset_does_when_opset_is_new(
+    word: Op, run_session: RunSession
+) -> None:
     rng = np.random.default_rng(0)
     build = GraphBuilder("reduce", (1, 5, 3))
     x = build.node(Op.GELU, (build.input,), GeluAttrs(approximate=True))
     graph = build.finish(build.node(word, (x,), ReduceAttrs((1,), keep_dims=True)))
     batch = rng.normal(0, 1, (2, 5, 3)).astype(np.float32)
-    (found,) = sessions(emit_onnx(graph), {"input": batch})
+    (found,) = run_session(emit_onnx(graph), {"input": batch})
     np.testing.assert_allclose(found, run_float(graph, batch), rtol=1e-5, atol=1e-6)
 
 
@@ -107,7 +99,9 @@ def test_int4_weights_take_half_a_byte_when_written(quantized: Quantized) -> Non
 
 
 @pytest.mark.parametrize("word", [Op.FULLY_CONNECTED, Op.MUL])
-def test_float16_weights_are_stored_as_such_when_graph_dequantizes_them(word: Op) -> None:
+def test_float16_weights_are_stored_as_such_when_graph_dequantizes_them(
+    word: Op, run_session: RunSession
+) -> None:
     rng = np.random.default_rng(2)
     half = rng.normal(0, 1, (4, 4)).astype(np.float16)
     values = [
@@ -129,7 +123,7 @@ def test_float16_weights_are_stored_as_such_when_graph_dequantizes_them(word: Op
     x = rng.normal(0, 1, (2, 4, 4)).astype(np.float32)
     wide = half.astype(np.float32)
     wanted = x @ wide.T + np.arange(4) if dense else x * wide
-    (found,) = sessions(model, {"input": x})
+    (found,) = run_session(model, {"input": x})
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -153,13 +147,13 @@ def sixteen_bits(bias: int) -> tuple[Graph, float]:
 
 
 @pytest.mark.parametrize("bias", [5, -(2**31) + 1, 2**34, -(2**34) - 2**20])
-def test_int64_bias_keeps_its_sum_when_written_as_int32(bias: int) -> None:
+def test_int64_bias_keeps_its_sum_when_written_as_int32(bias: int, run_session: RunSession) -> None:
     graph, step = sixteen_bits(bias)
     model = emit_onnx(graph)
     kinds = {t.data_type for t in onnx.load_from_string(model).graph.initializer}
     assert onnx.TensorProto.INT64 not in kinds
     assert onnx.TensorProto.INT32 in kinds
-    (found,) = sessions(model, {"input": np.array([[3.0]], np.float32)})
+    (found,) = run_session(model, {"input": np.array([[3.0]], np.float32)})
     assert found.item() == np.rint((6.0 + bias * 2.0**-10) / step) * step
 
 
@@ -172,7 +166,9 @@ def test_narrow_bias_is_within_half_a_coarse_step_when_codes_do_not_fit() -> Non
     assert (np.abs(found * np.float64(scale) - codes * 0.5) <= scale / 2).all()
 
 
-def test_islands_of_floats_are_written_when_graph_changes_formats(quantized: Quantized) -> None:
+def test_islands_of_floats_are_written_when_graph_changes_formats(
+    quantized: Quantized, run_session: RunSession
+) -> None:
     """int8 convolution → dequantize → exp in float → quantize → dequantize → output."""
     before = quantized(small(), 0)
     middle = before.output
@@ -191,7 +187,7 @@ def test_islands_of_floats_are_written_when_graph_changes_formats(quantized: Qua
     graph = Graph.build("mixed", values, before.nodes + nodes, before.inputs, names)
     check(graph)
     x = np.random.default_rng(1).normal(0, 1, (5, 6, 6, 2)).astype(np.float32)
-    found = sessions(emit_onnx(graph), {"input": x})
+    found = run_session(emit_onnx(graph), {"input": x})
     codes = run_int8(before, quantize_input(before, x))
     assert middle.quant is not None
     real = decode(codes, middle.quant)
@@ -202,7 +198,9 @@ def test_islands_of_floats_are_written_when_graph_changes_formats(quantized: Qua
 
 
 @pytest.mark.parametrize("word", [Op.CONV_2D, Op.FULLY_CONNECTED])
-def test_float_island_keeps_its_float_weights_when_onnxruntime_optimizes(word: Op) -> None:
+def test_float_island_keeps_its_float_weights_when_onnxruntime_optimizes(
+    word: Op, run_session: RunSession
+) -> None:
     """dequantize → float layer → quantize, one weight too small for int8 beside a large one."""
     rng = np.random.default_rng(0)
     conv = word is Op.CONV_2D
@@ -228,12 +226,14 @@ def test_float_island_keeps_its_float_weights_when_onnxruntime_optimizes(word: O
     check(graph)
     x = np.zeros((4, *shape[1:]), np.float32)
     x[..., 1] = rng.integers(-2, 3, x[..., 1].shape)
-    (found,) = sessions(emit_onnx(graph), {"input": x})
+    (found,) = run_session(emit_onnx(graph), {"input": x})
     wanted = np.rint(x @ weights.reshape(3, 2).T * 2**8) / 2**8
     np.testing.assert_array_equal(found, np.clip(wanted, -0.5, 127 / 256))
 
 
-def test_inputs_and_outputs_keep_their_names_and_order_when_there_are_several() -> None:
+def test_inputs_and_outputs_keep_their_names_and_order_when_there_are_several(
+    run_session: RunSession,
+) -> None:
     rng = np.random.default_rng(0)
     build = GraphBuilder("two", (1, 4, 4, 2))
     other = build.add_input("state", (1, 3))
@@ -246,22 +246,24 @@ def test_inputs_and_outputs_keep_their_names_and_order_when_there_are_several() 
     assert [info.name for info in written.output] == [joined, x]
     image = rng.normal(0, 1, (2, 4, 4, 2)).astype(np.float32)
     state = rng.normal(0, 1, (2, 3)).astype(np.float32)
-    sums, convolved = sessions(model, {"state": state, "input": image})
+    sums, convolved = run_session(model, {"state": state, "input": image})
     assert convolved.shape == (2, 3, 3, 3)
     np.testing.assert_allclose(sums, convolved.mean(axis=(1, 2)) + state, rtol=1e-5, atol=1e-5)
 
 
-def test_arg_max_gives_integers_when_it_is_an_output() -> None:
+def test_arg_max_gives_integers_when_it_is_an_output(run_session: RunSession) -> None:
     build = GraphBuilder("largest", (1, 2, 5))
     graph = build.finish(build.node(Op.ARG_MAX, (build.input,), AxisAttrs(2)))
     x = np.random.default_rng(0).normal(0, 1, (3, 2, 5)).astype(np.float32)
     x[0, 0, 1] = x[0, 0, 4] = 9.0  # the first of equals
-    (found,) = sessions(emit_onnx(graph), {"input": x})
+    (found,) = run_session(emit_onnx(graph), {"input": x})
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, x.argmax(axis=2))
 
 
-def test_names_stay_apart_when_the_graph_bears_those_that_are_made_up() -> None:
+def test_names_stay_apart_when_the_graph_bears_those_that_are_made_up(
+    run_session: RunSession,
+) -> None:
     rng = np.random.default_rng(0)
     values = [
         Value("x", (1, 5, 5, 2), DType.FLOAT32),
@@ -281,7 +283,7 @@ def test_names_stay_apart_when_the_graph_bears_those_that_are_made_up() -> None:
     graph = Graph.build("names", values, nodes, ("x",), ("y.nhwc", "y"))
     check(graph)
     x = rng.normal(0, 1, (2, 5, 5, 2)).astype(np.float32)
-    found, raw = sessions(emit_onnx(graph), {"x": x})
+    found, raw = run_session(emit_onnx(graph), {"x": x})
     np.testing.assert_allclose(found, np.tanh(raw), rtol=1e-5)
     np.testing.assert_allclose(found, run_float(graph, x), rtol=1e-4, atol=1e-5)
 
@@ -299,7 +301,7 @@ def test_weights_are_written_once_when_many_nodes_read_them() -> None:
 
 
 def test_clamp_is_fused_behind_an_integer_convolution_when_its_range_is_wider(
-    quantized: Quantized, tmp_path_factory: pytest.TempPathFactory
+    quantized: Quantized, tmp_path_factory: pytest.TempPathFactory, run_session: RunSession
 ) -> None:
     """A scale whose codes reach beyond six: rounding does not clamp, the convolution still is
     of integers."""
@@ -321,7 +323,7 @@ def test_clamp_is_fused_behind_an_integer_convolution_when_its_range_is_wider(
     kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
     assert (kinds["QLinearConv"], kinds["Conv"]) == (1, 0)
     x_real = rng.normal(0, 2, (20, 6, 6, 3)).astype(np.float32)
-    (found,) = sessions(model, {"input": x_real})
+    (found,) = run_session(model, {"input": x_real})
     codes = np.rint(found / np.float32(8 / 255)) - 120
     expected = run_int8(graph, quantize_input(graph, x_real))
     assert expected.max() == round(6 / (8 / 255)) - 120  # the clamp is reached

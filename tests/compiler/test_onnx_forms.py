@@ -47,21 +47,6 @@ Layer = Callable[[GraphBuilder, str, Rng], str]
 RunSession = Callable[[bytes, dict[str, Array]], list[Array]]
 
 
-@pytest.fixture(scope="session")
-def run_session() -> RunSession:
-    """(file, inputs by name) -> all outputs, on the CPU provider."""
-    import onnxruntime
-
-    def run(model: bytes, inputs: dict[str, Array]) -> list[Array]:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        return [np.asarray(found) for found in session.run(None, inputs)]
-
-    return run
-
-
 def assert_same_function(graph: Graph, run_session: RunSession, seed: int = 0) -> None:
     """ONNX Runtime gives each output, of three samples, as the interpreter does."""
     rng = np.random.default_rng(seed)
@@ -131,6 +116,10 @@ def self_product(b: GraphBuilder, x: str, rng: Rng) -> str:
     return b.node(Op.BATCH_MATMUL, (x, b.node(Op.TANH, (x,))), MatmulAttrs(transpose_b=True))
 
 
+def one_class(b: GraphBuilder, x: str, rng: Rng) -> str:
+    return b.node(Op.SOFTMAX, (b.reshape(x, (1, int(np.prod(b.shape(x))), 1)),))
+
+
 def class_token(b: GraphBuilder, x: str, rng: Rng) -> str:
     token = b.constant("token", rng.normal(0, 1, (1, *IMAGE[1:3], 2)))
     return b.node(Op.CONCATENATION, (token, x, x), AxisAttrs(3))
@@ -175,6 +164,7 @@ LAYERS: dict[str, Layer] = {
     "rsqrt": positive(Op.RSQRT),
     "abs": op(Op.ABS),
     "softmax": op(Op.SOFTMAX),
+    "softmax of one class": one_class,
     "log_softmax": op(Op.LOG_SOFTMAX),
     "mean of an image": op(Op.MEAN, ReduceAttrs((1, 2))),
     "mean that keeps its axes": op(Op.MEAN, ReduceAttrs((1, 2), keep_dims=True)),
@@ -384,7 +374,8 @@ FORMATS = {
 }
 
 
-INTEGER_LATER = ("grouped conv2d", "depthwise with multiplier", "pad with ones")
+# In int16 LiteRT interpolates a table of 513 entries: further than a step from the function.
+INTERPOLATED = ("tanh", "gelu", "approximate gelu", "exp", "softmax", "softmax of one class")
 
 
 def quantized_layer(name: str, kind: str) -> tuple[Graph, dict[str, Array]]:
@@ -416,6 +407,8 @@ def test_quantized_operator_is_within_one_step_when_onnxruntime_runs_it(
     (found,) = codes_of_onnxruntime(graph, codes, run_session).values()
     output = graph.outputs[0]
     assert beyond(found, fake_quant(graph, codes)[output]) <= 0.001
+    if name in INTERPOLATED and kind == "int16x8":
+        return
     kernels = KERNELS.get(graph.input.dtype, {})
-    if all(node.op in kernels for node in graph.nodes) and name not in INTEGER_LATER:
+    if all(node.op in kernels for node in graph.nodes):
         assert beyond(found, run_all(graph, codes)[output]) <= 0.001

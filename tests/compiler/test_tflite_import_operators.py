@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import ImportModelError
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.importers.tflite import import_tflite
@@ -21,12 +23,22 @@ NORMAL = np.random.default_rng(7).normal
 
 
 @dataclass(frozen=True)
+class State:
+    """An operand that lives from one invocation to the next; without a shape, one left out."""
+
+    shape: tuple[int, ...] = ()
+
+
+ABSENT = State()
+
+
+@dataclass(frozen=True)
 class Written:
     """One operator: `operands` in order, None for the input; constants as arrays."""
 
     name: str
     shape: tuple[int, ...]
-    operands: tuple[Array | None, ...]
+    operands: tuple[Array | State | None, ...]
     outputs: tuple[tuple[int, ...], ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     table: str = ""  # of the options; NONE where there is none
@@ -65,10 +77,19 @@ def file_of(written: Written) -> bytes:
         return len(inside.tensors) - 1
 
     entry = tensor("x", written.shape, written.tensor)
-    operator.inputs = [
-        entry if data is None else tensor(f"c{place}", data.shape, data.dtype, data)
-        for place, data in enumerate(written.operands)
-    ]
+
+    def operand(place: int, data: Array | State | None) -> int:
+        if data is None:
+            return entry
+        if isinstance(data, State):
+            if not data.shape:
+                return -1
+            state = tensor(f"c{place}", data.shape, np.float32)
+            inside.tensors[state].isVariable = True
+            return state
+        return tensor(f"c{place}", data.shape, data.dtype, data)
+
+    operator.inputs = [operand(*pair) for pair in enumerate(written.operands)]
     operator.outputs = [
         tensor(f"y{place}", shape, written.tensor) for place, shape in enumerate(written.outputs)
     ]
@@ -83,8 +104,11 @@ def file_of(written: Written) -> bytes:
     code.deprecatedBuiltinCode = min(code.builtinCode, 127)
     code.version = 3 if written.name in ("TRANSPOSE_CONV", "RESIZE_BILINEAR") else 1
     if written.tensor != np.float32:
-        newest = 3 if written.name == "MIRROR_PAD" else 4
+        latest = {"MIRROR_PAD": 3, "MAX_POOL_2D": 3, "AVERAGE_POOL_2D": 3, "CONCATENATION": 3}
+        newest = latest.get(written.name, 4)
         code.version = 2 if written.tensor == np.int8 else newest
+        if "DEPTH" in written.name:
+            code.version = 1
     model.operatorCodes, inside.operators = [code], [operator]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -98,7 +122,46 @@ def strided(
     return Written("STRIDED_SLICE", shape, operands, (output,), masks)
 
 
+def lstm(
+    steps: int,
+    features: int,
+    cells: int,
+    *,
+    coupled: bool = False,
+    peepholes: bool = False,
+    projected: int = 0,
+    cell_clip: float = 0.0,
+) -> Written:
+    size = projected or cells
+    first: list[Array | State] = [ABSENT] if coupled else []
+    gates = 3 if coupled else 4
+    products = [*first, *(floats(cells, features) / 2 for _ in range(gates))]
+    recurrent = [*first, *(floats(cells, size) / 2 for _ in range(gates))]
+    looks: list[Array | State] = [ABSENT] * 3
+    if peepholes:
+        looks = [*first, *(floats(cells) for _ in range(gates - 1))]
+    biases = [*first, *(floats(cells) for _ in range(gates))]
+    project: list[Array | State] = [ABSENT, ABSENT]
+    if projected:
+        project = [floats(projected, cells), floats(projected)]
+    states = [State((1, size)), State((1, cells))]
+    return Written(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        (1, steps, features),
+        (None, *products, *recurrent, *looks, *biases, *project, *states),
+        ((1, steps, size),),
+        {"fusedActivationFunction": 4, "cellClip": cell_clip, "projClip": 0.5 * bool(projected)},
+        "UnidirectionalSequenceLSTMOptions",
+    )
+
+
 FILES: dict[str, Written] = {
+    "lstm": lstm(5, 3, 4),
+    "lstm_of_one_step": lstm(1, 2, 3, cell_clip=10.0),
+    "lstm_clipped": lstm(6, 3, 4, cell_clip=0.3),
+    "lstm_coupled": lstm(4, 3, 2, coupled=True),
+    "lstm_with_peepholes": lstm(4, 2, 3, peepholes=True),
+    "lstm_projected": lstm(4, 3, 5, projected=2),
     "split": Written("SPLIT", (1, 4, 6), (ints(-1), None), ((1, 4, 2),) * 3, {"numSplits": 3}),
     "split_v": Written(
         "SPLIT_V",
@@ -190,6 +253,34 @@ FILES: dict[str, Written] = {
         {"padding": 1, "strideH": 2, "strideW": 2},
         "TransposeConvOptions",
     ),
+    "max_pool_clamped": Written(
+        "MAX_POOL_2D",
+        (1, 6, 5, 2),
+        (None,),
+        ((1, 3, 3, 2),),
+        {"strideH": 2, "strideW": 2, "filterHeight": 3, "filterWidth": 2,
+         "fusedActivationFunction": 1},
+        "Pool2DOptions",
+    ),
+    "average_pool_clamped": Written(
+        "AVERAGE_POOL_2D",
+        (1, 6, 5, 2),
+        (None,),
+        ((1, 5, 4, 2),),
+        {"padding": 1, "strideH": 1, "strideW": 1, "filterHeight": 2, "filterWidth": 2,
+         "fusedActivationFunction": 3},
+        "Pool2DOptions",
+    ),
+    "depth_to_space": Written(
+        "DEPTH_TO_SPACE", (1, 2, 3, 8), (None,), ((1, 4, 6, 2),), {"blockSize": 2}
+    ),
+    "space_to_depth": Written(
+        "SPACE_TO_DEPTH", (1, 6, 3, 2), (None,), ((1, 2, 1, 18),), {"blockSize": 3}
+    ),
+    "tile": Written("TILE", (1, 2, 3), (None, ints(1, 3, 2)), ((1, 6, 6),)),
+    "reverse": Written(
+        "REVERSE_V2", (1, 3, 4), (None, ints([-1])), ((1, 3, 4),), table="ReverseV2Options"
+    ),
     "resize": Written(
         "RESIZE_BILINEAR",
         (1, 3, 4, 2),
@@ -212,15 +303,24 @@ def test_imported_operator_gives_what_litert_gives_when_written_elsewhere(
     actual = run_all(graph, {"x": x})[graph.outputs[0]]
     expected = run_litert_samples(data, {"x": x})[0]
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+    again = run_litert_samples(emit_tflite(graph), {"x": x})[0]
+    np.testing.assert_allclose(again, expected, rtol=1e-5, atol=1e-5)
+
+
+INTEGERS = (
+    *("split", "strided_masks", "gather", "pad", "mirror", "unpack"),
+    *("max_pool_clamped", "average_pool_clamped", "depth_to_space", "space_to_depth"),
+)
 
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [
         (name, dtype)
-        for name in ("split", "strided_masks", "gather", "pad", "mirror", "unpack")
+        for name in INTEGERS
         for dtype in (np.int8, np.int16)
-        if (name, dtype) != ("unpack", np.int16)  # LiteRT has none
+        # LiteRT has none of these in int16
+        if dtype == np.int8 or name not in ("unpack", "depth_to_space", "space_to_depth")
     ],
 )
 def test_imported_move_gives_the_bytes_of_litert_when_it_moves_integers(
@@ -252,6 +352,21 @@ def test_transposed_convolution_keeps_its_cut_when_imported() -> None:
 
 
 REFUSED: dict[str, tuple[Written, str]] = {
+    "lstm in integers": (dataclasses.replace(FILES["lstm"], tensor=np.int8), "in integers"),
+    "lstm over time first": (
+        dataclasses.replace(FILES["lstm"], options={"timeMajor": True}),
+        "not \\(1, steps, features\\)",
+    ),
+    "concatenation with an activation": (
+        Written(
+            "CONCATENATION",
+            (1, 3),
+            (None, None),
+            ((1, 6),),
+            {"axis": 1, "fusedActivationFunction": 1},
+        ),
+        "LiteRT fuses no activation",
+    ),
     "gather of an index that is not there": (
         Written("GATHER", (1, 5), (None, ints([5])), ((1, 1),), {"axis": 1}),
         "index out of range",
@@ -267,6 +382,10 @@ REFUSED: dict[str, tuple[Written, str]] = {
     "mirror of more than there is": (
         Written("MIRROR_PAD", (1, 2), (None, ints([[0, 0], [2, 0]])), ((1, 4),), {"mode": 0}),
         "mirrors more",
+    ),
+    "blocks that do not fit": (
+        Written("DEPTH_TO_SPACE", (1, 2, 2, 6), (None,), ((1, 4, 4, 2),), {"blockSize": 2}),
+        "cuts 6 channels",
     ),
     "stride of zero": (strided((1, 4), ([0, 0], [1, 4], [1, 0]), (1, 4)), "cuts"),
     "negative padding": (

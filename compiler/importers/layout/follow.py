@@ -39,7 +39,7 @@ def follow(frame: Frame, leader: Tensor, x: Operand, op: Op, what: str) -> str:
     Constants become a constant of `what` of the node of `op` that comes next, without the axes of
     length 1 in front.
     """
-    _check_samples(leader, x)
+    check_samples(leader, x)
     if isinstance(x, Tensor):
         if x.axes == leader.axes and frame.build.shape(x.value) == frame.build.shape(leader.value):
             return x.value
@@ -98,7 +98,7 @@ def _held(leader: Tensor) -> dict[int, Held]:
     }
 
 
-def _check_samples(leader: Tensor, x: Operand) -> None:
+def check_samples(leader: Tensor, x: Operand) -> None:
     """The first axis that counts samples meets only its like, or a length of 1."""
     tied = bool(leader.rank) and leader.axes[0] == (0,)
     if isinstance(x, Tensor) and x.rank and x.axes[0] == (0,):

@@ -31,6 +31,7 @@ class Frame:
         first = {source.shape[:1] for source in sources}
         self.tied = not plan.lifted and len(first) == 1 and first not in ({()}, {(1,)})
         self.source = ""
+        self._constants = 0
         self._plan = plan
         self._ports = tuple(
             plan.port(source, _value_name(place), tied=self.tied)
@@ -63,7 +64,8 @@ class Frame:
         """`x` as a value; a constant keeps the framework's order."""
         if isinstance(x, Tensor):
             return x
-        value = self.build.constant(f"{self.build.unique(Op.RESHAPE, 'constant')}", x[np.newaxis])
+        self._constants += 1
+        value = self.build.constant(f"constant_{self._constants}", x[np.newaxis])
         return Tensor(value, x.shape, tuple((axis + 1,) for axis in range(x.ndim)))
 
     def graph_axes(self, x: Tensor, axes: Iterable[int]) -> Shape:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...graph import Array
 from ...ops import AxisAttrs, Op, PadAttrs, Pair, SliceAttrs
-from .follow import constant_like, follow, ready_leader
+from .follow import check_samples, constant_like, follow, ready_leader
 from .frame import Frame
 from .tensor import NoWordError, Operand, SamplesTouchedError, Tensor
 from .views import reshape
@@ -16,6 +16,7 @@ from .views import reshape
 
 def concat(frame: Frame, parts: Sequence[Operand], axis: int) -> Operand:
     """One after the other along `axis`; all take the layout of the first that is computed."""
+    parts = [part for part in parts if 0 not in part.shape] or parts
     computed = [part for part in parts if isinstance(part, Tensor)]
     if not computed:
         return np.concatenate([np.asarray(part) for part in parts], axis=axis)
@@ -33,6 +34,7 @@ def concat(frame: Frame, parts: Sequence[Operand], axis: int) -> Operand:
                 else follow(frame, leader, part, Op.CONCATENATION, "")
             )
         else:
+            check_samples(leader, part)
             data = constant_like(frame, leader, part)
             values.append(frame.constant(Op.CONCATENATION, f"operand{place}", data))
     (graph,) = leader.axes[axis]
@@ -49,10 +51,10 @@ def slice_axis(
     axis %= len(x.shape)
     if (begin, size, step) == (0, x.shape[axis], 1):
         return x
-    if size < 1:
-        raise NoWordError(f"an empty slice along axis {axis}")
     if not isinstance(x, Tensor):
         return x.take(begin + np.arange(size) * step, axis=axis)
+    if size < 1:  # nothing is computed there: an empty constant, which concatenations drop
+        return np.zeros((*x.shape[:axis], 0, *x.shape[axis + 1 :]), np.float32)
     if x.shape[axis] == 1:  # whatever the step, its one element
         return x
     x = frame.with_axis(x, axis)

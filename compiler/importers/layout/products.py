@@ -36,16 +36,17 @@ def matmul(frame: Frame, a: Operand, b: Operand) -> Operand:
     """numpy's a @ b; a constant matrix on one side makes it a linear layer."""
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         return np.asarray(a @ b)
-    if not a.shape or not b.shape:
-        raise NoWordError("a product of scalars")
-    if len(a.shape) == 1:
-        row = matmul(frame, reshape(frame, a, (1, *a.shape)), b)
-        return reshape(frame, row, (*row.shape[:-2], *row.shape[-1:]))
-    if len(b.shape) == 1:
-        column = matmul(frame, a, reshape(frame, b, (*b.shape, 1)))
-        return reshape(frame, column, column.shape[:-1])
-    if a.shape[-1] != b.shape[-2]:
+    if not a.shape or not b.shape or a.shape[-1] != b.shape[-2 if len(b.shape) > 1 else 0]:
         raise NoWordError(f"a product of {a.shape} and {b.shape}")
+    left = a if len(a.shape) > 1 else reshape(frame, a, (1, *a.shape))
+    right = b if len(b.shape) > 1 else reshape(frame, b, (*b.shape, 1))
+    product = _matrices(frame, left, right)
+    rows = product.shape[-2:-1] if len(a.shape) > 1 else ()
+    columns = product.shape[-1:] if len(b.shape) > 1 else ()
+    return reshape(frame, product, (*product.shape[:-2], *rows, *columns))
+
+
+def _matrices(frame: Frame, a: Operand, b: Operand) -> Tensor:
     if _is_matrix(b) and isinstance(a, Tensor) and len(b.shape) <= a.rank:
         return linear(frame, a, np.asarray(b).reshape(b.shape[-2:]).T)
     if _is_matrix(a) and isinstance(b, Tensor) and len(a.shape) <= b.rank:

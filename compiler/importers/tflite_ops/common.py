@@ -57,8 +57,8 @@ def intermediate(
         shape = output_shape(op, attrs, shapes)
     except GrammarError as error:
         raise ImportModelError(f"{reader.place(operator)}: {error}") from error
-    first = reader.known(inputs[0])
-    output = reader.add_value(Value(f"{inputs[0]}.{op.value}", shape, first.dtype, first.quant))
+    first, name = reader.known(inputs[0]), reader.outputs(operator)[0].name
+    output = reader.add_value(Value(f"{name}.{op.value}", shape, first.dtype, first.quant))
     reader.append(op, operator, inputs, output, attrs)
     return output
 

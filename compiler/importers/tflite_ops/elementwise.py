@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...graph import Array, DType, Value
+from ...graph import Array, Value
 from ...ops import BinaryAttrs, GeluAttrs, LeakyAttrs, NoAttrs, Op
 from ..tflite import TfliteReader
 from ..tflite_file import OperatorRecord
@@ -54,10 +54,11 @@ def _gelu(reader: TfliteReader, operator: OperatorRecord) -> None:
 
 
 def _negate(reader: TfliteReader, operator: OperatorRecord) -> None:
-    """x · -1, exact in every format where x and output have one encoding."""
+    """x · -1. In int8 LiteRT negates codes, zero points and all."""
     x = operand(reader, operator, 0)
-    minus_one = _constant(reader, x, "minus_one", -1.0, scale=1.0)
-    append(reader, operator, Op.MUL, (x, minus_one), BinaryAttrs())
+    if is_quantized(reader, x):
+        raise reader.unsupported(operator, "LiteRT has no sound quantized form of it")
+    append(reader, operator, Op.MUL, (x, _constant(reader, x, "minus_one", -1.0)), BinaryAttrs())
 
 
 def _square(reader: TfliteReader, operator: OperatorRecord) -> None:
@@ -95,23 +96,16 @@ def _clip(low: float) -> Handler:
     return handler
 
 
-def _constant(
-    reader: TfliteReader, like: str, what: str, number: float, scale: float | None = None
-) -> str:
-    """A scalar in the format of the value `like`; in its encoding, or at `scale` around zero."""
+def _constant(reader: TfliteReader, like: str, what: str, number: float) -> str:
+    """A scalar in the format and the encoding of the value `like`."""
     value = reader.known(like)
-    if value.quant is None:
-        return reader.add_value(
-            Value(f"{like}.{what}", (), DType.FLOAT32, None, np.array(number, np.float32))
-        )
-    quant = value.quant
-    if scale is not None:
-        quant = type(quant)((scale,), (0,))
-    limits = np.iinfo(value.dtype.numpy)
-    steps = np.float32(number) / np.float32(quant.scale[0])
-    code = np.clip(_half_away(steps) + quant.zero_point[0], limits.min, limits.max)
-    data: Array = np.array(code, value.dtype.numpy)
-    return reader.add_value(Value(f"{like}.{what}", (), value.dtype, quant, data))
+    data: Array = np.array(number, np.float32)
+    if value.quant is not None:
+        limits = np.iinfo(value.dtype.numpy)
+        steps = _half_away(np.float32(number) / np.float32(value.quant.scale[0]))
+        code = np.clip(steps + value.quant.zero_point[0], limits.min, limits.max)
+        data = np.array(code, value.dtype.numpy)
+    return reader.add_value(Value(f"{like}.{what}", (), value.dtype, value.quant, data))
 
 
 def _half_away(steps: np.float32) -> int:

@@ -13,6 +13,7 @@ from ...shapes import Shape
 from ..tflite import TfliteReader
 from ..tflite_file import OperatorRecord, TensorRecord
 from .common import Handler, activation, axis_of, integers, intermediate, options
+from .nodes import append
 
 
 def _amounts(reader: TfliteReader, operator: OperatorRecord) -> tuple[Pair, ...]:
@@ -119,10 +120,9 @@ def _concatenation(reader: TfliteReader, operator: OperatorRecord) -> None:
     chosen = options(reader, operator, "Axis")
     names = tuple(reader.value(reader.operand(operator, i)) for i in range(len(operator.inputs)))
     if activation(reader, operator, chosen.FusedActivationFunction()) is not Activation.NONE:
-        raise reader.unsupported(operator, "a concatenation with a fused activation")
-    output = reader.output(operator)
-    axis = axis_of(reader, operator, chosen.Axis(), len(output.shape))
-    reader.append(Op.CONCATENATION, operator, names, reader.value(output), AxisAttrs(axis))
+        raise reader.unsupported(operator, "LiteRT fuses no activation into it")
+    axis = axis_of(reader, operator, chosen.Axis(), len(reader.output(operator).shape))
+    append(reader, operator, Op.CONCATENATION, names, AxisAttrs(axis))
 
 
 def _pack(reader: TfliteReader, operator: OperatorRecord) -> None:

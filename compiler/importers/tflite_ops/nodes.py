@@ -11,11 +11,13 @@ import dataclasses
 
 from ...grammar import QUANTIZED
 from ...graph import DType, QuantParams, Value
-from ...ops import Attrs, NoAttrs, Op
+from ...ops import Activation, Attrs, NoAttrs, Op
 from ...quant_rules import FIXED_OUTPUTS, RULES, QuantRule
 from ..tflite import TfliteReader
 from ..tflite_file import OperatorRecord
 from .common import Handler
+
+_CLAMPS = {Activation.RELU: Op.RELU, Activation.RELU6: Op.RELU6}
 
 
 def unary(op: Op) -> Handler:
@@ -28,14 +30,8 @@ def unary(op: Op) -> Handler:
 
 
 def operand(reader: TfliteReader, operator: OperatorRecord, position: int) -> str:
-    """The value at a position, which has one scale: a constant's axis of one entry is dropped."""
-    name = reader.value(reader.operand(operator, position))
-    value = reader.known(name)
-    quant = value.quant
-    if quant is None or quant.axis is None or len(quant.scale) != 1:
-        return name
-    plain = QuantParams(quant.scale, quant.zero_point)
-    return reader.add_value(dataclasses.replace(value, name=f"{name}.operand", quant=plain))
+    """The name of the value at a position."""
+    return reader.value(reader.operand(operator, position))
 
 
 def append(
@@ -49,6 +45,24 @@ def append(
     reader.append(op, operator, inputs, output.name, attrs)
 
 
+def append_clamped(
+    reader: TfliteReader,
+    operator: OperatorRecord,
+    op: Op,
+    inputs: tuple[str, ...],
+    attrs: Attrs,
+    clamp: Activation,
+) -> None:
+    """The same, with the activation that the file fuses into it as a node of its own."""
+    output = reader.value(reader.output(operator))
+    if clamp is Activation.NONE or _clamps_nothing(reader.known(output).quant, clamp):
+        append(reader, operator, op, inputs, attrs)
+        return
+    whole = between(reader, operator, output, "unclamped")
+    reader.append(op, operator, inputs, whole, attrs)
+    reader.append(_CLAMPS[clamp], operator, (whole,), output, NoAttrs())
+
+
 def between(reader: TfliteReader, operator: OperatorRecord, like: str, what: str) -> str:
     """A further value with shape, dtype and encoding of the value `like`."""
     value = reader.known(like)
@@ -58,6 +72,13 @@ def between(reader: TfliteReader, operator: OperatorRecord, like: str, what: str
 def is_quantized(reader: TfliteReader, name: str) -> bool:
     """Whether the value is encoded in integers."""
     return reader.known(name).dtype is not DType.FLOAT32
+
+
+def _clamps_nothing(quant: QuantParams | None, clamp: Activation) -> bool:
+    """Whether the range of int8 clamps as the activation would."""
+    if quant is None or quant.zero_point[0] != -128:
+        return False
+    return clamp is Activation.RELU or quant.scale[0] * 255 <= 6.0
 
 
 def _check(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ImportModelError
-from ...graph import DType, QuantParams, Value
+from ...graph import QuantParams, Value
 from ...ops import (
     NO_PADDING,
-    Activation,
     ConvAttrs,
-    NoAttrs,
     Op,
     Pair,
     PoolAttrs,
@@ -22,8 +20,7 @@ from ..tflite import TfliteReader
 from ..tflite_file import OperatorRecord
 from .bias import bias_of
 from .common import Handler, activation, check_steps, integers, is_valid, options
-
-_ACTIVATION_OPS = {Activation.RELU: Op.RELU, Activation.RELU6: Op.RELU6}
+from .nodes import append_clamped
 
 
 def _conv2d(reader: TfliteReader, operator: OperatorRecord) -> None:
@@ -149,26 +146,8 @@ def _pool(reader: TfliteReader, operator: OperatorRecord, op: Op) -> None:
     padding = same_padding((shape[1], shape[2]), kernel, stride)
     if is_valid(reader, operator, chosen.Padding()):
         padding = NO_PADDING
-    attrs = PoolAttrs(kernel, stride, padding)
     clamp = activation(reader, operator, chosen.FusedActivationFunction())
-    output = reader.value(reader.output(operator))
-    if clamp is Activation.NONE or _clamps_nothing(reader.known(output), clamp):
-        reader.append(op, operator, (x,), output, attrs)
-        return
-    if reader.known(output).dtype is not DType.FLOAT32:
-        raise reader.unsupported(operator, f"a quantized pool with a fused {clamp}")
-    value = reader.known(output)
-    pooled = reader.add_value(Value(f"{output}.pooled", value.shape, value.dtype))
-    reader.append(op, operator, (x,), pooled, attrs)
-    reader.append(_ACTIVATION_OPS[clamp], operator, (pooled,), output, NoAttrs())
-
-
-def _clamps_nothing(output: Value, activation: Activation) -> bool:
-    """Whether the range of int8 clamps as the activation would."""
-    quant = output.quant
-    if quant is None or quant.zero_point[0] != -128:
-        return False
-    return activation is Activation.RELU or quant.scale[0] * 255 <= 6.0
+    append_clamped(reader, operator, op, (x,), PoolAttrs(kernel, stride, padding), clamp)
 
 
 WINDOWS: dict[str, Handler] = {
