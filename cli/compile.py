@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgekiln.targets import Target
 
 FORMATS = ("tflite", "onnx", "c")
-_MODELS = "give a .pt2, .onnx or .tflite file, or the folder of a search"
+_MODELS = "give a .pt2, .onnx, .tflite or .keras file, a SavedModel, or the folder of a search"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,10 @@ def _model_file(path: Path) -> Path:
         ModelChoiceError: it is missing, a folder, or of no known format.
     """
     from edgekiln.compiler.importers import MODEL_SUFFIXES
+    from edgekiln.compiler.importers.keras import is_saved_model
 
+    if is_saved_model(path):
+        return path
     if (path / "ledger.jsonl").is_file():
         raise ModelChoiceError(f"{path}: this search did not end; run it again and it goes on")
     if path.is_dir():
