@@ -114,16 +114,23 @@ def _weighted(graph: Graph, node: Node, constants: tuple[Constant, ...]) -> Fiel
 
 def _conv2d(graph: Graph, node: Node) -> Fields:
     channels, _, _, in_channels = graph.values[node.inputs[1]].shape
+    if in_channels != graph.values[node.inputs[0]].shape[3]:
+        raise EmitError(f"{node.name} (conv2d): C has no grouped convolution; compile for tflite")
     window = _conv_window(graph, node)
     return (("window", window), ("in_channels", in_channels), ("out_channels", channels))
 
 
 def _depthwise_conv2d(graph: Graph, node: Node) -> Fields:
     window = _conv_window(graph, node)
-    return (("window", window), ("channels", graph.values[node.output].shape[3]))
+    channels = graph.values[node.output].shape[3]
+    if channels != graph.values[node.inputs[0]].shape[3]:
+        raise EmitError(f"{node.name} (depthwise_conv2d): C makes one channel of each, not several")
+    return (("window", window), ("channels", channels))
 
 
 def _fully_connected(graph: Graph, node: Node) -> Fields:
+    if len(graph.values[node.output].shape) != 2:
+        raise EmitError(f"{node.name} (fully_connected): C takes inputs of rank 2 only")
     out_size, in_size = graph.values[node.inputs[1]].shape
     return (("in_size", in_size), ("out_size", out_size))
 
