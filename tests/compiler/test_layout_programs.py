@@ -110,6 +110,37 @@ def _linear(rng: np.random.Generator, frame: Frame, x: Operand, y: Array) -> tup
     return layout.linear(frame, x, weights), y @ weights.T
 
 
+def _flat_linear(
+    rng: np.random.Generator, frame: Frame, x: Operand, y: Array
+) -> tuple[Operand, Array]:
+    """Axes in another order, merged, and read at once: columns move instead."""
+    x, y = _transpose(rng, frame, x, y)
+    start = int(rng.integers(y.ndim))
+    flat = y.reshape(*y.shape[:start], -1)
+    return _linear(rng, frame, layout.flatten(frame, x, start), flat)
+
+
+def _flat_constant(
+    rng: np.random.Generator, frame: Frame, x: Operand, y: Array
+) -> tuple[Operand, Array]:
+    """Axes in another order, merged, beside a constant: the constant is split and moves."""
+    x, y = _transpose(rng, frame, x, y)
+    start = int(rng.integers(y.ndim))
+    flat = y.reshape(*y.shape[:start], -1)
+    return _constant(rng, frame, layout.flatten(frame, x, start), flat)
+
+
+def _flat_pair(
+    rng: np.random.Generator, frame: Frame, x: Operand, y: Array
+) -> tuple[Operand, Array]:
+    """Two tensors merged alike, which the graph holds in different orders."""
+    moved, shares = _softmax(rng, frame, x, y)
+    start = int(rng.integers(y.ndim))
+    flat, other = layout.flatten(frame, x, start), layout.flatten(frame, moved, start)
+    added = layout.binary(frame, Op.ADD, flat, other)
+    return added, (y + shares).reshape(*y.shape[:start], -1)
+
+
 def _pad(rng: np.random.Generator, frame: Frame, x: Operand, y: Array) -> tuple[Operand, Array]:
     amounts = [(int(rng.integers(2)), int(rng.integers(2))) for _ in y.shape]
     return layout.pad(frame, x, amounts, 0.5), np.pad(y, amounts, constant_values=0.5)
@@ -129,6 +160,12 @@ STEPS: tuple[Step, ...] = (
     _concat,
     _gather,
     _linear,
+    _flat_linear,
+    _flat_linear,
+    _flat_constant,
+    _flat_constant,
+    _flat_pair,
+    _flat_pair,
     _pad,
 )
 
