@@ -104,6 +104,11 @@ def _cast(node: OnnxNode, x: Array) -> Array:
     return x.astype(dtype)
 
 
+def _triangle(node: OnnxNode, x: Array, diagonal: Array | None = None) -> Array:
+    part = np.triu if node.attributes.get("upper", 1) else np.tril
+    return part(x, 0 if diagonal is None else int(diagonal.reshape(())))
+
+
 def _range(node: OnnxNode, start: Array, end: Array, step: Array) -> Array:
     first, last, stride = (x.reshape(()).item() for x in (start, end, step))
     count = max(math.ceil((last - first) / stride), 0)
@@ -160,4 +165,5 @@ _MADE: Mapping[str, Callable[..., Any]] = {
     "ConstantOfShape": _constant_of_shape,
     "Cast": _cast,
     "Range": _range,
+    "Trilu": _triangle,
 }
