@@ -217,6 +217,7 @@ def test_row_model_says_that_it_reads_channels_last() -> None:
     imported = import_onnx(proto.SerializeToString(), "net")
     assert imported.inputs[0].order == (2, 1)
     assert imported.inputs[0].graph_shape == (1, 9, 3)
+    assert imported.notes == ("input 'x', declared (1, 3, 9), is read as (1, 9, 3): channels last",)
 
 
 def external(folder: Path, location: str, **entries: str) -> Path:
