@@ -70,19 +70,41 @@ class _Writer:
 
     def add(self, node: Node) -> None:
         """Append one operator and its tensors."""
-        schema = self._schema
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._code(node)
-        inputs = [self._tensor(name) for name in node.inputs]
         form = FORMS[node.op]
+        own = [self._tensor(name) for name in node.inputs]
         extra = form.operands(self._graph, node)
         added = [self._constant(node, *pair) for pair in enumerate(extra)]
-        operator.inputs = form.arrange(inputs, added)
-        operator.outputs = [self._tensor(node.output)]
-        name, options = form.options(schema, self._graph, node)
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
-        operator.builtinOptions = options
+        inputs = form.arrange(own, added)
+        key = (form.operator(node), form.version(self._graph, node))
+        options = form.options(self._schema, self._graph, node)
+        if form.boolean:
+            truth = self._truth(node)
+            self._append(key, inputs, truth, options)
+            key, inputs, options = ("CAST", 1), [truth], self._from_bool()
+        self._append(key, inputs, self._tensor(node.output), options)
+
+    def _append(
+        self, key: tuple[str, int], inputs: list[int], output: int, options: tuple[str, Any]
+    ) -> None:
+        operator = self._schema.OperatorT()
+        operator.opcodeIndex = self._codes.setdefault(key, len(self._codes))
+        operator.inputs, operator.outputs = inputs, [output]
+        operator.builtinOptionsType = getattr(self._schema.BuiltinOptions, options[0])
+        operator.builtinOptions = options[1]
         self._operators.append(operator)
+
+    def _truth(self, node: Node) -> int:
+        """A tensor of booleans with the shape of the node's output."""
+        tensor = self._tensor_of(self._graph.values[node.output])
+        tensor.name, tensor.type = f"{node.output}.bool", self._schema.TensorType.BOOL
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def _from_bool(self) -> tuple[str, Any]:
+        options = self._schema.CastOptionsT()
+        options.inDataType = self._schema.TensorType.BOOL
+        options.outDataType = self._schema.TensorType.FLOAT32
+        return "CastOptions", options
 
     def finish(self) -> bytes:
         """The file's bytes."""
@@ -104,11 +126,6 @@ class _Writer:
         builder = flatbuffers.Builder(1 << 14)
         builder.Finish(model.Pack(builder), _FILE_ID)
         return bytes(builder.Output())
-
-    def _code(self, node: Node) -> int:
-        form = FORMS[node.op]
-        key = (form.operator(node), form.version(self._graph, node))
-        return self._codes.setdefault(key, len(self._codes))
 
     def _operator_code(self, name: str, version: int) -> Any:
         code = self._schema.OperatorCodeT()

@@ -71,6 +71,15 @@ def read_model(data: bytes, name: str) -> TfliteModel:
     return TfliteModel(graph, notes)
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Whether the value `smaller` ≤ the value `larger`, or with `negated` whether it is not."""
+
+    smaller: str
+    larger: str
+    negated: bool
+
+
 class TfliteReader:
     """What handlers of operators need: tensors in, values and nodes out."""
 
@@ -81,6 +90,7 @@ class TfliteReader:
         self._names = _unique_names(record.tensors, self._taken)
         self._values: dict[str, Value] = {}
         self._nodes: list[Node] = []
+        self._comparisons: dict[int, Comparison] = {}
         self._dtype = ""  # of the input
 
     def graph(self) -> Graph:
@@ -153,6 +163,14 @@ class TfliteReader:
     def known(self, name: str) -> Value:
         """A value already added."""
         return self._values[name]
+
+    def compare(self, tensor: TensorRecord, comparison: Comparison) -> None:
+        """Say what the boolean tensor holds; a CAST makes numbers of it."""
+        self._comparisons[tensor.index] = comparison
+
+    def comparison(self, tensor: TensorRecord) -> Comparison | None:
+        """What the boolean tensor holds; None where it is of something else."""
+        return self._comparisons.get(tensor.index)
 
     def append(
         self, op: Op, operator: OperatorRecord, inputs: tuple[str, ...], output: str, attrs: Attrs

@@ -42,7 +42,7 @@ class Form:
     table, or ("NONE", None). `operands`: what the format passes as further tensors and the graph as
     attributes; those of the output's dtype have its encoding. `operator`: the schema's name of the
     operator. `arrange(own, extra)`: the tensors' order. `at_least`: the version that what else the
-    node says needs.
+    node says needs. `boolean`: the result is boolean there, a CAST makes 0.0 and 1.0 of it.
     """
 
     versions: Versions
@@ -52,6 +52,7 @@ class Form:
     operator: Callable[[Node], str] = own_name
     arrange: Callable[[list[int], list[int]], list[int]] = graph_first
     at_least: Callable[[Graph, Node], int] = nothing_newer
+    boolean: bool = False
 
     def version(self, graph: Graph, node: Node) -> int:
         """The operator version that `node` needs."""

@@ -20,8 +20,10 @@ def _dequantize(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 
 
 def _quantize_version(graph: Graph, node: Node) -> int:
-    """Version 2 is the first with int16 results."""
-    return 2 if graph.values[node.output].dtype is DType.INT16 else 1
+    """Version 2 is the first with int16 results, version 3 makes them of int8 too."""
+    if graph.values[node.output].dtype is not DType.INT16:
+        return 1
+    return 3 if graph.values[node.inputs[0]].dtype is DType.INT8 else 2
 
 
 def _dequantize_version(graph: Graph, node: Node) -> int:
