@@ -10,6 +10,7 @@ Floats change by one rounding, so graphs that stay in float32 keep the first for
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,9 +19,14 @@ from ..ops import BinaryAttrs, Op, ReduceAttrs
 from .rewrite import constant, edit
 
 
-def say_in_integer_words(graph: Graph) -> Graph:
-    """Without divisions by constants and without sums; nodes keep their names."""
+def say_in_integer_words(graph: Graph, stays_float: Callable[[str], bool]) -> Graph:
+    """Without divisions by constants and without sums, but for nodes that stay in float32.
+
+    `stays_float` is asked by name; nodes keep their names.
+    """
     for node in graph.nodes:
+        if stays_float(node.name):
+            continue
         if node.op is Op.DIV:
             graph = _reciprocal(graph, node)
         elif node.op is Op.SUM:

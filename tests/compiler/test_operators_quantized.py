@@ -155,6 +155,7 @@ LAYERS: dict[str, Layer] = {
     "minimum": two(Op.MINIMUM),
     "maximum_constant": with_constant(Op.MAXIMUM, (0.3,)),
     "mean": one(Op.MEAN, ReduceAttrs((3,), keep_dims=True)),
+    "sum": one(Op.SUM, ReduceAttrs((1, 3), keep_dims=True)),
     "reduce_max": one(Op.REDUCE_MAX, ReduceAttrs((3,), keep_dims=True)),
     "log_softmax": one(Op.LOG_SOFTMAX),
     "attention": attention,
