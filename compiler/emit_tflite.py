@@ -15,6 +15,7 @@ from .graph import Array, DType, Graph, Node, QuantParams, Value
 from .numerics import numerics_of
 from .passes import lower_padding
 from .passes.halves import dequantize_halves
+from .shapes import Shape
 from .tflite_forms import FORMS
 
 _LAST_DEPRECATED_CODE = 127  # what the field holds for operators that came later
@@ -30,13 +31,24 @@ def emit_tflite(graph: Graph) -> bytes:
     """
     lowered = dequantize_halves(lower_padding(graph))
     for node in lowered.nodes:
-        dtype = lowered.values[node.inputs[0]].dtype
-        if node.op not in FORMS or dtype not in FORMS[node.op].versions:
-            raise EmitError(f"{node.name}: TensorFlow Lite has no {dtype} '{node.op}'")
+        _check_form(lowered, node)
     writer = _Writer(lowered)
     for node in lowered.nodes:
         writer.add(node)
     return writer.finish()
+
+
+def _check_form(graph: Graph, node: Node) -> None:
+    dtype = graph.values[node.inputs[0]].dtype
+    if node.op not in FORMS or dtype not in FORMS[node.op].versions:
+        raise EmitError(f"{node.name}: TensorFlow Lite has no {dtype} '{node.op}'")
+    most = FORMS[node.op].most_axes
+    rank = max(len(graph.values[name].shape) for name in (*node.inputs, node.output))
+    if rank > most:
+        raise EmitError(
+            f"{node.name}: LiteRT's '{node.op}' takes at most {most} axes, not {rank}; reshape "
+            "before it so that fewer are left"
+        )
 
 
 class _Writer:
@@ -50,6 +62,7 @@ class _Writer:
         self._buffers: list[Any] = [schema.BufferT()]  # buffer 0 is empty by convention
         self._tensors: list[Any] = []
         self._index: dict[str, int] = {}
+        self._added: dict[tuple[DType, Shape, bytes, QuantParams | None], int] = {}
         self._codes: dict[tuple[str, int], int] = {}
         self._operators: list[Any] = []
         for name in graph.inputs:
@@ -128,11 +141,15 @@ class _Writer:
         return self._index[name]
 
     def _constant(self, node: Node, position: int, data: Array) -> int:
+        """A tensor of an operand that the format adds; equal ones are one."""
         dtype, output = DType(data.dtype.name), self._graph.values[node.output]
         quant = output.quant if dtype is output.dtype else None
-        value = Value(f"{node.name}.operand{position}", data.shape, dtype, quant, data)
-        self._tensors.append(self._tensor_of(value))
-        return len(self._tensors) - 1
+        key = (dtype, data.shape, data.tobytes(), quant)
+        if key not in self._added:
+            name = f"{node.name}.operand{position}"
+            self._added[key] = len(self._tensors)
+            self._tensors.append(self._tensor_of(Value(name, data.shape, dtype, quant, data)))
+        return self._added[key]
 
     def _tensor_of(self, value: Value) -> Any:
         tensor = self._schema.TensorT()

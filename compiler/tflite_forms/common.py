@@ -35,7 +35,7 @@ def nothing_newer(graph: Graph, node: Node) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One operator of the file format.
+    """One operator of the file format; `most_axes` is the highest rank that LiteRT's kernels take.
 
     `versions`: the lowest operator version that takes activations of a dtype; a dtype that is
     absent cannot be written. `options(schema, graph, node)`: the name of the options table and the
@@ -48,6 +48,7 @@ class Form:
     versions: Versions
     options: Options
     operands: Callable[[Graph, Node], tuple[Array, ...]] = no_operands
+    most_axes: int = 8
     operator: Callable[[Node], str] = own_name
     arrange: Callable[[list[int], list[int]], list[int]] = graph_first
     at_least: Callable[[Graph, Node], int] = nothing_newer
