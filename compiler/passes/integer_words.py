@@ -29,7 +29,9 @@ def say_in_integer_words(graph: Graph, dtype: DType) -> Graph:
     for node in graph.nodes:
         if node.op in rewrites:
             graph = rewrites[node.op](graph, node)
-    return graph
+    read = {name for node in graph.nodes for name in node.inputs}
+    kept = [value for name, value in graph.values.items() if value.data is None or name in read]
+    return graph.replace(values=kept)
 
 
 def _reciprocal(graph: Graph, node: Node) -> Graph:
