@@ -131,8 +131,10 @@ def sensitivity(dataset: Dataset, model: CompiledModel) -> tuple[LayerSensitivit
     return measure_sensitivity(done.float_graph, done.plan, samples)
 
 
-def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -> None:
+def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -> frozenset[str]:
     """Hold a model file against data and recipe: all that can be refused in a second.
+
+    Gives the operators that the model has, for whoever prices them.
 
     Raises:
         ImportModelError: the file cannot be read, or its shapes are not those of the data.
@@ -145,6 +147,7 @@ def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -
         check_recipe(recipe, graph)
     elif recipe != DEFAULT_RECIPE:
         raise RecipeError(f"{path}: {CAME_QUANTIZED}; compile it without a recipe")
+    return frozenset(node.op.value for node in graph.nodes)
 
 
 def _check_request(request: CompileRequest) -> None:
@@ -302,7 +305,7 @@ def _price(
             artifact = artifacts[fmt]
             emulated = emulations.get(wanted.target.id) if fmt == "c" else None
             emulated = emulated or EmulatedArtifact(None)
-            cost, said = price(model.graph, artifact, wanted.target, emulated)
+            cost, said = price(model.graph, artifact, wanted.target, emulated, budget)
             notes += said
             priced = Priced(wanted.target.id, fmt, cost, budget)
             measured = measure_artifact(artifact, wanted.target, sample)

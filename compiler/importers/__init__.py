@@ -31,16 +31,18 @@ def import_with_notes(path: Path) -> Imported:
     """The graph of a model file, named after it, and what the user should know about it.
 
     Formats: `.pt2` (`torch.export.save`) and `.onnx`, float32; `.tflite`, float32 or int8, as the
-    file is.
+    file is; `.keras` and SavedModel folders, float32, with the extra `keras`.
 
     Raises ImportModelError for a missing or unreadable file and an unknown format, and
     UnsupportedOpError for an operator that the graph has no word for.
     """
+    if path.is_dir():
+        return _import_folder(path)
     importer = _IMPORTERS.get(path.suffix.lower())
     if importer is None:
         raise ImportModelError(
             f"{path}: unknown model format '{path.suffix}'; give a .pt2 file from "
-            "torch.export.save, a .onnx or a .tflite file"
+            "torch.export.save, a .onnx, a .tflite or a .keras file"
         )
     if not path.is_file():
         raise ImportModelError(f"{path}: there is no such file")
@@ -79,9 +81,26 @@ def _import_tflite(path: Path) -> Imported:
     return Imported(model.graph, model.notes)
 
 
+def _import_keras(path: Path) -> Imported:
+    from .keras import import_keras
+
+    return Imported(import_keras(path))
+
+
+def _import_folder(path: Path) -> Imported:
+    from .keras import import_keras, is_saved_model
+
+    if not is_saved_model(path):
+        raise ImportModelError(
+            f"{path}: a folder that is no SavedModel (it holds no saved_model.pb)"
+        )
+    return Imported(import_keras(path))
+
+
 _IMPORTERS: Mapping[str, Callable[[Path], Imported]] = {
     ".pt2": _import_program,
     ".onnx": _import_onnx,
     ".tflite": _import_tflite,
+    ".keras": _import_keras,
 }
 MODEL_SUFFIXES = tuple(_IMPORTERS)
