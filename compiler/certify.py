@@ -11,6 +11,7 @@ from edgekiln.runtime.quant import Logits, quantize_to
 from edgekiln.targets.errors import MissingToolError
 
 from .artifacts import EmittedArtifact
+from .bounds import bounds_of
 from .emit_c import emit_c
 from .graph import DType, Graph
 from .int_kernels.common import params
@@ -93,7 +94,7 @@ def _file_rows(
     """Every engine that takes a file."""
     rows = []
     if "tflite" in artifacts:
-        rows.append(_reference_row(artifacts["tflite"].model, x, expected))
+        rows.append(_reference_row(graph, artifacts["tflite"].model, x, expected))
     rows += [
         _runtime_row(graph, artifacts[fmt], x, expected)
         for fmt in RUNTIME_ENGINES
@@ -119,10 +120,11 @@ def _float_row(float_graph: Graph, graph: Graph, x: Floats, expected: Logits) ->
     return compare(Engine.FLOAT, "float32", "", version, expected, found)
 
 
-def _reference_row(model: bytes, x: Floats, expected: Logits) -> EngineRow:
+def _reference_row(graph: Graph, model: bytes, x: Floats, expected: Logits) -> EngineRow:
     version = f"ai-edge-litert {distribution_version('ai-edge-litert')}"
     found = run_litert_reference(model, x)
-    return compare(Engine.LITERT_REFERENCE, "tflite", "", version, expected, found)
+    bounds = bounds_of(numerics_of(graph))
+    return compare(Engine.LITERT_REFERENCE, "tflite", "", version, expected, found, bounds)
 
 
 def _runtime_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: Logits) -> EngineRow:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from edgekiln.runtime.quant import Logits
 
-from .bounds import BOUNDS, FLOAT_BOUND
+from .bounds import BOUNDS, FLOAT_BOUND, Bound
 from .errors import ParityError
 from .graph import Array, Graph, Node
 from .oracles import Engine, litert_tensors
@@ -88,9 +89,17 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def compare(
-    engine: Engine, fmt: str, target: str, version: str, expected: Logits, found: Logits
+    engine: Engine,
+    fmt: str,
+    target: str,
+    version: str,
+    expected: Logits,
+    found: Logits,
+    bounds: Mapping[Engine, Bound] = BOUNDS,
 ) -> EngineRow:
     """One row; `expected` and `found` are logits (n, classes) of the same samples and format.
+
+    `bounds` are those of codes (`bounds_of`).
 
     Raises:
         ParityError: they differ in shape or number format.
@@ -114,16 +123,18 @@ def compare(
         bound="none",
         passed=True,
     )
-    judged = _judged_floats if expected.dtype.kind == "f" else _judged_codes
-    return judged(row, engine, expected, found)
+    if expected.dtype.kind == "f":
+        return _judged_floats(row, engine, expected, found)
+    return _judged_codes(row, bounds.get(engine), expected, found)
 
 
-def _judged_codes(row: EngineRow, engine: Engine, expected: Logits, found: Logits) -> EngineRow:
+def _judged_codes(
+    row: EngineRow, bound: Bound | None, expected: Logits, found: Logits
+) -> EngineRow:
     distance = np.abs(expected.astype(np.int32) - found.astype(np.int32))
     beyond = int((distance > 1).sum())
     worst = int(distance.max(initial=0))
     measured = msgspec.structs.replace(row, max_lsb=worst, beyond_one=beyond)
-    bound = BOUNDS.get(engine)
     if bound is None:
         return measured
     passed = bound.holds(worst, beyond, distance.size, row.label_flips, row.samples)

@@ -30,6 +30,7 @@ from edgekiln.targets.profiles import load_target
 
 from .artifacts import EmittedArtifact
 from .assemble import CERTIFICATE, model_samples, samples_of
+from .bounds import bounds_of
 from .certify import PARITY_SAMPLES, certify
 from .data import Dataset
 from .differences import Difference, differences
@@ -220,7 +221,8 @@ def _checked(found: Logits, golden: Golden) -> Logits:
 
 def _row(job: _Job, expected: Logits, found: Logits) -> EngineRow:
     version = _version(job.engine)
-    return compare(job.engine, job.artifact.format, job.artifact.target, version, expected, found)
+    bounds, place = bounds_of(job.artifact.numerics), (job.artifact.format, job.artifact.target)
+    return compare(job.engine, *place, version, expected, found, bounds)
 
 
 def _opposite(expected: Logits) -> Logits:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.artifacts import EmittedArtifact, emit_artifact
+from edgekiln.compiler.bounds import EXACT, bounds_of
 from edgekiln.compiler.certify import certify
 from edgekiln.compiler.errors import ParityError
 from edgekiln.compiler.graph import Array, Graph
@@ -165,3 +166,17 @@ def test_cpu_flags_are_the_ones_that_choose_kernels_when_told(tmp_path: Path) ->
     info.write_text("Features : fp asimd asimddp\n")
     assert cpu_flags(info) == ("asimd", "asimddp")
     assert cpu_flags(tmp_path / "none") == ()
+
+
+def test_reference_kernels_may_round_otherwise_when_layers_run_in_float_between_integers() -> None:
+    assert bounds_of("int8.v1")[Engine.LITERT_REFERENCE] == EXACT
+    assert bounds_of("int4w.v1+int16x8.v1")[Engine.LITERT_REFERENCE] == EXACT
+    mixed = bounds_of("float32+int8.v1")
+    assert mixed[Engine.REFERENCE] == EXACT
+    expected = np.array([[5, 0], [1, 7]], np.int8)
+    found = expected + np.array([[1, 0], [0, 0]], np.int8)
+    rows = [
+        compare(Engine.LITERT_REFERENCE, "tflite", "", "1", expected, found, bounds)
+        for bounds in (bounds_of("int8.v1"), mixed)
+    ]
+    assert [row.passed for row in rows] == [False, True]
