@@ -2,8 +2,20 @@
 
 LiteRT's reference kernels and generated C must give the reference's codes byte for byte. XNNPACK
 and ONNX Runtime requantize in float32, round ties to even where the specification rounds them up,
-and ONNX Runtime computes in float what it cannot fuse: they are held to `BOUNDS`. Float outputs
-have no codes; every engine sums in an order of its own, so they are held to `FLOAT_BOUND`.
+and ONNX Runtime computes in float what it cannot fuse. Fed with the reference's activations each
+layer of theirs is off by one step here and there: on 150 random graphs and four reference models
+(700 layers, 14 million codes) by 1 LSB on 0.2 % of a convolution's codes and on up to 8 % of a
+mean's, and never by 2. `LAYER_BOUNDS` leaves one step more.
+
+From end to end those steps are carried on, so that the bound follows the depth: the number of
+layers that round on the longest path. Of the same models the farthest output was 1.25 LSB for each
+layer of depth, the mean 0.28, both on untrained weights; 12 layers of a trained residual network
+gave 9 LSB and a mean of 1.8. A wrong layout, padding or scale is off by tens. A label flips only
+where the reference's two best outputs are nearer than twice the largest difference, so flips are
+told and not bounded: they say more about the samples than about the engine.
+
+Float outputs have no codes; every engine sums in an order of its own, so they are held to
+`FLOAT_BOUND`.
 """
 
 from __future__ import annotations
@@ -11,41 +23,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .graph import Graph
+from .ops import Op
 from .oracles import Engine
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The most an engine may differ from the integer reference.
-
-    `max_lsb` holds for every output; `beyond_one_share` for outputs that are off by more than one
-    step; `flip_share` for samples with another label. One flip is always let through where a
-    share is given: with few samples a single tie would break it.
-    """
+    """The most that codes may differ from the reference's: any output, and all in the mean."""
 
     max_lsb: int
-    beyond_one_share: float
-    flip_share: float
+    mean_lsb: float
 
     @property
     def text(self) -> str:
         """One line for messages."""
         if self.max_lsb == 0:
             return "byte for byte"
-        return (
-            f"at most {self.max_lsb} LSB, {self.beyond_one_share:.0%} of outputs beyond 1 LSB, "
-            f"{self.flip_share:.0%} of labels"
-        )
+        return f"at most {self.max_lsb} LSB, {self.mean_lsb:g} in the mean"
 
-    def holds(self, worst: int, beyond: int, outputs: int, flips: int, samples: int) -> bool:
-        """Whether that many LSB, outputs beyond one step and flipped labels are within it."""
-        if self == EXACT:
+    def holds(self, worst: int, mean: float) -> bool:
+        """Whether those distances in LSB are within it."""
+        return worst <= self.max_lsb and mean <= self.mean_lsb
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBound:
+    """The most that one layer alone may differ: `max_lsb` steps, a share of codes beyond one."""
+
+    max_lsb: int
+    beyond_one_share: float
+
+    def holds(self, worst: int, beyond: int, elements: int) -> bool:
+        """Whether that many LSB and codes beyond one step are within it."""
+        if self.max_lsb == 0:
             return worst == 0
-        return (
-            worst <= self.max_lsb
-            and beyond <= max(1, self.beyond_one_share * outputs)
-            and flips <= max(1, self.flip_share * samples)
-        )
+        return worst <= self.max_lsb and beyond <= max(1, self.beyond_one_share * elements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +80,42 @@ class FloatBound:
         return relative <= self.max_relative and flips <= max(1, self.flip_share * samples)
 
 
-EXACT = Bound(0, 0.0, 0.0)
-# A layer is off by one step here and there, and later layers can amplify that: on trained networks
-# we saw 1 to 2 LSB, on 250 random untrained ones up to 11 (XNNPACK) and 16 (ONNX Runtime) with 3 %
-# and 5 % of labels. A wrong layout, padding or scale is off by tens and flips most labels.
-BOUNDS: Mapping[Engine, Bound] = {
-    Engine.REFERENCE: EXACT,
-    Engine.LITERT_REFERENCE: EXACT,
-    Engine.C_HOST: EXACT,
-    Engine.C_EMULATED: EXACT,
-    Engine.LITERT_XNNPACK: Bound(16, 0.3, 0.05),
-    Engine.ONNXRUNTIME: Bound(24, 0.5, 0.05),
+EXACT = Bound(0, 0.0)
+_EXACT_ENGINES = (Engine.REFERENCE, Engine.LITERT_REFERENCE, Engine.C_HOST, Engine.C_EMULATED)
+_LEAST_LSB, _MOST_LSB = 4, 24
+_DEEP = 12  # layers; also what is assumed of a bundle that does not tell
+ROUNDLESS = frozenset(
+    {
+        *(Op.RESHAPE, Op.PAD, Op.TRANSPOSE, Op.CONCATENATION, Op.SLICE, Op.GATHER),
+        *(Op.MAX_POOL_2D, Op.REDUCE_MAX, Op.RELU, Op.RELU6, Op.RESIZE_NEAREST_NEIGHBOR),
+    }
+)
+"""Operators that pass codes on as they are."""
+
+
+def bound_of(engine: Engine, depth: int) -> Bound | None:
+    """The end-to-end bound of an engine on a graph of that depth; None where there is none."""
+    if engine in _EXACT_ENGINES:
+        return EXACT
+    if engine is Engine.FLOAT:
+        return None
+    steps = min(max(2 * (depth or _DEEP), _LEAST_LSB), _MOST_LSB)
+    return Bound(steps, steps / 4)
+
+
+def depth_of(graph: Graph) -> int:
+    """The number of operators that round, on the longest path."""
+    depths = dict.fromkeys(graph.inputs, 0)
+    for node in graph.nodes:
+        before = max((depths.get(name, 0) for name in node.inputs), default=0)
+        depths[node.output] = before + (node.op not in ROUNDLESS)
+    return max(depths[name] for name in graph.outputs)
+
+
+LAYER_BOUNDS: Mapping[Engine, LayerBound] = {
+    Engine.LITERT_REFERENCE: LayerBound(0, 0.0),
+    Engine.LITERT_XNNPACK: LayerBound(2, 0.001),
+    Engine.ONNXRUNTIME: LayerBound(2, 0.001),
 }
 # float32 has 24 bits; sums of thousands of terms in another order lose a few of them.
 FLOAT_BOUND = FloatBound(1e-4, 0.01)
