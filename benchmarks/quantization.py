@@ -28,8 +28,8 @@ from edgekiln.compiler.quantize import quantize_by
 from edgekiln.compiler.recipe import DEFAULT_RECIPE, Recipe, Step, WeightFormat
 from edgekiln.compiler.reference import dequantize_output, quantize_input, run_int8
 
-from .compiler import MODELS
 from .figure import FULL, Figure, Scale
+from .plausible import MODELS
 
 AUTOENCODER = "ad_fc"
 INT4_MODELS = ("ic_resnet8", "kws_dscnn")

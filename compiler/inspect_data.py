@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .data import readable
 from .errors import DataSourceError, ImportModelError
@@ -21,19 +24,21 @@ def read_arrays(path: Path) -> tuple[str, ...]:
     """
     try:
         with readable(str(path)), path.open("rb") as file:
+            with zipfile.ZipFile(file) as members:
+                sizes = [info.file_size for info in members.infolist()]
+            if len(sizes) > _MOST_ARRAYS or sum(sizes) > _LARGEST:
+                raise ValueError("too large to be described")
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
             with archive:
-                sizes = [info.file_size for info in archive.zip.infolist()]
-                if len(sizes) > _MOST_ARRAYS or sum(sizes) > _LARGEST:
-                    raise ValueError("too large to be described")
                 return tuple(_line(key, archive[key]) for key in sorted(archive.files))
     except DataSourceError as error:
         raise ImportModelError(str(error).removeprefix("data ")) from error
 
 
-def _line(key: str, array: np.ndarray) -> str:
+def _line(key: str, array: npt.NDArray[Any]) -> str:
     text = f"array {key}: {array.dtype} of shape {array.shape}"
     if array.dtype.kind not in "fiu" or not array.size:
         return text

@@ -11,6 +11,7 @@ import math
 import struct
 import zipfile
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +103,7 @@ def _problem(golden: Golden) -> str:
     return ""
 
 
-def _read_arrays(data: bytes) -> dict[str, npt.NDArray[np.generic]]:
+def _read_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
     """The arrays of an archive of stored members; nothing is allocated that is not in `data`."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = archive.infolist()
@@ -113,7 +114,7 @@ def _read_arrays(data: bytes) -> dict[str, npt.NDArray[np.generic]]:
         return {info.filename.removesuffix(".npy"): _array(archive.read(info)) for info in infos}
 
 
-def _array(data: bytes) -> npt.NDArray[np.generic]:
+def _array(data: bytes) -> npt.NDArray[Any]:
     """A version 1.0 `.npy` file, as `_npy` writes it.
 
     numpy's own reader allocates what the header claims, and repairs headers by other means.

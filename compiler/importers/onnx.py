@@ -94,12 +94,12 @@ class OnnxReader:
         self._record = record
         self._name = name
         self.notes: list[str] = []
-        used = {read for node in record.nodes for read in node.inputs} | set(record.outputs)
+        self._read = {name for node in record.nodes for name in node.inputs} | set(record.outputs)
         floats = []
         for declared in record.inputs:
             if declared.dtype == "float":
                 floats.append(Source(declared.name, declared.shape))
-            elif declared.name in used:
+            elif declared.name in self._read:
                 raise ImportModelError(
                     f"{name}: input '{declared.name}' is {declared.dtype}; inputs are float32, "
                     "bind shapes, axes and indices to constants"
@@ -167,14 +167,14 @@ class OnnxReader:
             raise ImportModelError(
                 f"{self.place(node)}: operands or attributes do not fit ({one_line(error)})"
             ) from error
-        return list(result) if isinstance(result, list) else [result]
+        results = result if isinstance(result, list) else [result]
+        return [np.asarray(found) if isinstance(found, np.generic) else found for found in results]
 
     def _put(self, node: OnnxNode, results: list[Entry | None]) -> None:
-        read = {name for other in self._record.nodes for name in other.inputs}
         for position, name in enumerate(node.outputs):
             result = results[position] if position < len(results) else None
             if result is None:
-                if name and (name in read or name in self._record.outputs):
+                if name in self._read:
                     raise self.unsupported(node, f"its output {position} ('{name}')")
                 continue
             shape = result.shape if isinstance(result, Tensor) else ()

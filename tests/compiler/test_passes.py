@@ -11,7 +11,7 @@ from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.grammar import UNFUSED, check
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.interpret import run_float
-from edgekiln.compiler.ops import NO_PADDING, Activation, ConvAttrs, Op, PoolAttrs
+from edgekiln.compiler.ops import NO_PADDING, Activation, ConvAttrs, Op, PadAttrs, PoolAttrs
 from edgekiln.compiler.passes import lower_padding, optimize
 from edgekiln.compiler.shapes import same_padding
 
@@ -177,6 +177,27 @@ def test_lower_padding_keeps_every_number_when_a_pool_is_padded_otherwise(
         assert all(pool.padding in (NO_PADDING, same) for pool in pools)
         batch = draw_samples(graph, 2, seed) - 2
         np.testing.assert_allclose(run_float(lowered, batch), run_float(graph, batch), rtol=1e-6)
+
+
+LOWEST = float(np.finfo(np.float32).min)
+
+
+@pytest.mark.parametrize(
+    ("fill", "amount", "fused"),
+    [(LOWEST, 1, True), (0.0, 1, False), (LOWEST, 3, False)],  # 3: windows of padding alone
+)
+def test_fuse_padding_takes_a_pad_into_a_max_pool_when_it_holds_the_lowest_number(
+    fill: float, amount: int, fused: bool, draw_samples: Callable[..., Array]
+) -> None:
+    build = GraphBuilder("stem", (1, 8, 8, 3))
+    attrs = PadAttrs(((0, 0), (amount, 1), (1, amount), (0, 0)), fill)
+    padded = build.node(Op.PAD, (build.input,), attrs)
+    graph = build.finish(build.max_pool2d(padded, (3, 3), (2, 2)))
+    again = optimize(graph)
+    expected = [Op.MAX_POOL_2D] if fused else [Op.PAD, Op.MAX_POOL_2D]
+    assert [node.op for node in again.nodes] == expected
+    batch = draw_samples(graph, 2)
+    np.testing.assert_array_equal(run_float(again, batch), run_float(graph, batch))
 
 
 def test_fuse_padding_keeps_the_pad_when_something_else_reads_it() -> None:
