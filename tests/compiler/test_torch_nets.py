@@ -19,7 +19,7 @@ from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.importers.torch_export import import_program
 from edgekiln.compiler.interpret import run_float
-from edgekiln.compiler.ops import Op
+from edgekiln.compiler.ops import Op, ReduceAttrs
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import dequantize_output, quantize_input, run_int8
@@ -169,6 +169,17 @@ def test_import_program_writes_no_transpose_when_net_is_convolutional(name: str)
     if name == "mobilenet":  # the softmax at the end is left out
         result = functional.softmax(torch.from_numpy(result), 1).numpy()
     assert np.abs(result - expected.numpy()).max() <= 1e-4 * max(1.0, expected.abs().max())
+
+
+def test_import_program_means_the_whole_image_when_a_row_is_averaged() -> None:
+    module = settle(nn.Sequential(nn.Conv1d(3, 4, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()))
+    x = torch.randn(1, 3, 9)
+    graph = optimize(import_program(export(module, x), "row").graph)
+    assert [node.op for node in graph.nodes][-2:] == [Op.CONV_2D, Op.MEAN]
+    assert graph.nodes[-1].attrs == ReduceAttrs((1, 2))
+    with torch.no_grad():
+        expected = module(x).numpy()
+    assert np.abs(run_float(graph, x.numpy().transpose(0, 2, 1)) - expected).max() <= 1e-5
 
 
 class LastStep(nn.Module):
