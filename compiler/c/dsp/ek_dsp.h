@@ -80,6 +80,11 @@ EK_INLINE int32_t ek_high_multiply_add(int32_t a, int32_t b, int32_t addend) {
 #endif
 }
 
+/* Both halves doubled; they are weights, so they fit. */
+EK_INLINE uint32_t ek_twice(uint32_t halves) {
+    return (halves << 1) & 0xFFFEFFFFu;
+}
+
 /* a * b / 2^32, ties up. */
 EK_INLINE int32_t ek_high_multiply32(int32_t a, int32_t b) {
 #if EK_DSP_INSTRUCTIONS

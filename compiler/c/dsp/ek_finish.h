@@ -18,7 +18,8 @@ typedef struct {
     int32_t minimum, maximum;
 } ek_factor;
 
-typedef int8_t (*ek_finisher)(int32_t sum, const ek_factor *f);
+/* Takes twice the sum: the instruction multiplies by 2^-32 of it. */
+typedef int8_t (*ek_finisher)(int32_t twice, const ek_factor *f);
 
 EK_INLINE ek_factor ek_factor_of(const ek_output *o, int32_t channel) {
     ek_factor f;
@@ -31,22 +32,22 @@ EK_INLINE ek_factor ek_factor_of(const ek_output *o, int32_t channel) {
 }
 
 /* Where the smallest output is the zero point and -128, negative sums saturate anyway. */
-EK_INLINE int8_t ek_finish_rectified(int32_t sum, const ek_factor *f) {
-    return ek_saturate8(ek_high_multiply_add(sum * 2, f->multiplier, f->offset >> 1) >> f->shift);
+EK_INLINE int8_t ek_finish_rectified(int32_t twice, const ek_factor *f) {
+    return ek_saturate8(ek_high_multiply_add(twice, f->multiplier, f->offset >> 1) >> f->shift);
 }
 
-EK_INLINE int32_t ek_scaled(int32_t sum, const ek_factor *f) {
-    const int32_t r = ek_high_multiply32(sum * 2, f->multiplier);
+EK_INLINE int32_t ek_scaled(int32_t twice, const ek_factor *f) {
+    const int32_t r = ek_high_multiply32(twice, f->multiplier);
     return (f->offset + 2 * r + (r >> 31)) >> (f->shift + 1);
 }
 
-EK_INLINE int8_t ek_finish_signed(int32_t sum, const ek_factor *f) {
-    return ek_saturate8(ek_scaled(sum, f));
+EK_INLINE int8_t ek_finish_signed(int32_t twice, const ek_factor *f) {
+    return ek_saturate8(ek_scaled(twice, f));
 }
 
 /* Any range of outputs. */
-EK_INLINE int8_t ek_finish_clamped(int32_t sum, const ek_factor *f) {
-    const int32_t scaled = ek_scaled(sum, f);
+EK_INLINE int8_t ek_finish_clamped(int32_t twice, const ek_factor *f) {
+    const int32_t scaled = ek_scaled(twice, f);
     const int32_t floored = scaled < f->minimum ? f->minimum : scaled;
     return (int8_t)(floored > f->maximum ? f->maximum : floored);
 }

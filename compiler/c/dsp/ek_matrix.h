@@ -20,16 +20,16 @@ EK_INLINE void ek_matrix_4(const ek_dsp_conv2d_params *p, const uint32_t *column
         weights += pairs;
         const ek_factor factor_a = ek_factor_of(&p->output, channel);
         int8_t *to = output;
-        to[0] = finish(a[0], &factor_a);
-        to[channels] = finish(a[1], &factor_a);
-        to[2 * channels] = finish(a[2], &factor_a);
-        to[3 * channels] = finish(a[3], &factor_a);
+        to[0] = finish(2 * a[0], &factor_a);
+        to[channels] = finish(2 * a[1], &factor_a);
+        to[2 * channels] = finish(2 * a[2], &factor_a);
+        to[3 * channels] = finish(2 * a[3], &factor_a);
         const ek_factor factor_b = ek_factor_of(&p->output, channel + 1);
         to++;
-        to[0] = finish(b[0], &factor_b);
-        to[channels] = finish(b[1], &factor_b);
-        to[2 * channels] = finish(b[2], &factor_b);
-        to[3 * channels] = finish(b[3], &factor_b);
+        to[0] = finish(2 * b[0], &factor_b);
+        to[channels] = finish(2 * b[1], &factor_b);
+        to[2 * channels] = finish(2 * b[2], &factor_b);
+        to[3 * channels] = finish(2 * b[3], &factor_b);
         output += 2;
     }
     if (channel < channels) {
@@ -37,7 +37,7 @@ EK_INLINE void ek_matrix_4(const ek_dsp_conv2d_params *p, const uint32_t *column
         for (int32_t pixel = 0; pixel < 4; pixel++) {
             const int32_t sum =
                 ek_dot_1x1(columns + pixel, 4, weights, pairs, p->output.bias[channel]);
-            output[pixel * channels] = finish(sum, &factor);
+            output[pixel * channels] = finish(2 * sum, &factor);
         }
     }
 }
@@ -57,7 +57,7 @@ EK_INLINE void ek_matrix_1(const ek_dsp_conv2d_params *p, const uint32_t *column
         weights += 2 * pairs;
         for (int32_t i = 0; i < 4; i++) {
             const ek_factor factor = ek_factor_of(&p->output, channel + i);
-            output[channel + i] = finish(sums[i], &factor);
+            output[channel + i] = finish(2 * sums[i], &factor);
         }
     }
     if (channel + 2 <= channels) {
@@ -67,14 +67,14 @@ EK_INLINE void ek_matrix_1(const ek_dsp_conv2d_params *p, const uint32_t *column
         weights += pairs;
         for (int32_t i = 0; i < 2; i++) {
             const ek_factor factor = ek_factor_of(&p->output, channel + i);
-            output[channel + i] = finish(sums[i], &factor);
+            output[channel + i] = finish(2 * sums[i], &factor);
         }
         channel += 2;
     }
     if (channel < channels) {
         const ek_factor factor = ek_factor_of(&p->output, channel);
         const int32_t sum = ek_dot_1x1(column, 1, weights, pairs, p->output.bias[channel]);
-        output[channel] = finish(sum, &factor);
+        output[channel] = finish(2 * sum, &factor);
     }
 }
 
