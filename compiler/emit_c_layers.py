@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from .emit_c_add import add
+from .emit_c_call import Call, window
+from .emit_c_conv import conv2d, depthwise_conv2d
+from .emit_c_dense import fully_connected
 from .emit_c_family import Family
 from .emit_c_layer import Fields, Layer, zero_point
 from .emit_c_text import braces
-from .emit_c_weighted import Call, conv2d, depthwise_conv2d, fully_connected, window
 from .errors import EmitError
-from .fixedpoint import Multiplier
 from .graph import Graph, Node
-from .int_kernels.common import add_multipliers, mean_multiplier, output_range, params
-from .ops import BinaryAttrs, ConvAttrs, Op, PadAttrs, PoolAttrs, ReduceAttrs
+from .int_kernels.common import mean_multiplier, params
+from .ops import ConvAttrs, Op, PadAttrs, PoolAttrs, ReduceAttrs
 from .softmax import smallest_difference, softmax_multiplier
 
 
@@ -39,8 +41,8 @@ def layer(graph: Graph, node: Node, index: int, family: Family) -> Layer:
 
 
 def _call(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
-    if node.op in _WEIGHTED:
-        return _WEIGHTED[node.op](graph, node, symbol, family)
+    if node.op in _OF_FAMILY:
+        return _OF_FAMILY[node.op](graph, node, symbol, family)
     if node.op not in _FIELDS:
         raise EmitError(f"{graph.name}: node '{node.name}' ({node.op}) has no C kernel")
     kernel = f"ek_{node.op}"
@@ -56,26 +58,6 @@ def _remark(graph: Graph, node: Node, symbol: str) -> str:
         kernel = graph.values[node.inputs[1]].shape[1:3]
         text += ", window {} x {} by {} x {}".format(*kernel, *node.attrs.stride)
     return f"{text}; from {node.source}" if node.source else text
-
-
-def _add(graph: Graph, node: Node) -> Fields:
-    a, b, output = (params(graph, name) for name in (*node.inputs, node.output))
-    factor_a, factor_b, factor = add_multipliers(a, b, output)
-    return (
-        ("size", graph.values[node.output].elements),
-        ("a", _addend(a.zero_point[0], factor_a)),
-        ("b", _addend(b.zero_point[0], factor_b)),
-        ("output_multiplier", factor.multiplier),
-        ("output_shift", factor.shift),
-        ("output_zero_point", output.zero_point[0]),
-        *_range(graph, node),
-    )
-
-
-def _addend(zero_point: int, factor: Multiplier) -> str:
-    return braces(
-        (("zero_point", zero_point), ("multiplier", factor.multiplier), ("shift", factor.shift))
-    )
 
 
 def _pool2d(graph: Graph, node: Node) -> Fields:
@@ -128,20 +110,13 @@ def _softmax(graph: Graph, node: Node) -> Fields:
     )
 
 
-def _range(graph: Graph, node: Node) -> Fields:
-    attrs = node.attrs
-    assert isinstance(attrs, BinaryAttrs)
-    low, high = output_range(params(graph, node.output), attrs.activation)
-    return (("minimum", low), ("maximum", high))
-
-
-_WEIGHTED: Mapping[Op, Callable[[Graph, Node, str, Family], Call]] = {
+_OF_FAMILY: Mapping[Op, Callable[[Graph, Node, str, Family], Call]] = {
     Op.CONV_2D: conv2d,
     Op.DEPTHWISE_CONV_2D: depthwise_conv2d,
     Op.FULLY_CONNECTED: fully_connected,
+    Op.ADD: add,
 }
 _FIELDS: Mapping[Op, Callable[[Graph, Node], Fields]] = {
-    Op.ADD: _add,
     Op.MAX_POOL_2D: _pool2d,
     Op.AVERAGE_POOL_2D: _pool2d,
     Op.MEAN: _mean,

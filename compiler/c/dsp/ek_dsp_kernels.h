@@ -49,6 +49,10 @@ EK_DSP_DEPTHWISE(ek_dsp_depthwise_rectified);
 EK_DSP_DEPTHWISE(ek_dsp_depthwise_signed);
 EK_DSP_DEPTHWISE(ek_dsp_depthwise_clamped);
 
+void ek_dsp_add_rectified(const ek_add_params *p, const int8_t *a, const int8_t *b, int8_t *output);
+void ek_dsp_add_signed(const ek_add_params *p, const int8_t *a, const int8_t *b, int8_t *output);
+void ek_dsp_add_clamped(const ek_add_params *p, const int8_t *a, const int8_t *b, int8_t *output);
+
 void ek_dsp_fully_connected(const ek_dsp_fully_connected_params *p, const int8_t *input,
                             int8_t *output, void *scratch);
 void ek_dsp_fully_connected_wide(const ek_dsp_fully_connected_wide_params *p, const int8_t *input,
