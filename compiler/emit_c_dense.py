@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from .emit_c_call import Call, bounds, folded
-from .emit_c_factors import WideFactors, dense_steps, narrow_factors, wide_factors
+from .emit_c_factors import dense_steps, narrow_factors, wide_factors
 from .emit_c_family import Family
 from .emit_c_layer import Constant, Fields, constant, zero_point
 from .emit_c_pack import Int8, Sums, Words, blocks_of_rows, pair_count, pairs_of_rows
@@ -25,9 +26,16 @@ def fully_connected(graph: Graph, node: Node, symbol: str, family: Family) -> Ca
     dsp = family is Family.DSP
     packed_weights: Int8 | Words = pairs_of_rows(weights) if dsp else blocks_of_rows(weights)
     packed = constant(f"model_{symbol}_weights", packed_weights)
-    output, arrays, wide = _dense_output(graph, node, symbol, sums)
+    bias = constant(f"model_{symbol}_bias", sums.bias.astype(np.int32))
+    scaling = _scaling(graph, node, symbol, sums)
+    low, high = bounds(graph, node)
+    output: Fields = (
+        ("bias", bias.name),
+        *scaling.fields,
+        *(("zero_point", zero_point(graph, node.output)), ("minimum", low), ("maximum", high)),
+    )
     stem = "ek_dsp_fully_connected" if dsp else "ek_fully_connected"
-    kernel = f"{stem}_wide" if wide else stem
+    kernel = f"{stem}{scaling.suffix}"
     pairs: Fields = (("pairs", pair_count(in_size)),) if dsp else ()
     return Call(
         header="ek_dsp_kernels.h" if dsp else "ek_portable.h",
@@ -39,17 +47,24 @@ def fully_connected(graph: Graph, node: Node, symbol: str, family: Family) -> Ca
             ("out_size", out_size),
             *pairs,
             ("weights", packed.name),
-            ("output", output),
+            ("output", braces(output)),
         ),
-        constants=(packed, *arrays),
+        constants=(packed, bias, *scaling.arrays),
         scratch_bytes=4 * pair_count(in_size) if dsp else 0,
     )
 
 
-def _dense_output(
-    graph: Graph, node: Node, symbol: str, sums: Sums
-) -> tuple[str, tuple[Constant, ...], bool]:
-    """The initialiser of an `ek_dense_output` or, third, of its wide form; and its arrays."""
+@dataclass(frozen=True, slots=True)
+class _Scaling:
+    """How sums become outputs: the kernel's suffix, the fields and arrays of its output struct."""
+
+    suffix: str
+    fields: Fields
+    arrays: tuple[Constant, ...]
+
+
+def _scaling(graph: Graph, node: Node, symbol: str, sums: Sums) -> _Scaling:
+    """The cheapest form that is exact for every sum: 31 bits, more bits, double precision."""
     offset, ends = zero_point(graph, node.output), bounds(graph, node)
     factors = dense_factors(graph, node)
     reach = zip(sums.low.tolist(), sums.high.tolist(), strict=True)
@@ -57,20 +72,16 @@ def _dense_output(
         dense_steps(factor, offset, ends, reached)
         for factor, reached in zip(factors, reach, strict=True)
     )
-    bias = constant(f"model_{symbol}_bias", sums.bias.astype(np.int32))
-    where = f"{node.name} (fully_connected)"
-    found = narrow_factors(factors, steps, offset, ends) or wide_factors(
-        factors, steps, offset, ends, where
-    )
-    wide = isinstance(found, WideFactors)
-    multipliers = np.array(found.multipliers, np.int64 if wide else np.int32)
-    multiplier = constant(f"model_{symbol}_multiplier", multipliers)
-    fields: Fields = (
-        *(("bias", bias.name), ("multiplier", multiplier.name)),
-        ("shift", found.shift if isinstance(found, WideFactors) else f"model_{symbol}_shift"),
-        *(("zero_point", offset), ("minimum", ends[0]), ("maximum", ends[1])),
-    )
-    if isinstance(found, WideFactors):
-        return braces(fields), (bias, multiplier), True
-    shift = constant(f"model_{symbol}_shift", np.array(found.shifts, np.int8))
-    return braces(fields), (bias, multiplier, shift), False
+    name = f"model_{symbol}_multiplier"
+    narrow = narrow_factors(factors, steps, offset, ends)
+    if narrow is not None:
+        multiplier = constant(name, np.array(narrow.multipliers, np.int32))
+        shift = constant(f"model_{symbol}_shift", np.array(narrow.shifts, np.int8))
+        fields: Fields = (("multiplier", name), ("shift", shift.name))
+        return _Scaling("", fields, (multiplier, shift))
+    wide = wide_factors(factors, steps, offset, ends)
+    if wide is not None:
+        multiplier = constant(name, np.array(wide.multipliers, np.int64))
+        return _Scaling("_wide", (("multiplier", name), ("shift", wide.shift)), (multiplier,))
+    doubles = Constant(f"model_{symbol}_factor", "double", tuple(f.hex() for f in factors))
+    return _Scaling("_double", (("factor", doubles.name),), (doubles,))

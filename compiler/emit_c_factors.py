@@ -5,6 +5,8 @@ away from zero, clamped. Fixed point gives f(s) = zero point + floor((s · m + 2
 never fall, so they are equal for every sum when they are equal at the ends of what sums can be and
 on both sides of each step of y; there are at most 255 steps. Where the nearest m fails, because of
 ties or because 31 bits are too few, its neighbours and then multipliers of more bits are tried.
+A factor one unit in the last place beside a plain fraction may have none: its ties go one way for
+small sums and the other way for large ones. Such a layer keeps double precision.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .errors import EmitError
 from .fixedpoint import multiply_real
 
 Int64 = npt.NDArray[np.int64]
@@ -90,18 +91,19 @@ def wide_factors(
     steps: tuple[Steps, ...],
     zero_point: int,
     bounds: tuple[int, int],
-    where: str,
-) -> WideFactors:
-    """Factors of as many bits as the sums leave in 64. Raises EmitError where none is exact."""
+) -> WideFactors | None:
+    """Factors of as many bits as the sums leave in 64, exact for every channel, or None."""
     largest = max(int(np.abs(channel.sums).max()) for channel in steps)
     # sum · factor · 2^shift < 2^61
     shift = min(_PRODUCT_BITS - math.frexp(max(largest, 1) * max(factors))[1], 61)
+    if shift < 1:
+        return None
     found = []
-    for index, (factor, channel) in enumerate(zip(factors, steps, strict=True)):
-        near = _near(math.ldexp(factor, max(shift, 1)), (1 << 62) - 1)
-        multiplier = _first(near, channel, shift, zero_point, bounds) if shift > 0 else None
+    for factor, channel in zip(factors, steps, strict=True):
+        near = _near(math.ldexp(factor, shift), (1 << 62) - 1)
+        multiplier = _first(near, channel, shift, zero_point, bounds)
         if multiplier is None:
-            raise EmitError(f"{where}: no integer factor is exact for output {index} ({factor!r})")
+            return None
         found.append(multiplier)
     return WideFactors(tuple(found), shift)
 

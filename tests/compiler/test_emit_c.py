@@ -135,7 +135,9 @@ def _compile(sources: CSources, folder: Path, cc: str, *flags: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize(
+    "family", [Family.PORTABLE, pytest.param(Family.DSP, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("make", GRAPHS)
 def test_output_equals_reference_when_run_under_sanitizers(
     make: Callable[[np.random.Generator], Graph],
@@ -145,7 +147,13 @@ def test_output_equals_reference_when_run_under_sanitizers(
 ) -> None:
     graph, golden = _int8(make)
     _compile(
-        emit_c(graph, golden, family), tmp_path, require_tool("gcc"), *WARNINGS, *SANITIZE, "-o", "run"
+        emit_c(graph, golden, family),
+        tmp_path,
+        require_tool("gcc"),
+        *WARNINGS,
+        *SANITIZE,
+        "-o",
+        "run",
     )
     result = subprocess.run((tmp_path / "run",), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -184,7 +192,9 @@ def test_objects_need_no_library_and_hold_no_state_when_compiled(
     require_tool: RequireTool,
 ) -> None:
     """No undefined symbol means no heap and no libm; no writable symbol means re-entrant."""
-    _compile(_sources(make, family), tmp_path, require_tool("gcc"), *WARNINGS, "-Os", "-fno-pie", "-c")
+    _compile(
+        _sources(make, family), tmp_path, require_tool("gcc"), *WARNINGS, "-Os", "-fno-pie", "-c"
+    )
     objects = sorted(path.name for path in tmp_path.glob("*.o") if path.name != "main.o")
     listing = subprocess.run(
         ("nm", *objects), cwd=tmp_path, capture_output=True, text=True, check=True

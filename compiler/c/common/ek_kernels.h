@@ -61,6 +61,14 @@ typedef struct {
     int32_t minimum, maximum;
 } ek_dense_wide_output;
 
+/* The same in double precision. */
+typedef struct {
+    const int32_t *bias;
+    const double *factor;
+    int32_t zero_point;
+    int32_t minimum, maximum;
+} ek_dense_double_output;
+
 /* One addend: (q - zero_point) << 20 is brought to the scale that both share. */
 typedef struct {
     int32_t zero_point;

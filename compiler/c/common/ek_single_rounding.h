@@ -1,12 +1,15 @@
 /* Scaling with one rounding, for fully connected layers: LiteRT's reference kernel multiplies
  * sums in double precision and rounds once, half away from zero. The generator looks for integer
- * multipliers that give the same outputs, and proves them at every sum where an output changes.
+ * multipliers that give the same outputs, and proves them at every sum where an output changes; a
+ * layer that has none keeps double precision.
  */
 #ifndef EK_SINGLE_ROUNDING_H
 #define EK_SINGLE_ROUNDING_H
 
 #include "ek_compiler.h"
 #include "ek_kernels.h"
+
+typedef char ek_double_must_have_64_bits[sizeof(double) == 8 ? 1 : -1];
 
 EK_INLINE int32_t ek_high_word(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b) >> 32);
@@ -26,6 +29,24 @@ EK_INLINE int8_t ek_scale_once_wide(const ek_dense_wide_output *o, int32_t chann
     const int64_t scaled = o->zero_point + ((sum * o->multiplier[channel] + half) >> o->shift);
     const int64_t floored = scaled < o->minimum ? o->minimum : scaled;
     return (int8_t)(floored > o->maximum ? o->maximum : floored);
+}
+
+/* The product is volatile so that it is rounded to a double: a fused multiply-add would keep more
+ * bits, and the last one decides ties. */
+EK_INLINE int8_t ek_scale_once_double(const ek_dense_double_output *o, int32_t channel,
+                                      int32_t sum) {
+    const int32_t minimum = o->minimum - o->zero_point, maximum = o->maximum - o->zero_point;
+    const volatile double rounded = (double)sum * o->factor[channel];
+    const double product = rounded;
+    int32_t scaled;
+    if (product <= minimum) {
+        scaled = minimum;
+    } else if (product >= maximum) {
+        scaled = maximum;
+    } else {
+        scaled = (int32_t)(product < 0.0 ? product - 0.5 : product + 0.5);
+    }
+    return (int8_t)(scaled + o->zero_point);
 }
 
 #endif

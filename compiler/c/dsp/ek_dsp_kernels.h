@@ -33,6 +33,13 @@ typedef struct {
     ek_dense_wide_output output;
 } ek_dsp_fully_connected_wide_params;
 
+typedef struct {
+    int32_t rows, in_size, out_size;
+    int32_t pairs;
+    const uint32_t *weights;
+    ek_dense_double_output output;
+} ek_dsp_fully_connected_double_params;
+
 #define EK_DSP_CONV2D(name)                                                                        \
     void name(const ek_dsp_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch)
 #define EK_DSP_DEPTHWISE(name)                                                                     \
@@ -56,6 +63,8 @@ void ek_dsp_add_clamped(const ek_add_params *p, const int8_t *a, const int8_t *b
 void ek_dsp_fully_connected(const ek_dsp_fully_connected_params *p, const int8_t *input,
                             int8_t *output, void *scratch);
 void ek_dsp_fully_connected_wide(const ek_dsp_fully_connected_wide_params *p, const int8_t *input,
+                                 int8_t *output, void *scratch);
+void ek_dsp_fully_connected_double(const ek_dsp_fully_connected_double_params *p, const int8_t *input,
                                  int8_t *output, void *scratch);
 
 #endif

@@ -27,12 +27,20 @@ typedef struct {
     ek_dense_wide_output output;
 } ek_fully_connected_wide_params;
 
+typedef struct {
+    int32_t rows, in_size, out_size;
+    const int8_t *weights;
+    ek_dense_double_output output;
+} ek_fully_connected_double_params;
+
 void ek_conv2d(const ek_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
 void ek_pointwise(const ek_conv2d_params *p, const int8_t *input, int8_t *output);
 void ek_depthwise_conv2d(const ek_depthwise_conv2d_params *p, const int8_t *input, int8_t *output,
                          void *scratch);
 void ek_fully_connected(const ek_fully_connected_params *p, const int8_t *input, int8_t *output);
 void ek_fully_connected_wide(const ek_fully_connected_wide_params *p, const int8_t *input,
+                             int8_t *output);
+void ek_fully_connected_double(const ek_fully_connected_double_params *p, const int8_t *input,
                              int8_t *output);
 
 #endif
