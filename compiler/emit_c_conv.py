@@ -134,7 +134,7 @@ def _output(
         constant(f"model_{symbol}_shift", np.array([f.shift for f in factors], np.int8)),
     )
     names = (array.name for array in arrays)
-    fields = (
+    fields: Fields = (
         *zip(("bias", "multiplier", "shift"), names, strict=True),
         ("zero_point", zero_point(graph, node.output)),
         *(("minimum", low), ("maximum", high)),

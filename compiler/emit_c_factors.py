@@ -60,7 +60,7 @@ def dense_steps(
     within = edges[(edges >= reach[0] - 2.0) & (edges <= reach[1] + 2.0)]
     near = np.floor(within).astype(np.int64)[:, None] + np.arange(-2, 4)
     sums = np.unique(np.clip(np.append(near.reshape(-1), reach), *reach))
-    outputs = np.clip(zero_point + multiply_real(sums, np.float64(factor)), low, high)
+    outputs = np.clip(zero_point + multiply_real(sums, np.array([factor])), low, high)
     return Steps(sums, outputs)
 
 
