@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .emit_c_call import DSP_SHIFT, Call, bounds, finish
+from .emit_c_call import Call, bounds, dsp_can, finish
 from .emit_c_family import Family
 from .emit_c_layer import Fields, zero_point
 from .emit_c_text import braces
@@ -10,6 +10,9 @@ from .errors import EmitError
 from .fixedpoint import Multiplier
 from .graph import Graph, Node
 from .int_kernels.common import add_multipliers, params
+
+# Each operand's magnitude: 255 · 2^20, and at most half of that once it is scaled.
+_LARGEST = 255 << 20
 
 
 def add(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
@@ -30,7 +33,10 @@ def add(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
         ("output_zero_point", zero_point(graph, node.output)),
         *(("minimum", low), ("maximum", high)),
     )
-    if family is Family.DSP and all(-DSP_SHIFT <= factor.shift <= 0 for factor in factors):
+    shifts = [factor.shift for factor in factors]
+    # Operands are brought to numbers that are scaled in the same way, around zero.
+    fits = dsp_can(_LARGEST, shifts[:2], 0) and dsp_can(_LARGEST, shifts[2:], output.zero_point[0])
+    if family is Family.DSP and fits:
         kernel = f"ek_dsp_add_{finish(graph, node)}"
         return Call("ek_dsp_kernels.h", kernel, "ek_add_params", fields, (), 0)
     return Call("ek_kernels.h", "ek_add", "ek_add_params", fields, (), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,6 @@ from .graph import Graph, Node
 from .int_kernels.common import output_range, params
 from .ops import BinaryAttrs, ConvAttrs, DenseAttrs, PoolAttrs
 
-# Beyond these the few instructions of c/dsp/ek_finish.h would overflow.
-DSP_SUM = 1 << 29
-DSP_SHIFT = 21
 _INT32 = (1 << 31) - 1
 
 
@@ -59,6 +57,17 @@ def folded(graph: Graph, node: Node, filters_axis: int) -> tuple[Int8, Sums]:
     if max(sums.largest, int(np.abs(sums.bias).max())) > _INT32:
         raise EmitError(f"{node.name} ({node.op}): sums of this layer exceed 32 bits")
     return rows, sums
+
+
+def dsp_can(largest_sum: int, shifts: Iterable[int], offset: int) -> bool:
+    """Whether the few instructions of c/dsp/ek_finish.h do not overflow in a layer.
+
+    `offset` is the output's zero point; factors are multiplier · 2^(shift - 31).
+    """
+    return all(
+        shift <= 0 and 2 * largest_sum + (abs(2 * offset + 1) << -shift) <= _INT32
+        for shift in shifts
+    )
 
 
 def bounds(graph: Graph, node: Node) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .emit_c_call import DSP_SHIFT, DSP_SUM, Call, bounds, finish, folded, window
+from .emit_c_call import Call, bounds, dsp_can, finish, folded, window
 from .emit_c_family import Family
 from .emit_c_layer import Constant, Fields, constant, zero_point
 from .emit_c_pack import (
@@ -40,7 +40,7 @@ def conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
     )
     sums, factors = _without_constants(graph, node, sums)
     output, arrays = _output(graph, node, symbol, sums, factors)
-    if family is Family.DSP and _dsp_can(sums, factors):
+    if family is Family.DSP and _dsp_can(graph, node, sums, factors):
         aligned = in_channels % 4 == 0
         kind = "pointwise" if pointwise and aligned else "conv2d"
         pairs = pair_count(taps)
@@ -80,7 +80,7 @@ def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> C
     sums, factors = _without_constants(graph, node, sums)
     output, arrays = _output(graph, node, symbol, sums, factors)
     fast = (height, width) == (3, 3) and attrs.dilation == (1, 1)
-    dsp = family is Family.DSP and fast and _dsp_can(sums, factors)
+    dsp = family is Family.DSP and fast and _dsp_can(graph, node, sums, factors)
     packed = constant(f"model_{symbol}_weights", taps_3x3(weights) if dsp else weights)
     return Call(
         header="ek_dsp_kernels.h" if dsp else "ek_portable.h",
@@ -119,8 +119,9 @@ def _without_constants(graph: Graph, node: Node, sums: Sums) -> tuple[Sums, tupl
     )
 
 
-def _dsp_can(sums: Sums, factors: tuple[Multiplier, ...]) -> bool:
-    return sums.largest < DSP_SUM and all(-DSP_SHIFT <= f.shift <= 0 for f in factors)
+def _dsp_can(graph: Graph, node: Node, sums: Sums, factors: tuple[Multiplier, ...]) -> bool:
+    shifts = (factor.shift for factor in factors)
+    return dsp_can(sums.largest, shifts, zero_point(graph, node.output))
 
 
 def _output(

@@ -30,25 +30,25 @@ def fully_connected(graph: Graph, node: Node, symbol: str, family: Family) -> Ca
     scaling = _scaling(graph, node, symbol, sums)
     low, high = bounds(graph, node)
     output: Fields = (
-        ("bias", bias.name),
         *scaling.fields,
         *(("zero_point", zero_point(graph, node.output)), ("minimum", low), ("maximum", high)),
     )
     stem = "ek_dsp_fully_connected" if dsp else "ek_fully_connected"
     kernel = f"{stem}{scaling.suffix}"
     pairs: Fields = (("pairs", pair_count(in_size)),) if dsp else ()
+    dense: Fields = (
+        ("rows", math.prod(graph.values[node.output].shape[:-1])),
+        ("in_size", in_size),
+        ("out_size", out_size),
+        *pairs,
+        ("weights", packed.name),
+        ("bias", bias.name),
+    )
     return Call(
         header="ek_dsp_kernels.h" if dsp else "ek_portable.h",
         kernel=kernel,
         params_type=f"{kernel}_params",
-        fields=(
-            ("rows", math.prod(graph.values[node.output].shape[:-1])),
-            ("in_size", in_size),
-            ("out_size", out_size),
-            *pairs,
-            ("weights", packed.name),
-            ("output", braces(output)),
-        ),
+        fields=(("dense", braces(dense)), ("output", braces(output))),
         constants=(packed, bias, *scaling.arrays),
         scratch_bytes=4 * pair_count(in_size) if dsp else 0,
     )
@@ -67,21 +67,27 @@ def _scaling(graph: Graph, node: Node, symbol: str, sums: Sums) -> _Scaling:
     """The cheapest form that is exact for every sum: 31 bits, more bits, double precision."""
     offset, ends = zero_point(graph, node.output), bounds(graph, node)
     factors = dense_factors(graph, node)
-    reach = zip(sums.low.tolist(), sums.high.tolist(), strict=True)
+    reach = list(zip(sums.low.tolist(), sums.high.tolist(), strict=True))
+    own = len(set(factors)) > 1  # else one factor serves all channels
+    if not own:
+        factors, reach = factors[:1], [(int(sums.low.min()), int(sums.high.max()))]
     steps = tuple(
         dense_steps(factor, offset, ends, reached)
         for factor, reached in zip(factors, reach, strict=True)
     )
+    channels = ("channels", -1 if own else 0)
     name = f"model_{symbol}_multiplier"
     narrow = narrow_factors(factors, steps, offset, ends)
     if narrow is not None:
         multiplier = constant(name, np.array(narrow.multipliers, np.int32))
         shift = constant(f"model_{symbol}_shift", np.array(narrow.shifts, np.int8))
-        fields: Fields = (("multiplier", name), ("shift", shift.name))
+        fields: Fields = (("multiplier", name), ("shift", shift.name), channels)
         return _Scaling("", fields, (multiplier, shift))
     wide = wide_factors(factors, steps, offset, ends)
     if wide is not None:
         multiplier = constant(name, np.array(wide.multipliers, np.int64))
-        return _Scaling("_wide", (("multiplier", name), ("shift", wide.shift)), (multiplier,))
+        return _Scaling(
+            "_wide", (("multiplier", name), ("shift", wide.shift), channels), (multiplier,)
+        )
     doubles = Constant(f"model_{symbol}_factor", "double", tuple(f.hex() for f in factors))
-    return _Scaling("_double", (("factor", doubles.name),), (doubles,))
+    return _Scaling("_double", (("factor", doubles.name), channels), (doubles,))

@@ -181,7 +181,8 @@ FACTORS = {
     ),
     "tiny": (
         (50.0, 4e8, 1e11, 2e14, 2e14, 1e20),
-        "dsp_pointwise_signed conv2d add dsp_depthwise_signed mean dsp_fully_connected_wide",
+        "dsp_pointwise_signed conv2d dsp_add_signed dsp_depthwise_signed mean "
+        "dsp_fully_connected_wide",
     ),
 }
 

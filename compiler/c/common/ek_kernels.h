@@ -43,28 +43,29 @@ typedef struct {
 } ek_depthwise_conv2d_params;
 
 /* Outputs of fully connected layers are scaled with one rounding: sum * multiplier / 2^(32 + shift)
- * (ek_single_rounding.h). */
+ * (ek_single_rounding.h). Entry `channel & channels` is a channel's: -1 where each has its own, 0
+ * where one serves all. */
 typedef struct {
-    const int32_t *bias;
     const int32_t *multiplier;
     const int8_t *shift;
+    int32_t channels;
     int32_t zero_point;
     int32_t minimum, maximum;
 } ek_dense_output;
 
 /* The same with multipliers of more bits: sum * multiplier / 2^shift. */
 typedef struct {
-    const int32_t *bias;
     const int64_t *multiplier;
     int32_t shift;
+    int32_t channels;
     int32_t zero_point;
     int32_t minimum, maximum;
 } ek_dense_wide_output;
 
 /* The same in double precision. */
 typedef struct {
-    const int32_t *bias;
     const double *factor;
+    int32_t channels;
     int32_t zero_point;
     int32_t minimum, maximum;
 } ek_dense_double_output;

@@ -23,20 +23,21 @@ typedef struct {
     int32_t rows, in_size, out_size;
     int32_t pairs;
     const uint32_t *weights;
+    const int32_t *bias;
+} ek_dsp_dense;
+
+typedef struct {
+    ek_dsp_dense dense;
     ek_dense_output output;
 } ek_dsp_fully_connected_params;
 
 typedef struct {
-    int32_t rows, in_size, out_size;
-    int32_t pairs;
-    const uint32_t *weights;
+    ek_dsp_dense dense;
     ek_dense_wide_output output;
 } ek_dsp_fully_connected_wide_params;
 
 typedef struct {
-    int32_t rows, in_size, out_size;
-    int32_t pairs;
-    const uint32_t *weights;
+    ek_dsp_dense dense;
     ek_dense_double_output output;
 } ek_dsp_fully_connected_double_params;
 

@@ -1,7 +1,7 @@
 /* From sums to outputs: gemmlowp's double rounding (ek_requantize.h) in few instructions.
  *
- * A factor is multiplier * 2^(-shift - 31) with shift in 0..21, and sums stay below 2^29, so that
- * nothing here overflows; layers beyond that take the portable kernels. With
+ * A factor is multiplier * 2^(-shift - 31) with shift >= 0, and sums and shifts are such that
+ * nothing here overflows; other layers take the portable kernels. With
  * r = round(sum * multiplier / 2^31) an output is zero_point + round(r / 2^shift), ties away from
  * zero. Doubled, a negative r can be nudged by less than a half, which is right for shift 0 too:
  * (2 r - (r < 0) + (2 zero_point + 1) 2^shift) >> (shift + 1).

@@ -15,21 +15,25 @@ typedef struct {
     ek_output output;
 } ek_conv2d_params;
 
+/* taps are in_size. */
 typedef struct {
-    int32_t rows, in_size, out_size; /* taps are in_size */
+    int32_t rows, in_size, out_size;
     const int8_t *weights;
+    const int32_t *bias;
+} ek_dense;
+
+typedef struct {
+    ek_dense dense;
     ek_dense_output output;
 } ek_fully_connected_params;
 
 typedef struct {
-    int32_t rows, in_size, out_size;
-    const int8_t *weights;
+    ek_dense dense;
     ek_dense_wide_output output;
 } ek_fully_connected_wide_params;
 
 typedef struct {
-    int32_t rows, in_size, out_size;
-    const int8_t *weights;
+    ek_dense dense;
     ek_dense_double_output output;
 } ek_fully_connected_double_params;
 
