@@ -1,108 +1,27 @@
-"""Imported models against LiteRT's reference kernels: every layer, every byte.
+"""The compiler's figures: exactness, accuracy, importing, time and memory, equal bytes, hostility.
 
-The models are the int8 reference models of MLPerf Tiny v1, looked for in `mlperf_tiny` of the data
-folder (`EDGEKILN_DATA`); without them there is nothing to compare. Half of the samples are
-smooth, half noise. Counts are exact; only the samples per second are timed.
+Each part is a benchmark of its own that can be run by its name; this one runs them in a row.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+import dataclasses
+import importlib
+from collections.abc import Iterator
 
-import numpy as np
+from .figure import Figure, Scale
 
-from edgekiln.compiler.emit_tflite import emit_tflite
-from edgekiln.compiler.graph import Array, Graph
-from edgekiln.compiler.importers import import_model
-from edgekiln.compiler.reference import run_int8_all
-
-from .figure import FULL, Figure, Scale
-
-MODELS = ("ad_fc", "ic_resnet8", "kws_dscnn", "vww_mbv1")
-FULL_SAMPLES, QUICK_SAMPLES = 1000, 200
-_BATCH = 50  # bounds the memory of every layer's outputs
+PARTS = (
+    ("layers", "tflite_layers"),  # MLPerf Tiny in int8 against LiteRT, every layer, every byte
+    ("quantization", "quantization"),  # what each recipe keeps of the accuracy
+    ("ONNX nodes", "onnx_nodes"),  # the standard's own test cases
+    ("compile", "compile_models"),  # seconds, memory and bytes of whole compiles
+    ("mutants", "mutants"),  # hostile files
+)
 
 
 def run(scale: Scale) -> Iterator[Figure]:
-    """Samples, layers, bytes that differ, and identical outputs after emission, per model."""
-    default = Path(__file__).parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("EDGEKILN_DATA", default)) / "mlperf_tiny"
-    if not folder.is_dir():
-        yield Figure("no models: set EDGEKILN_DATA", 0, "models", "exact")
-        return
-    samples = FULL_SAMPLES if scale.samples >= FULL.samples else QUICK_SAMPLES
-    for name in MODELS:
-        yield from _compare(folder / f"{name}_int8.tflite", name, samples, scale.seed)
-
-
-def _compare(path: Path, name: str, samples: int, seed: int) -> Iterator[Figure]:
-    graph = import_model(path)
-    original = _interpreter(path.read_bytes(), keep=True)
-    emitted = _interpreter(emit_tflite(graph), keep=False)
-    differing = total = identical = 0
-    seconds = 0.0
-    rng = np.random.default_rng(seed)
-    for start in range(0, samples, _BATCH):
-        batch = _samples(graph, min(_BATCH, samples - start), rng)
-        started = time.perf_counter()
-        ours = run_int8_all(graph, batch)
-        seconds += time.perf_counter() - started
-        for row, sample in enumerate(batch):
-            theirs = _outputs(original, sample)
-            output = theirs[graph.outputs[0]]
-            identical += int(np.array_equal(_output(emitted, sample), output))
-            for value, found in ours.items():
-                differing += int(np.count_nonzero(found[row] != theirs[value][0]))
-                total += found[row].size
-    yield Figure(f"{name}: samples", samples, "samples", "exact")
-    yield Figure(f"{name}: layers", len(graph.nodes), "layers", "exact")
-    yield Figure(f"{name}: bytes compared", total, "bytes", "exact")
-    yield Figure(f"{name}: bytes that differ", differing, "bytes", "exact", at_most=0)
-    yield Figure(f"{name}: emitted again, identical outputs", identical, "samples", "exact")
-    yield Figure(
-        f"{name}: emitted again, other outputs", samples - identical, "samples", "exact", at_most=0
-    )
-    yield Figure(f"{name}: integer reference", samples / seconds, "samples/s")
-
-
-def _samples(graph: Graph, count: int, rng: np.random.Generator) -> Array:
-    """Every other sample smooth in blocks of 8, the rest noise, over all of int8."""
-    shape = graph.input.shape[1:]
-    noise = rng.integers(-128, 128, (count, *shape))
-    blocks = rng.integers(-128, 128, (count, *(-(-n // 8) for n in shape[:-1]), shape[-1]))
-    for axis, size in enumerate(shape[:-1], 1):
-        blocks = blocks.repeat(8, axis).take(range(size), axis)
-    noise[::2] = blocks[::2]
-    return noise.astype(np.int8)
-
-
-def _interpreter(model: bytes, *, keep: bool) -> Any:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        model_content=model,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-        experimental_preserve_all_tensors=keep,
-        num_threads=1,
-    )
-    interpreter.allocate_tensors()
-    return interpreter
-
-
-def _output(interpreter: Any, sample: Array) -> Array:
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], sample[None])
-    interpreter.invoke()
-    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
-
-
-def _outputs(interpreter: Any, sample: Array) -> Mapping[str, Array]:
-    _output(interpreter, sample)
-    return {
-        detail["name"]: interpreter.get_tensor(detail["index"])
-        for detail in interpreter.get_tensor_details()
-        if detail["name"]
-    }
+    """All parts; a figure's name begins with its part's."""
+    for title, module in PARTS:
+        for figure in importlib.import_module(f".{module}", __package__).run(scale):
+            yield dataclasses.replace(figure, name=f"{title}: {figure.name}")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import resource
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from .calibrated import Calibrated, budget_of, calibrated, load_targets
-from .console import common_options, need_extra, print_json, print_table, say
+from .compile_document import compile_document
+from .console import common_options, debugging, need_extra, print_json, print_table, say
 from .errors import ModelChoiceError, ProjectFileError
 from .outputs import ready_bundle
 from .project import Project, data_source, load_project
@@ -22,12 +23,14 @@ from .targets import profile_folders
 
 if TYPE_CHECKING:
     from edgekiln.compiler.data import Dataset
+    from edgekiln.compiler.graph import Graph
     from edgekiln.compiler.request import CompileResult, TargetRequest
     from edgekiln.compiler.sensitivity import LayerSensitivity
     from edgekiln.runtime.manifest import Lineage
     from edgekiln.targets import Target
 
 FORMATS = ("tflite", "onnx", "c")
+_MODELS = "give a .pt2, .onnx, .tflite or .keras file, a SavedModel, or the folder of a search"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,11 @@ class Chosen:
 @click.option("--target", "target_ids", multiple=True, help="Default: those of edgekiln.toml.")
 @click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS))
 @click.option("--data", "source", help="FILE.npz or sklearn:NAME. Default: edgekiln.toml.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="FILE.npz (x, optional y) that sets the ranges. Default: the training split.",
+)
 @click.option("--teacher", type=click.Path(path_type=Path), help="A larger .pt2 to distil from.")
 @click.option(
     "--recipe",
@@ -62,6 +70,7 @@ def compile_(
     target_ids: tuple[str, ...],
     formats: tuple[str, ...],
     source: str | None,
+    calibration: Path | None,
     teacher: Path | None,
     recipe: Path | None,
     with_sensitivity: bool,
@@ -71,11 +80,16 @@ def compile_(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Distil, quantize, export and prove MODEL: a .pt2, a .tflite or the folder of a search."""
+    """Distil, quantize, export and prove MODEL: a model file or the folder of a search.
+
+    With --debug every pass says on stderr how many nodes it left.
+    """
     need_extra("compile")
+    from edgekiln.compiler.calibration_file import load_calibration
     from edgekiln.compiler.data import load_dataset
     from edgekiln.compiler.distil import DistilSettings
     from edgekiln.compiler.gate import AccuracyLimits
+    from edgekiln.compiler.passes import untraced
     from edgekiln.compiler.pipeline import check_model, compile_model, sensitivity
     from edgekiln.compiler.recipe import DEFAULT_RECIPE, read_recipe
     from edgekiln.compiler.request import CompileRequest
@@ -92,9 +106,10 @@ def compile_(
     chosen = _choose(model, ids, name, teacher)
     dataset = load_dataset(data_source(source, settings), seed=settings.data.seed)
     _check_lineage(model, chosen, dataset)
+    own = load_calibration(calibration, dataset.contract) if calibration else None
     ready_bundle(out)
-    check_model(chosen.model, dataset, chosen_recipe)
-    known = _known(model, targets)
+    ops = check_model(chosen.model, dataset, chosen_recipe)
+    known = _known(model, targets, ops)
     for note in known.notes:
         say(note)
     request = CompileRequest(
@@ -109,19 +124,28 @@ def compile_(
         distillation=DistilSettings(epochs=settings.compile.distil_epochs),
         force_reason=force_reason,
         recipe=chosen_recipe,
+        calibration=own,
     )
-    result = compile_model(request, say)
+    result = compile_model(request, say, _say_pass if debugging() else untraced)
     result.write(out)
     say(f"wrote {out}, bundle {result.bundle_id[:12]}")
     for note in result.notes:
         say(note)
     layers = sensitivity(dataset, result.model) if with_sensitivity else ()
     if as_json:
-        print_json(_document(out, result, layers, time.monotonic() - started))
+        wall_s = time.monotonic() - started
+        peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print_json(compile_document(out, result, layers, wall_s, peak_rss_mb))
         return
     _print(result)
     if layers:
         _print_sensitivity(layers)
+
+
+def _say_pass(step: str, graph: Graph) -> None:
+    kinds = Counter(node.op.value for node in graph.nodes)
+    counts = ", ".join(f"{count} {op}" for op, count in kinds.most_common())
+    say(f"  {step}: {len(graph.nodes)} nodes: {counts}")
 
 
 def _check_formats(targets: Sequence[Target], formats: Sequence[str]) -> None:
@@ -161,19 +185,19 @@ def _model_file(path: Path) -> Path:
     Raises:
         ModelChoiceError: it is missing, a folder, or of no known format.
     """
+    from edgekiln.compiler.importers import MODEL_SUFFIXES
+    from edgekiln.compiler.importers.keras import is_saved_model
+
+    if is_saved_model(path):
+        return path
     if (path / "ledger.jsonl").is_file():
         raise ModelChoiceError(f"{path}: this search did not end; run it again and it goes on")
     if path.is_dir():
-        raise ModelChoiceError(
-            f"{path}: a folder without search.json; give a .pt2 file or the folder of a search"
-        )
+        raise ModelChoiceError(f"{path}: a folder without search.json; {_MODELS}")
     if not path.exists():
-        raise ModelChoiceError(f"{path}: no such file; give a .pt2 file or the folder of a search")
-    if path.suffix.lower() not in (".pt2", ".tflite"):
-        raise ModelChoiceError(
-            f"{path}: unknown model format '{path.suffix}'; give a .pt2 file from "
-            "torch.export.save, a float .tflite file or the folder of a search"
-        )
+        raise ModelChoiceError(f"{path}: no such file; {_MODELS}")
+    if path.suffix.lower() not in MODEL_SUFFIXES:
+        raise ModelChoiceError(f"{path}: unknown model format '{path.suffix}'; {_MODELS}")
     return path
 
 
@@ -216,7 +240,7 @@ def _chosen_of_search(model: Path, target_ids: Sequence[str]) -> Chosen:
     )
 
 
-def _known(model: Path, targets: Sequence[Target]) -> Calibrated:
+def _known(model: Path, targets: Sequence[Target], ops: Collection[str]) -> Calibrated:
     """The numbers that the search used, else the best that can be had now."""
     kept = load_targets(model) if model.is_dir() else None
     if kept is not None:
@@ -224,7 +248,7 @@ def _known(model: Path, targets: Sequence[Target]) -> Calibrated:
         if all((target.id, target.digest) in by_profile for target in targets):
             found = tuple(by_profile[target.id, target.digest] for target in targets)
             return Calibrated(found, kept.notes)
-    return calibrated(targets, say)
+    return calibrated(targets, say, ops=ops)
 
 
 def _wanted(
@@ -243,6 +267,8 @@ def _wanted(
 
 
 def _print(result: CompileResult) -> None:
+    from edgekiln.compiler.card import accuracy_text
+
     rows = []
     for item in result.artifacts:
         latency = item.measured or item.footprint.latency
@@ -251,8 +277,8 @@ def _print(result: CompileResult) -> None:
                 item.target,
                 item.format,
                 f"{item.bytes:,}",
-                f"{latency.value:.3g} ms (≤ {latency.high:.3g})",
-                f"{latency.tier.word} {latency.tier.name}",
+                f"{latency.value:.3g} ms (≤ {latency.high:.3g})" if latency else "not known",
+                f"{latency.tier.word} {latency.tier.name}" if latency else "",
                 f"{item.footprint.ram.high:,.0f}",
                 f"{item.footprint.flash.high:,.0f}",
             )
@@ -260,20 +286,25 @@ def _print(result: CompileResult) -> None:
     columns = ("target", "format", "bytes", "latency", "evidence", "RAM bytes", "flash bytes")
     print_table("Artifacts", columns, rows)
     manifest = result.manifest
-    print(f"accuracy: float {manifest.accuracy_float:.4f}, int8 {manifest.accuracy_int8:.4f}")
+    measured = "".join(
+        f", {row.format} {row.accuracy:.4f}"
+        for row in result.accuracies
+        if row.accuracy is not None
+    )
+    print(f"accuracy: {accuracy_text(manifest)}{measured}")
     engines = [
         (
             row.engine,
             row.format,
-            f"{row.max_lsb}",
+            row.distance,
             f"{row.label_flips} of {row.samples}",
             row.bound,
             "ok" if row.passed else "BROKEN",
         )
         for row in result.certificate.engines
     ]
-    heads = ("engine", "format", "max LSB", "label flips", "bound", "verdict")
-    print_table("Certificate: against the integer reference", heads, engines)
+    heads = ("engine", "format", "largest difference", "label flips", "bound", "verdict")
+    print_table("Certificate: against the numpy reference", heads, engines)
     for check in manifest.gate.checks:
         print(f"gate: {check.message}")
 
@@ -291,49 +322,3 @@ def _print_sensitivity(layers: Sequence[LayerSensitivity]) -> None:
     ]
     heads = ("layer", "operator", "logit MSE", "SQNR", "label flips")
     print_table("Sensitivity: one layer quantized at a time", heads, rows)
-
-
-class ArtifactDocument(msgspec.Struct, frozen=True):
-    """One artifact in the JSON document."""
-
-    target: str
-    format: str
-    path: str
-    bytes: int
-    sha256: str
-
-
-class CompileDocument(msgspec.Struct, frozen=True):
-    """`edgekiln compile --json`."""
-
-    bundle: str
-    bundle_id: str
-    artifacts: tuple[ArtifactDocument, ...]
-    accuracy: dict[str, float]
-    parity: object
-    gate: object
-    notes: tuple[str, ...]
-    wall_s: float
-    peak_rss_mb: float
-    sensitivity: object = msgspec.UNSET  # only where it was asked for
-
-
-def _document(
-    out: Path, result: CompileResult, layers: Sequence[LayerSensitivity], wall_s: float
-) -> CompileDocument:
-    manifest = result.manifest
-    return CompileDocument(
-        bundle=str(out),
-        bundle_id=result.bundle_id,
-        artifacts=tuple(
-            ArtifactDocument(a.target, a.format, a.path, a.bytes, a.sha256)
-            for a in manifest.artifacts
-        ),
-        accuracy={"float": manifest.accuracy_float, "reference": manifest.accuracy_int8},
-        parity=result.certificate,
-        gate=manifest.gate,
-        notes=result.notes,
-        wall_s=wall_s,
-        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        sensitivity=layers or msgspec.UNSET,
-    )

@@ -14,6 +14,8 @@ from .errors import MissingExtraError
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
+_DEBUG = "edgekiln.debug"
+
 # extra -> a module that only this extra brings
 EXTRAS = {"onnx": "onnx", "compile": "torch", "search": "scipy", "fleet": "litestar"}
 
@@ -23,8 +25,24 @@ def common_options(function: Command) -> Command:
     as_json = click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
     )
-    debug = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+    debug = click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_keep_debug,
+        help="Show tracebacks, and more progress.",
+    )
     return as_json(debug(function))
+
+
+def _keep_debug(context: click.Context, option: click.Parameter, value: bool) -> None:
+    context.meta[_DEBUG] = value
+
+
+def debugging() -> bool:
+    """Whether the running command was given `--debug`."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_DEBUG))
 
 
 def say(text: str) -> None:

@@ -6,17 +6,19 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from .emit_c import emit_c
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
 from .errors import EmitError
+from .grammar import check
 from .graph import Graph
+from .passes import Trace, lower_padding, untraced
 
-Int8 = npt.NDArray[np.int8]
+Codes = npt.NDArray[Any]
 
 _DECLARATION = re.compile(r"extern const int(\d+)_t \w+\[(\d+)\];")
 
@@ -25,12 +27,12 @@ _DECLARATION = re.compile(r"extern const int(\d+)_t \w+\[(\d+)\];")
 class EmittedArtifact:
     """Files of one format by name, relative to the artifact's own folder.
 
-    `golden` (n, …) are the quantized inputs that generated C has compiled in.
+    `golden` (n, …) are the inputs, in the graph's format, that generated C has compiled in.
     """
 
     format: str
     files: Mapping[str, bytes]
-    golden: Int8
+    golden: Codes
 
     @property
     def model(self) -> bytes:
@@ -67,18 +69,29 @@ class EmittedArtifact:
         return {f"{path}/{name}": data for name, data in self.files.items()}
 
 
-def emit_artifact(graph: Graph, fmt: str, golden: Int8) -> EmittedArtifact:
-    """The int8 `graph` in the format `fmt`: tflite, onnx or c.
+def emit_artifact(
+    graph: Graph, fmt: str, golden: Codes, trace: Trace = untraced
+) -> EmittedArtifact:
+    """`graph` in the format `fmt`: tflite, onnx or c.
 
-    `golden` (n, …) are the quantized inputs that generated C carries to prove itself.
+    `golden` (n, …) are the inputs, in the graph's format, that generated C carries to prove
+    itself. `trace` gets the graph as the format lowers it.
 
     Raises:
         EmitError: an unknown format, or a graph that it cannot express.
+        GrammarError: what was lowered for the format breaks the graph's rules.
     """
     emitter = _EMITTERS.get(fmt)
     if emitter is None:
         raise EmitError(f"format '{fmt}' is unknown; known: {', '.join(_EMITTERS)}")
+    lowered = _LOWERINGS.get(fmt, _as_it_is)(graph)
+    check(lowered)
+    trace(f"lower for {fmt}", lowered)
     return EmittedArtifact(fmt, emitter(graph, golden), golden)
+
+
+def _as_it_is(graph: Graph) -> Graph:
+    return graph
 
 
 def c_constant_bytes(files: Mapping[str, bytes]) -> int:
@@ -87,7 +100,10 @@ def c_constant_bytes(files: Mapping[str, bytes]) -> int:
     return sum(int(bits) // 8 * int(size) for bits, size in declared)
 
 
-_EMITTERS: Mapping[str, Callable[[Graph, Int8], Mapping[str, bytes]]] = {
+# What a format cannot say as the graph says it; the emitter does the same by itself.
+_LOWERINGS: Mapping[str, Callable[[Graph], Graph]] = {"tflite": lower_padding}
+
+_EMITTERS: Mapping[str, Callable[[Graph, Codes], Mapping[str, bytes]]] = {
     "tflite": lambda graph, golden: {"model.tflite": emit_tflite(graph)},
     "onnx": lambda graph, golden: {"model.onnx": emit_onnx(graph)},
     "c": lambda graph, golden: emit_c(graph, golden).files,

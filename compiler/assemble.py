@@ -17,12 +17,13 @@ from edgekiln.runtime.reference import build_reference
 from edgekiln.targets.evidence import Estimate
 from edgekiln.targets.target import Target
 
+from .accuracy import EngineAccuracy
 from .artifacts import EmittedArtifact
 from .card import write_card
 from .data import Dataset
 from .gate import Priced
 from .graph import Graph
-from .int_kernels.common import params
+from .numerics import numerics_of, output_scale
 from .parity import Certificate
 from .provenance import input_digests, tool_versions
 from .reference import dequantize_output, quantize_input, run_int8
@@ -30,7 +31,6 @@ from .request import ArtifactReport, CompiledModel, CompileRequest
 
 CERTIFICATE = "certificate.json"
 CARD = "card.md"
-NUMERICS = "int8.v1"
 GOLDEN_SAMPLES = 16
 
 Floats = npt.NDArray[np.float32]
@@ -73,11 +73,12 @@ def assemble(
     builds: Sequence[Build],
     gate: Gate,
     certificate: Certificate,
+    accuracies: Sequence[EngineAccuracy],
     golden: Floats,
     notes: Sequence[str],
 ) -> Draft:
     """The manifest and every member; `golden` (n, *input.shape) are raw samples."""
-    manifest = _manifest(request, model, builds, gate)
+    manifest = _manifest(request, model, builds, gate, accuracies)
     members = _members(request, model, builds, certificate, golden)
     dataset = request.dataset
     members[CARD] = write_card(manifest, dataset.contract, certificate, dataset.name, notes)
@@ -96,36 +97,43 @@ def report(build: Build) -> ArtifactReport:
 
 
 def _manifest(
-    request: CompileRequest, model: CompiledModel, builds: Sequence[Build], gate: Gate
+    request: CompileRequest,
+    model: CompiledModel,
+    builds: Sequence[Build],
+    gate: Gate,
+    accuracies: Sequence[EngineAccuracy],
 ) -> Manifest:
+    measured = {row.format: row.accuracy for row in accuracies}
     formats = dict.fromkeys(build.artifact.format for build in builds)
     lineage = request.lineage or Lineage(data_sha256="")
     return Manifest(
         name=request.name,
         members=(),
-        artifacts=tuple(_artifact(build, model.accuracy_int8) for build in builds),
+        artifacts=tuple(_artifact(build, model, measured) for build in builds),
         accuracy_float=model.accuracy_float,
-        accuracy_int8=model.accuracy_int8,
+        accuracy_int8=model.accuracy,
         gate=gate,
         lineage=msgspec.structs.replace(
             lineage, data_sha256=request.dataset.sha256, seed=request.seed
         ),
-        inputs=input_digests(request, model.float_graph),
+        inputs=input_digests(request, model.float_graph or model.graph),
         tools=tool_versions(request, formats),
     )
 
 
-def _artifact(build: Build, accuracy: float) -> Artifact:
+def _artifact(build: Build, model: CompiledModel, measured: Mapping[str, float | None]) -> Artifact:
+    """Accuracy is that of the format's own engine; the reference's where none runs here."""
     cost = build.priced.footprint
+    accuracy = measured.get(build.artifact.format)
     return Artifact(
         target=build.target.id,
         format=build.artifact.format,
         path=build.artifact.path(build.target.id),
         bytes=build.artifact.nbytes,
         sha256=build.artifact.sha256,
-        numerics=NUMERICS,
-        accuracy=accuracy,
-        latency=record(cost.latency),
+        numerics=numerics_of(model.graph),
+        accuracy=model.accuracy if accuracy is None else accuracy,
+        latency=None if cost.latency is None else record(cost.latency),
         ram=record(cost.ram),
         flash=record(cost.flash),
     )
@@ -150,12 +158,12 @@ def _members(
     certificate: Certificate,
     golden: Floats,
 ) -> dict[str, bytes]:
-    dataset, graph = request.dataset, model.int8_graph
+    dataset, graph = request.dataset, model.graph
     expected = run_int8(graph, quantize_input(graph, model_samples(graph, dataset, golden)))
-    quant = params(graph, graph.outputs[0])
+    scale = output_scale(graph, expected)
     members = {
         CONTRACT: msgspec.json.encode(dataset.contract, order="sorted"),
-        GOLDEN: pack_golden(Golden(golden, expected, quant.scale[0], quant.zero_point[0])),
+        GOLDEN: pack_golden(Golden(golden, expected, scale.scale, scale.zero_point)),
         REFERENCE: _reference(graph, dataset),
         CERTIFICATE: certificate.to_bytes(),
     }
@@ -165,7 +173,7 @@ def _members(
 
 
 def _reference(graph: Graph, dataset: Dataset) -> bytes:
-    """What the int8 model makes of its own training split, for drift detection."""
+    """What the emitted model makes of its own training split, for drift detection."""
     raw = dataset.x[dataset.train]
     answers = run_int8(graph, quantize_input(graph, model_samples(graph, dataset, raw)))
     confidences = softmax(dequantize_output(graph, answers)).max(axis=1)

@@ -30,6 +30,7 @@ from .ops import (
 from .shapes import Shape, output_shape
 
 PLAIN = NoAttrs()
+_MOVES = (Op.RESHAPE, Op.TRANSPOSE, Op.SLICE)
 
 
 class GraphBuilder:
@@ -200,6 +201,8 @@ class GraphBuilder:
     ) -> str:
         name = self._next_name(op)
         dtype = DType.INT32 if op is Op.ARG_MAX else DType.FLOAT32
+        if op in _MOVES:  # indices stay indices
+            dtype = self._values[inputs[0]].dtype
         self._values[name] = Value(name, shape, dtype)
         self._nodes.append(Node(op, name, inputs, (name,), attrs, source))
         return name

@@ -16,11 +16,11 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 
-def check_calibration(x: Floats, y: Ints, contract: Contract) -> tuple[str, ...]:
-    """Warnings about raw samples `x` (n, *input.shape) with class indices `y` (n,)."""
+def check_calibration(x: Floats, y: Ints | None, contract: Contract) -> tuple[str, ...]:
+    """Warnings about raw samples `x` (n, *input.shape) with class indices `y` (n,), if known."""
     return (
         *_too_few(x),
-        *_classes(y, contract),
+        *(() if y is None else _classes(y, contract)),
         *_constant_elements(x),
         *_out_of_range(x, contract),
     )

@@ -20,7 +20,7 @@ def write_card(
 ) -> bytes:
     """Markdown from the manifest alone: the same inputs give the same bytes."""
     parts = (
-        _head(manifest, contract, data_name),
+        _head(manifest, contract, certificate, data_name),
         _accuracy(manifest),
         _artifacts(manifest.artifacts),
         _gate(manifest.gate),
@@ -31,15 +31,28 @@ def write_card(
     return ("\n\n".join("\n".join(part) for part in parts if part) + "\n").encode()
 
 
-def estimate_text(record: EstimateRecord) -> str:
+def estimate_text(record: EstimateRecord | None) -> str:
     """A number with its interval, unit, and the word that its tier allows."""
+    if record is None:
+        return "not known"
     tier = Tier[record.tier]
     spread = "" if record.low == record.high else f" ({record.low:.4g} to {record.high:.4g})"
     value = f"{record.value:.0f}" if record.unit == "bytes" else f"{record.value:.4g}"
     return f"{value} {record.unit}{spread}, {tier.word} {tier.name}"
 
 
-def _head(manifest: Manifest, contract: Contract, data_name: str) -> list[str]:
+def accuracy_text(manifest: Manifest) -> str:
+    """Both accuracies, or the one of a model that came quantized."""
+    numerics = sorted({artifact.numerics for artifact in manifest.artifacts})
+    compiled = f"{'+'.join(numerics).removesuffix('.v1')} {manifest.accuracy_int8:.4f}"
+    if manifest.accuracy_float is None:
+        return f"{compiled}, no float model"
+    return f"float {manifest.accuracy_float:.4f}, {compiled}"
+
+
+def _head(
+    manifest: Manifest, contract: Contract, certificate: Certificate, data_name: str
+) -> list[str]:
     spec = contract.input
     unit = f" in {spec.unit}" if spec.unit else ""
     steps = ", then ".join(_step_text(step) for step in contract.preprocessing)
@@ -48,7 +61,7 @@ def _head(manifest: Manifest, contract: Contract, data_name: str) -> list[str]:
         "",
         f"A classifier of `{spec.name}` {spec.shape}{unit} into {len(contract.classes)} classes "
         f"({', '.join(contract.classes)}), made from the data set {data_name}. Preprocessing on "
-        f"the device: {steps or 'none'}. Numerics: int8.v1.",
+        f"the device: {steps or 'none'}. Numerics: {certificate.numerics}.",
     ]
 
 
@@ -62,9 +75,8 @@ def _accuracy(manifest: Manifest) -> list[str]:
     return [
         "## Accuracy",
         "",
-        f"On the validation split: float {manifest.accuracy_float:.4f}, "
-        f"int8 {manifest.accuracy_int8:.4f}. The validation split also chose between candidates, "
-        "so expect a little less on new data. The test split was not opened.",
+        f"On the validation split: {accuracy_text(manifest)}. The validation split also chose "
+        "between candidates, so expect a little less on new data. The test split was not opened.",
     ]
 
 
@@ -86,10 +98,10 @@ def _gate(gate: Gate) -> list[str]:
 
 def _parity(certificate: Certificate) -> list[str]:
     rows = [
-        f"| {r.engine} | {r.format} | {r.samples} | {r.max_lsb} | {r.label_flips} | {r.bound} |"
+        f"| {r.engine} | {r.format} | {r.samples} | {r.distance} | {r.label_flips} | {r.bound} |"
         for r in certificate.engines
     ]
-    head = "| engine | format | samples | max LSB | label flips | bound |"
+    head = "| engine | format | samples | largest difference | label flips | bound |"
     return ["## Parity with the integer reference", "", head, "|---|---|---|---|---|---|", *rows]
 
 

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from edgekiln.runtime.quant import quantize_array
+from edgekiln.runtime.quant import Logits, quantize_to
 from edgekiln.targets.errors import MissingToolError
 
 from .artifacts import EmittedArtifact
 from .emit_c import emit_c
-from .graph import Graph
+from .graph import DType, Graph
 from .int_kernels.common import params
 from .interpret import run_float
+from .numerics import numerics_of, output_scale
 from .oracles import (
     RUNTIME_ENGINES,
     Engine,
@@ -43,35 +44,30 @@ PARITY_SAMPLES = 256
 C_SAMPLES = 64  # they are compiled in as text
 
 Floats = npt.NDArray[np.float32]
-Int8 = npt.NDArray[np.int8]
 
 
 def certify(
-    float_graph: Graph,
+    float_graph: Graph | None,
     graph: Graph,
     artifacts: Mapping[str, EmittedArtifact],
     emulations: Mapping[str, EmulatedArtifact],
     x: Floats,
+    golden: Floats | None = None,
 ) -> Certificate:
-    """Certificate of the int8 `graph` and its artifacts by format.
+    """Certificate of `graph` as it is emitted and its artifacts by format.
 
-    `x` are preprocessed samples (n, …); `emulations` by target id hold the outputs of the golden
-    vectors, which are the artifact's own. Raises CompileError where an engine cannot load what
-    was emitted; what disagrees is recorded, not raised.
+    There is no `float_graph` where the model came quantized. `x` and `golden` are preprocessed
+    samples (n, …); `emulations` by target id hold the outputs of the golden vectors, which are the
+    artifact's own. Raises CompileError where an engine cannot load what was emitted; what disagrees
+    is recorded, not raised.
     """
     expected = run_int8(graph, quantize_input(graph, x))
-    rows = [_float_row(float_graph, graph, x, expected)]
+    rows = [_float_row(float_graph, graph, x, expected)] if float_graph is not None else []
+    rows += _file_rows(graph, artifacts, x, expected)
     missing: list[str] = []
     layers: tuple[LayerRow, ...] = ()
     if "tflite" in artifacts:
-        model = artifacts["tflite"].model
-        rows.append(_reference_row(model, x, expected))
-        layers = compare_layers(graph, model, x[:LAYER_SAMPLES])
-    rows += [
-        _runtime_row(graph, artifacts[fmt], x, expected)
-        for fmt in RUNTIME_ENGINES
-        if fmt in artifacts
-    ]
+        layers = compare_layers(graph, artifacts["tflite"].model, x[:LAYER_SAMPLES])
     if "c" in artifacts:
         try:
             rows.append(_c_row(graph, x[:C_SAMPLES], expected[:C_SAMPLES]))
@@ -79,7 +75,7 @@ def certify(
             missing.append(f"{Engine.C_HOST}: {error}")
         rows += _emulated_rows(graph, artifacts["c"], emulations)
     return Certificate(
-        numerics="int8.v1",
+        numerics=numerics_of(graph),
         samples=len(x),
         engines=tuple(rows),
         layers=layers,
@@ -87,31 +83,57 @@ def certify(
         machine=machine_name(),
         cpu_flags=cpu_flags(),
         missing=tuple(missing),
+        golden=() if golden is None else _golden_rows(graph, artifacts, golden),
     )
 
 
-def _float_row(float_graph: Graph, graph: Graph, x: Floats, expected: Int8) -> EngineRow:
-    quant = params(graph, graph.outputs[0])
-    rounded = quantize_array(run_float(float_graph, x), quant.scale[0], quant.zero_point[0])
+def _file_rows(
+    graph: Graph, artifacts: Mapping[str, EmittedArtifact], x: Floats, expected: Logits
+) -> list[EngineRow]:
+    """Every engine that takes a file."""
+    rows = []
+    if "tflite" in artifacts:
+        rows.append(_reference_row(artifacts["tflite"].model, x, expected))
+    rows += [
+        _runtime_row(graph, artifacts[fmt], x, expected)
+        for fmt in RUNTIME_ENGINES
+        if fmt in artifacts
+    ]
+    return rows
+
+
+def _golden_rows(
+    graph: Graph, artifacts: Mapping[str, EmittedArtifact], golden: Floats
+) -> tuple[EngineRow, ...]:
+    """What `verify_bundle` compares with; C is exact or not at all."""
+    expected = run_int8(graph, quantize_input(graph, golden))
+    return tuple(_file_rows(graph, artifacts, golden, expected))
+
+
+def _float_row(float_graph: Graph, graph: Graph, x: Floats, expected: Logits) -> EngineRow:
+    found: Logits = run_float(float_graph, x)
+    if graph.output.dtype is not DType.FLOAT32:
+        quant = params(graph, graph.outputs[0])
+        found = quantize_to(expected.dtype, found, quant.scale[0], quant.zero_point[0])
     version = f"numpy {np.__version__}"
-    return compare(Engine.FLOAT, "float32", "", version, expected, rounded)
+    return compare(Engine.FLOAT, "float32", "", version, expected, found)
 
 
-def _reference_row(model: bytes, x: Floats, expected: Int8) -> EngineRow:
+def _reference_row(model: bytes, x: Floats, expected: Logits) -> EngineRow:
     version = f"ai-edge-litert {distribution_version('ai-edge-litert')}"
     found = run_litert_reference(model, x)
     return compare(Engine.LITERT_REFERENCE, "tflite", "", version, expected, found)
 
 
-def _runtime_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: Int8) -> EngineRow:
+def _runtime_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: Logits) -> EngineRow:
     """The engine that a Linux device runs this format in."""
     engine, package = RUNTIME_ENGINES[artifact.format]
-    found = run_runtime(artifact.format, artifact.model, x, params(graph, graph.outputs[0]))
+    found = run_runtime(artifact.format, artifact.model, x, output_scale(graph, expected))
     version = f"{package} {distribution_version(package)}"
     return compare(engine, artifact.format, "", version, expected, found)
 
 
-def _c_row(graph: Graph, x: Floats, expected: Int8) -> EngineRow:
+def _c_row(graph: Graph, x: Floats, expected: Logits) -> EngineRow:
     """The same layers as the artifact's, with more samples compiled in."""
     files = emit_c(graph, quantize_input(graph, x)).files
     found = run_c_host(files, expected.shape[1])

@@ -172,7 +172,7 @@ def _load_npz(source: str) -> _Source:
     if path.suffix != ".npz":
         msg = f"data '{source}': expected a file NAME.npz or sklearn:NAME"
         raise DataSourceError(msg)
-    with _readable(source), path.open("rb") as file:
+    with readable(source), path.open("rb") as file:
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
@@ -198,7 +198,7 @@ def _load_npz(source: str) -> _Source:
 
 
 @contextmanager
-def _readable(source: str) -> Iterator[None]:
+def readable(source: str) -> Iterator[None]:
     """Whatever reading an archive can raise, as one line."""
     try:
         yield

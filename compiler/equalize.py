@@ -22,13 +22,13 @@ import numpy.typing as npt
 
 from .grammar import CHANNEL_AXIS, WEIGHTED
 from .graph import Array, Graph, Node
-from .ops import Activation, ConvAttrs, DenseAttrs, Op
+from .ops import Activation, ConvAttrs, DenseAttrs, Op, PadAttrs, ReduceAttrs
 from .passes.rewrite import has_one_reader
 from .recipe import Recipe
 
 # These commute with positive factors of channels; channels stay on the last axis, a reshape
-# repeats them along it.
-_CARRIERS = frozenset({Op.MAX_POOL_2D, Op.AVERAGE_POOL_2D, Op.MEAN, Op.PAD, Op.RESHAPE})
+# repeats them along it. Means and padding do where they leave the last axis alone.
+_CARRIERS = frozenset({Op.MAX_POOL_2D, Op.AVERAGE_POOL_2D, Op.RESHAPE})
 _HOMOGENEOUS = frozenset({Activation.NONE, Activation.RELU})
 _SWEEPS = 32  # over all pairs; chains settle in a few
 
@@ -64,11 +64,19 @@ def equalize(graph: Graph, recipe: Recipe) -> Graph:
 def find_pairs(graph: Graph) -> Iterator[Pair]:
     """Every pair that can be equalized, in execution order."""
     for node in graph.nodes:
-        if node.op not in WEIGHTED or not _homogeneous(node):
+        if not _is_plain(graph, node) or not _homogeneous(node):
             continue
         reader = _weighted_reader(graph, node)
         if reader is not None and _owns_constants(graph, node) and _owns_constants(graph, reader):
             yield Pair(node, reader)
+
+
+def _is_plain(graph: Graph, node: Node) -> bool:
+    """Whether each channel of the input is one index of the weights: no groups, no multiplier."""
+    channels = graph.values[node.inputs[0]].shape[-1]
+    if node.op in (Op.CONV_2D, Op.DEPTHWISE_CONV_2D):
+        return graph.values[node.inputs[1]].shape[-1] == channels
+    return node.op is Op.FULLY_CONNECTED
 
 
 def _homogeneous(node: Node) -> bool:
@@ -83,11 +91,20 @@ def _weighted_reader(graph: Graph, node: Node) -> Node | None:
     while has_one_reader(graph, value):
         reader = graph.consumers(value)[0]
         if reader.op in WEIGHTED:
-            return reader
-        if reader.op not in _CARRIERS or graph.values[reader.output].shape[-1] % channels:
+            return reader if _is_plain(graph, reader) else None
+        if not _carries(reader) or graph.values[reader.output].shape[-1] % channels:
             return None
         value = reader.output
     return None
+
+
+def _carries(node: Node) -> bool:
+    """Whether the node commutes with factors of channels and leaves those on the last axis."""
+    if isinstance(node.attrs, PadAttrs):
+        return node.attrs.fill == 0.0 and node.attrs.amounts[-1] == (0, 0)
+    if isinstance(node.attrs, ReduceAttrs) and node.op is Op.MEAN:
+        return node.attrs.axes == (1, 2)
+    return node.op in _CARRIERS
 
 
 def _owns_constants(graph: Graph, node: Node) -> bool:

@@ -9,6 +9,7 @@ CompileError
 │   └── DataContentError      its values cannot train and test a classifier
 ├── GrammarError              a graph breaks the IR's rules (a bug in a pass)
 ├── CalibrationError          calibration data is missing, empty or of the wrong shape
+├── QuantizationError         an operator has no integer form and may not run in float32
 ├── RecipeError               a quantization recipe is missing or wrong
 ├── EmitError                 a graph cannot be written in a format
 ├── ParityError               two emitted artifacts disagree beyond their bound
@@ -52,6 +53,10 @@ class GrammarError(CompileError):
 
 class CalibrationError(CompileError):
     """Calibration data is missing, empty or of the wrong shape."""
+
+
+class QuantizationError(CompileError):
+    """An operator has no integer form, and the recipe forbids to run it in float32."""
 
 
 class RecipeError(CompileError):

@@ -61,13 +61,20 @@ def effective_budget(target: Target, requested: Budget | None) -> Budget:
 
 
 def check_gate(
-    float_accuracy: float,
+    float_accuracy: float | None,
     int8_accuracy: float,
     limits: AccuracyLimits,
     artifacts: Iterable[Priced],
 ) -> Gate:
-    """Every check, in the order accuracy, then artifact by artifact."""
-    checks = list(_accuracy_checks(float_accuracy, int8_accuracy, limits))
+    """Every check, in the order accuracy, then artifact by artifact.
+
+    `float_accuracy` is None for a model that came quantized: it has nothing to lose by it.
+    """
+    checks = []
+    if float_accuracy is not None:
+        checks.append(_drop_check(float_accuracy, int8_accuracy, limits))
+    if limits.minimum:
+        checks.append(_minimum_check(int8_accuracy, limits.minimum))
     for artifact in artifacts:
         place = f"{artifact.target}/{artifact.format}"
         checks += [_resource_check(place, c) for c in artifact.footprint.check(artifact.budget)]
@@ -89,14 +96,12 @@ def enforce(gate: Gate, force_reason: str) -> Gate:
     return Gate(passed=False, checks=gate.checks, forced_reason=reason)
 
 
-def _accuracy_checks(
-    float_accuracy: float, int8_accuracy: float, limits: AccuracyLimits
-) -> Iterable[GateCheck]:
+def _drop_check(float_accuracy: float, int8_accuracy: float, limits: AccuracyLimits) -> GateCheck:
     drop = float_accuracy - int8_accuracy
     # Accuracies are ratios of counts: a drop that equals its limit in decimals must pass.
     fits = drop <= limits.max_drop + 1e-9
     verdict = f"int8 accuracy {int8_accuracy:.4f} against float {float_accuracy:.4f}"
-    yield GateCheck(
+    return GateCheck(
         quantity="accuracy drop",
         limit=limits.max_drop,
         found=drop,
@@ -106,18 +111,19 @@ def _accuracy_checks(
         else f"{verdict}: {drop:.4f} is lost where {limits.max_drop:.4f} may be; "
         "distil from a teacher, choose a wider candidate, or calibrate on more samples",
     )
-    if not limits.minimum:
-        return
-    enough = int8_accuracy >= limits.minimum - 1e-9
-    verdict = f"int8 accuracy {int8_accuracy:.4f} against a minimum of {limits.minimum:.4f}"
-    yield GateCheck(
+
+
+def _minimum_check(int8_accuracy: float, minimum: float) -> GateCheck:
+    enough = int8_accuracy >= minimum - 1e-9
+    verdict = f"int8 accuracy {int8_accuracy:.4f} against a minimum of {minimum:.4f}"
+    return GateCheck(
         quantity="accuracy",
-        limit=limits.minimum,
+        limit=minimum,
         found=int8_accuracy,
         passed=enough,
         message=verdict
         if enough
-        else f"{verdict}: {limits.minimum - int8_accuracy:.4f} is missing; "
+        else f"{verdict}: {minimum - int8_accuracy:.4f} is missing; "
         "search longer, allow a larger model, or add data",
     )
 

@@ -3,7 +3,7 @@
 Rules:
 - every value is produced once and before it is read; there are inputs and outputs;
 - operands have the number, rank and shape that the operator needs; weights, biases, slopes,
-  parameters of batch norms and indices are constants;
+  parameters of batch norms and indices are constants, or constants dequantized;
 - float16 constants are only dequantized; all other operands of a node have the dtype of its
   output, but for conversions, comparisons and indices;
 - integer activations have one scale; int16 ones have zero point 0;
@@ -155,9 +155,16 @@ def _check_node(graph: Graph, node: Node, known: set[str], where: str) -> None:
 def _check_constants(graph: Graph, node: Node, where: str) -> None:
     start = _CONSTANT_FROM.get(node.op, len(node.inputs))
     operands = [graph.values[name] for name in node.inputs]
-    computed = [value.name for value in operands[start:] if value.data is None]
+    computed = {value.name for value in operands[start:] if value.data is None}
+    if not computed:
+        return
+    computed -= {
+        other.output
+        for other in graph.nodes
+        if other.op is Op.DEQUANTIZE and graph.values[other.inputs[0]].data is not None
+    }
     if computed:
-        raise GrammarError(f"{where}: '{computed[0]}' must be a constant")
+        raise GrammarError(f"{where}: '{min(computed)}' must be a constant")
 
 
 def _check_shapes(graph: Graph, node: Node, where: str) -> None:

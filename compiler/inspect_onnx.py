@@ -4,13 +4,22 @@ scale of the QuantizeLinear behind a layer is that layer's quantization."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from .errors import ImportModelError
-from .inspect import LayerDescription, ModelFacts, quantization_text, tensor_text
+from .inspect_facts import (
+    LayerDescription,
+    ModelFacts,
+    histogram,
+    quantization_text,
+    tensor_text,
+)
 
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _NO_LAYERS = (*_QUANTIZERS, "Constant", "Identity")
+_LONGEST_REASON = 300
+_LONGEST = 1000  # quantizers in a row
 # operator -> index of its weights among the inputs
 _WEIGHTED = {"Conv": 1, "Gemm": 1, "MatMul": 1, "QLinearConv": 3, "QLinearMatMul": 3}
 
@@ -25,12 +34,38 @@ def read_onnx(data: bytes, source: str) -> ModelFacts:
 
     try:
         model = onnx.load_from_string(data)
+    except Exception as error:  # protobuf's errors share no base
+        raise ImportModelError(f"{source}: not a valid ONNX model: {_reason(error)}") from error
+    if any(tensor.data_location for tensor in _tensors(model.graph)):
+        raise ImportModelError(
+            f"{source}: its weights lie in another file; save the model with its weights inside"
+        )
+    try:
         onnx.checker.check_model(model)
         model = onnx.shape_inference.infer_shapes(model)
-    except Exception as error:  # protobuf's, the checker's and inference's errors share no base
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ImportModelError(f"{source}: not a valid ONNX model: {reason}") from error
-    return _Reader(model.graph).facts()
+        return _Reader(model.graph).facts()
+    # The checker's, inference's and the helpers' errors share no base.
+    except Exception as error:
+        raise ImportModelError(f"{source}: not a valid ONNX model: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a library said, within bounds."""
+    line = (str(error).strip().splitlines() or ["no reason given"])[0][:_LONGEST_REASON]
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every constant, also of graphs inside attributes; protobuf bounds how deep they are."""
+    graphs = [graph]
+    while graphs:
+        inner = graphs.pop()
+        yield from inner.initializer
+        for node in inner.node:
+            for attribute in node.attribute:
+                graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+                yield from attribute.tensors
+                yield attribute.t
 
 
 class _Reader:
@@ -71,7 +106,39 @@ class _Reader:
             macs=self._macs(node),
             weight_bytes=sum(self._constant_bytes(name) for name in node.input),
             quantization=self._quantization(output),
+            inputs=tuple(
+                self._source(name) for name in node.input if name and self._constant(name) is None
+            ),
+            output=output,
+            weights=self._weights_text(node),
+            histogram=self._histogram(node),
         )
+
+    def _source(self, name: str) -> str:
+        """The activation behind quantizers."""
+        seen = 0
+        maker = self._makers.get(name)
+        while maker is not None and maker.op_type in _NO_LAYERS and maker.input and seen < _LONGEST:
+            name, seen = maker.input[0], seen + 1
+            maker = self._makers.get(name)
+        return name
+
+    def _weights(self, node: Any) -> Any:
+        """The first constant operand's tensor."""
+        found = (self._constant(name) for name in node.input)
+        return next((tensor for tensor in found if tensor is not None), None)
+
+    def _weights_text(self, node: Any) -> str:
+        tensor = self._weights(node)
+        if tensor is None:
+            return ""
+        return tensor_text("", tensor.dims, str(self._type_name(tensor.data_type)).lower(), "")[1:]
+
+    def _histogram(self, node: Any) -> Any:
+        from onnx import numpy_helper
+
+        tensor = self._weights(node)
+        return None if tensor is None else histogram(numpy_helper.to_array(tensor))
 
     def _macs(self, node: Any) -> int:
         index = _WEIGHTED.get(node.op_type)
@@ -85,12 +152,15 @@ class _Reader:
         depth = self._shape(node.input[0])[-1:]
         return math.prod(self._shape(node.output[0])) * math.prod(depth)
 
-    def _constant_bytes(self, name: str) -> int:
-        """Of an initializer, also where it comes through a DequantizeLinear."""
+    def _constant(self, name: str) -> Any:
+        """An initializer, also where it comes through a DequantizeLinear."""
         maker = self._makers.get(name)
         if maker is not None and maker.op_type == "DequantizeLinear":
             name = maker.input[0]
-        tensor = self._constants.get(name)
+        return self._constants.get(name)
+
+    def _constant_bytes(self, name: str) -> int:
+        tensor = self._constant(name)
         if tensor is None:
             return 0
         from onnx import helper

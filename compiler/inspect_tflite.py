@@ -1,125 +1,144 @@
-"""Reads a TFLite flatbuffer into `ModelFacts`.
+"""A TFLite flatbuffer as `ModelFacts`.
 
-LiteRT's own verifier goes first: the generated Python accessors follow any offset they find, so
-a damaged file must be stopped before they run.
+The file is read by the importer's own bounds-first reader, so a damaged or hostile file is one
+line, and one whose operators cannot be imported is shown all the same.
 """
 
 from __future__ import annotations
 
 import math
-import struct
-from typing import Any
 
-from .errors import ImportModelError
-from .inspect import LayerDescription, ModelFacts, quantization_text, tensor_text
+from .importers.tflite import import_tflite
+from .importers.tflite_file import FileRecord, OperatorRecord, TensorRecord, read_file
+from .inspect_facts import (
+    Histogram,
+    LayerDescription,
+    ModelFacts,
+    histogram,
+    quantization_text,
+    tensor_text,
+)
+from .inspect_graph import planned
 
-_FILE_ID = b"TFL3"
-_WEIGHTS = 1  # index of the weights among an operator's inputs
-_ITEM_BYTES = {"FLOAT64": 8, "INT64": 8, "FLOAT32": 4, "INT32": 4, "FLOAT16": 2, "INT16": 2}
+_ITEM_BITS = {
+    "FLOAT64": 64,
+    "INT64": 64,
+    "FLOAT32": 32,
+    "INT32": 32,
+    "UINT32": 32,
+    "FLOAT16": 16,
+    "BFLOAT16": 16,
+    "INT16": 16,
+    "UINT16": 16,
+    "INT4": 4,
+}
 
 
 def read_tflite(data: bytes, source: str) -> ModelFacts:
-    """Facts of the first subgraph; `source` names the file in errors.
+    """Facts of the one subgraph; `source` names the file in errors.
 
     Raises:
-        ImportModelError: the bytes are no TFLite file, or a damaged one.
+        ImportModelError: the bytes are no TFLite file, a damaged one, or one of several subgraphs.
     """
-    if data[4:8] != _FILE_ID:
-        raise ImportModelError(f"{source}: not a TFLite file (it has no TFL3 identifier)")
-    _verify(data, source)
-    try:
-        return _Reader(data).facts()
-    except (struct.error, IndexError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ImportModelError(f"{source}: a damaged TFLite file ({error})") from error
+    record = read_file(data, source)
+    arena, remarks = planned(lambda: import_tflite(data, source))
+    texts = _Texts()
+    return ModelFacts(
+        ", ".join(texts.tensor(record.tensors[index]) for index in record.inputs),
+        ", ".join(texts.tensor(record.tensors[index]) for index in record.outputs),
+        tuple(_layer(record, texts, operator) for operator in record.operators if operator.outputs),
+        remarks,
+        arena,
+    )
 
 
-def _verify(data: bytes, source: str) -> None:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+class _Texts:
+    """What is said of a tensor, made once: a hostile file lets thousands of operators share one."""
 
-    try:
-        Interpreter(
-            model_content=data,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            num_threads=1,
-        ).allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ImportModelError(f"{source}: LiteRT cannot load it: {reason}") from error
+    def __init__(self) -> None:
+        self._quantizations: dict[int, str] = {}
+        self._histograms: dict[int, Histogram | None] = {}
 
+    def quantization(self, tensor: TensorRecord) -> str:
+        if tensor.index not in self._quantizations:
+            text = quantization_text(tensor.scales, tensor.zero_points)
+            self._quantizations[tensor.index] = text
+        return self._quantizations[tensor.index]
 
-class _Reader:
-    """The flatbuffer as objects, with names for its numbers."""
+    def histogram(self, tensor: TensorRecord) -> Histogram | None:
+        if tensor.index not in self._histograms:
+            self._histograms[tensor.index] = histogram(tensor.data)
+        return self._histograms[tensor.index]
 
-    def __init__(self, data: bytes) -> None:
-        from ai_edge_litert import schema_py_generated as schema
+    def tensor(self, tensor: TensorRecord) -> str:
+        return f"{tensor.name} {self.unnamed(tensor)}"
 
-        self._model: Any = schema.ModelT.InitFromPackedBuf(data)
-        self._graph: Any = self._model.subgraphs[0]
-        self._ops = _names(schema.BuiltinOperator)
-        self._types = _names(schema.TensorType)
-
-    def facts(self) -> ModelFacts:
-        """Everything, in the order of execution."""
-        return ModelFacts(
-            ", ".join(self._text(index) for index in self._graph.inputs),
-            ", ".join(self._text(index) for index in self._graph.outputs),
-            tuple(self._layer(operator) for operator in self._graph.operators or ()),
-        )
-
-    def _layer(self, operator: Any) -> LayerDescription:
-        op = self._op_name(operator)
-        output = self._graph.tensors[operator.outputs[0]]
-        constants = [i for i in operator.inputs if i >= 0 and self._is_constant(i)]
-        return LayerDescription(
-            name=output.name.decode(),
-            op=op,
-            shape=_shape(output),
-            dtype=self._types[output.type].lower(),
-            macs=self._macs(op, operator, output),
-            weight_bytes=sum(self._constant_bytes(index) for index in constants),
-            quantization=_quantization(output),
-        )
-
-    def _op_name(self, operator: Any) -> str:
-        code = self._model.operatorCodes[operator.opcodeIndex]
-        if code.customCode:
-            return f"custom:{code.customCode.decode()}"
-        return self._ops[max(code.builtinCode, code.deprecatedBuiltinCode)].lower()
-
-    def _macs(self, op: str, operator: Any, output: Any) -> int:
-        if op not in ("conv_2d", "depthwise_conv_2d", "fully_connected"):
-            return 0
-        weights = _shape(self._graph.tensors[operator.inputs[_WEIGHTS]])
-        if op == "fully_connected":
-            return math.prod(weights)
-        window = weights[1:] if op == "conv_2d" else weights[1:3]
-        return math.prod(_shape(output)) * math.prod(window)
-
-    def _is_constant(self, index: int) -> bool:
-        buffer = self._model.buffers[self._graph.tensors[index].buffer]
-        return buffer.data is not None and len(buffer.data) > 0
-
-    def _constant_bytes(self, index: int) -> int:
-        tensor = self._graph.tensors[index]
-        return math.prod(_shape(tensor)) * _ITEM_BYTES.get(self._types[tensor.type], 1)
-
-    def _text(self, index: int) -> str:
-        tensor = self._graph.tensors[index]
-        dtype = self._types[tensor.type].lower()
-        return tensor_text(tensor.name.decode(), _shape(tensor), dtype, _quantization(tensor))
+    def unnamed(self, tensor: TensorRecord) -> str:
+        quantization = self.quantization(tensor)
+        return tensor_text("", tensor.shape, tensor.dtype.lower(), quantization).strip()
 
 
-def _names(enum: Any) -> dict[int, str]:
-    return {number: name for name, number in vars(enum).items() if isinstance(number, int)}
+def _layer(record: FileRecord, texts: _Texts, operator: OperatorRecord) -> LayerDescription:
+    output = record.tensors[operator.outputs[0]]
+    operands = [record.tensors[index] for index in operator.inputs if index >= 0]
+    constants = [tensor for tensor in operands if tensor.data is not None]
+    weights = constants[0] if constants else None
+    return LayerDescription(
+        name=output.name,
+        op=operator.op.lower(),
+        shape=output.shape,
+        dtype=output.dtype.lower(),
+        macs=_macs(record, operator, output),
+        weight_bytes=sum(_nbytes(tensor) for tensor in constants),
+        quantization=texts.quantization(output),
+        inputs=tuple(_id(tensor) for tensor in operands if tensor.data is None),
+        output=_id(output),
+        weights="" if weights is None else texts.unnamed(weights),
+        histogram=None if weights is None else texts.histogram(weights),
+    )
 
 
-def _shape(tensor: Any) -> tuple[int, ...]:
-    return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+def _macs(record: FileRecord, operator: OperatorRecord, output: TensorRecord) -> int:
+    """Multiply-accumulates; operators without weights have none."""
+    shapes = [record.tensors[index].shape if index >= 0 else () for index in operator.inputs]
+    count = _MACS.get(operator.op)
+    return count(shapes, output.shape) if count and len(shapes) > 1 else 0
 
 
-def _quantization(tensor: Any) -> str:
-    quant = tensor.quantization
-    if quant is None or quant.scale is None:
-        return ""
-    zeros = () if quant.zeroPoint is None else (int(zero) for zero in quant.zeroPoint)
-    return quantization_text((float(scale) for scale in quant.scale), zeros)
+def _dense(shapes: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    return math.prod(output) * math.prod(shapes[1][-1:])
+
+
+def _conv(shapes: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    return math.prod(output) * math.prod(shapes[1][1:])
+
+
+def _depthwise(shapes: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    return math.prod(output) * math.prod(shapes[1][1:3])
+
+
+def _transpose_conv(shapes: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    """Operands: output shape, weights, x; every position of x adds a window."""
+    return math.prod(shapes[2][1:3]) * math.prod(shapes[1]) if len(shapes) > 2 else 0
+
+
+def _matmul(shapes: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    return math.prod(output) * math.prod(shapes[0]) // max(1, math.prod(output[:-1]))
+
+
+_MACS = {
+    "CONV_2D": _conv,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "FULLY_CONNECTED": _dense,
+    "TRANSPOSE_CONV": _transpose_conv,
+    "BATCH_MATMUL": _matmul,
+}
+
+
+def _nbytes(tensor: TensorRecord) -> int:
+    return -(-tensor.elements * _ITEM_BITS.get(tensor.dtype, 8) // 8)
+
+
+def _id(tensor: TensorRecord) -> str:
+    """A name that is the tensor's alone: files may give one name to several."""
+    return f"{tensor.name}#{tensor.index}"

@@ -14,15 +14,20 @@ import numpy.typing as npt
 
 from .errors import CompileError, GrammarError
 from .float_kernels import FLOAT_KERNELS
+from .float_kernels.moves import reshape, slice_axes, transpose
 from .graph import Array, DType, Graph, Node
-from .int_kernels import INT8_KERNELS
+from .int_kernels import INT8_KERNELS, INT16_KERNELS
+from .int_kernels.formats import quantize, widen
 from .ops import Op
 
 Float = npt.NDArray[np.float32]
 
 KERNELS: Mapping[DType, Mapping[Op, Callable[..., Array]]] = {
-    DType.FLOAT32: FLOAT_KERNELS,
+    DType.FLOAT32: {**FLOAT_KERNELS, Op.QUANTIZE: quantize},
+    DType.FLOAT16: {Op.DEQUANTIZE: widen},
     DType.INT8: INT8_KERNELS,
+    DType.INT16: INT16_KERNELS,
+    DType.INT32: {Op.RESHAPE: reshape, Op.TRANSPOSE: transpose, Op.SLICE: slice_axes},  # indices
 }
 """By the dtype of the first operand."""
 

@@ -1,7 +1,8 @@
 """Engines that run an artifact's bytes here, each on its own code: they check one another.
 
-Every function takes preprocessed float32 samples (n, …) or golden vectors and returns int8 logits
-(n, classes), so that outputs can be compared with the integer reference byte by byte.
+Every function takes preprocessed float32 samples (n, …) or golden vectors and returns logits
+(n, classes) in the graph's own number format, so that codes can be compared with the reference
+byte by byte.
 """
 
 from __future__ import annotations
@@ -21,25 +22,26 @@ import numpy.typing as npt
 
 from edgekiln.runtime.engines import OutputScale, open_engine, without_delegate_notice
 from edgekiln.runtime.errors import EngineError
-from edgekiln.runtime.quant import quantize_array
+from edgekiln.runtime.quant import Logits, quantize_to
 from edgekiln.targets.emulate import Emulation, emulate_folder
 from edgekiln.targets.errors import MissingToolError
 from edgekiln.targets.target import Target
 
 from .errors import CompileError
-from .graph import QuantParams
 
 Floats = npt.NDArray[np.float32]
 Int8 = npt.NDArray[np.int8]
 
 _C_FLAGS = ("-std=c99", "-O2", "-ffp-contract=off")
 _TIMEOUT_S = 120
+_FORMATS = (np.int8, np.int16, np.float32)  # of inputs, outputs and activations
 
 
 class Engine(enum.StrEnum):
     """Who answered."""
 
     FLOAT = "float"  # the graph before quantization, in numpy
+    REFERENCE = "reference"  # the graph as it is emitted, in numpy
     LITERT_REFERENCE = "litert-reference"  # LiteRT's reference kernels
     LITERT_XNNPACK = "litert-xnnpack"  # what a Linux device runs
     ONNXRUNTIME = "onnxruntime"
@@ -54,15 +56,15 @@ RUNTIME_ENGINES: Mapping[str, tuple[Engine, str]] = {
 }
 
 
-def run_litert_reference(model: bytes, x: Floats) -> Int8:
+def run_litert_reference(model: bytes, x: Floats) -> Logits:
     """LiteRT's reference kernels, which the integer reference equals byte for byte."""
     return _run_litert(_interpreter(model, reference=True), x)
 
 
-def run_runtime(fmt: str, model: bytes, x: Floats, output: QuantParams) -> Int8:
+def run_runtime(fmt: str, model: bytes, x: Floats, output: OutputScale) -> Logits:
     """The engine that `edgekiln.runtime` runs on a device: LiteRT with XNNPACK, or ONNX Runtime.
 
-    `output` are the graph's, for engines that answer in floats.
+    `output` is the graph's, for engines that answer in floats.
 
     Raises:
         MissingToolError: the engine's package is not installed.
@@ -72,8 +74,7 @@ def run_runtime(fmt: str, model: bytes, x: Floats, output: QuantParams) -> Int8:
     if distribution_version(package) == "absent":
         raise MissingToolError(f"{package} is not installed; pip install edgekiln[onnx]")
     try:
-        engine = open_engine(fmt, model, OutputScale(output.scale[0], output.zero_point[0]))
-        return engine.run(x)
+        return open_engine(fmt, model, output).run(x)
     except EngineError as error:
         raise CompileError(str(error)) from error
 
@@ -86,11 +87,11 @@ def litert_call(model: bytes, sample: Floats) -> Callable[[], object]:
     return cast(Callable[[], object], interpreter.invoke)
 
 
-def litert_tensors(model: bytes, x: Floats) -> dict[str, Int8]:
-    """Every int8 activation of the reference kernels by name, each (n, …)."""
+def litert_tensors(model: bytes, x: Floats) -> dict[str, Logits]:
+    """Every activation of the reference kernels by name, each (n, …)."""
     interpreter = _interpreter(model, reference=True, keep=True)
-    rows: dict[str, list[Int8]] = {}
-    details = [d for d in interpreter.get_tensor_details() if d["dtype"] == np.int8]
+    rows: dict[str, list[Logits]] = {}
+    details = [d for d in interpreter.get_tensor_details() if d["dtype"] in _FORMATS]
     for sample in x:
         _run_litert(interpreter, sample[None])
         for detail in details:
@@ -198,20 +199,23 @@ def _interpreter(model: bytes, *, reference: bool, keep: bool = False) -> Any:
     return interpreter
 
 
-def _run_litert(interpreter: Any, x: Floats) -> Int8:
+def _run_litert(interpreter: Any, x: Floats) -> Logits:
     entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    if entry["dtype"] != np.int8 or end["dtype"] != np.int8:
+    if entry["dtype"] not in _FORMATS or end["dtype"] not in _FORMATS:
         raise CompileError(
-            f"the model takes {entry['dtype'].__name__}, int8.v1 takes and gives int8"
+            f"the model takes {entry['dtype'].__name__} and gives {end['dtype'].__name__}; "
+            "int8, int16 and float32 are known"
         )
-    scale, zero_point = entry["quantization"]
-    xq = quantize_array(_as_inputs(x, tuple(entry["shape"][1:])), scale, zero_point)
+    inputs = _as_inputs(x, tuple(entry["shape"][1:]))
+    if entry["dtype"] != np.float32:
+        inputs = quantize_to(np.dtype(entry["dtype"]), inputs, *entry["quantization"])
     answers = []
-    for sample in xq:
+    for sample in inputs:
         interpreter.set_tensor(entry["index"], sample[None])
         interpreter.invoke()
         answers.append(interpreter.get_tensor(end["index"]))
-    return np.concatenate(answers)
+    rows = np.concatenate(answers)
+    return rows.reshape(len(rows), -1)
 
 
 def _as_inputs(x: Floats, shape: tuple[int, ...]) -> Floats:

@@ -2,7 +2,7 @@
 
 distil → import → optimize → quantize → emit → emulate → certify → price → gate → pack. Every
 stage is a function of the ones before it; nothing is written, and nothing comes out of a compile
-that broke parity or the gate.
+that broke parity or the gate. A model that came quantized skips the first and the third stages.
 
 Equal requests give equal bytes on one machine with one set of tools. The manifest therefore holds
 estimates only: from the cost tables that came with the targets, and from emulation, which counts
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from edgekiln.runtime.bundle import pack_bundle, parse_bundle
 from edgekiln.runtime.manifest import Gate
 
+from .accuracy import EngineAccuracy, engine_accuracies, float_accuracy, reference_accuracy
 from .artifacts import EmittedArtifact, emit_artifact
 from .assemble import (
     GOLDEN_SAMPLES,
@@ -32,25 +33,27 @@ from .assemble import (
 from .calibration import check_calibration
 from .certify import PARITY_SAMPLES, certify
 from .data import Dataset
-from .distil import distil
-from .errors import CompileError, ImportModelError
+from .errors import CompileError, ImportModelError, RecipeError
 from .gate import Priced, check_gate, effective_budget, enforce
-from .graph import DType, Graph
-from .interpret import run_float
+from .grammar import check
+from .graph import Graph
+from .load_model import LoadedModel, load_file, load_model
+from .numerics import is_quantized, numerics_of
 from .parity import enforce_parity
-from .passes import end_in_logits, optimize
+from .passes import Trace, untraced
 from .pricing import EmulatedArtifact, emulate_artifact, measure_artifact, measured_note, price
 from .quantize import quantize_by
 from .recipe import DEFAULT_RECIPE, Recipe, check_recipe
-from .reference import quantize_input, run_int8
+from .reference import quantize_input
 from .request import (
     CompiledModel,
     CompileRequest,
     CompileResult,
-    DistilReport,
     TargetRequest,
 )
 from .sensitivity import LayerSensitivity, measure_sensitivity
+
+CAME_QUANTIZED = "the model came quantized and is kept as it is, so it has no float accuracy"
 
 Progress = Callable[[str], None]
 Floats = npt.NDArray[np.float32]
@@ -60,8 +63,13 @@ def silent(line: str) -> None:
     """The progress callback that says nothing."""
 
 
-def compile_model(request: CompileRequest, progress: Progress = silent) -> CompileResult:
-    """Compile, prove and judge a model; `progress` gets one plain line for each stage.
+def compile_model(
+    request: CompileRequest, progress: Progress = silent, trace: Trace = untraced
+) -> CompileResult:
+    """Compile, prove and judge a model.
+
+    `progress` gets one plain line for each stage, `trace` the graph after each pass; the grammar
+    is checked between them.
 
     Raises:
         CompileError: the request does not fit together.
@@ -73,21 +81,27 @@ def compile_model(request: CompileRequest, progress: Progress = silent) -> Compi
         UnsupportedOperatorError: a target has no cost for an operator.
     """
     _check_request(request)
-    graph, distillation = _load(request, progress)
-    model = _quantize(graph, request, progress)
+    loaded = load_model(request, progress, trace)
+    model = _quantize(loaded, request, progress, trace)
     golden = samples_of(request.dataset, request.dataset.validation, GOLDEN_SAMPLES)
-    artifacts = _emit(model, request, golden, progress)
+    artifacts = _emit(model, request, golden, progress, trace)
     emulations = _emulate(artifacts, request, progress)
     progress("certify: the same samples through every engine")
     certificate = certify(
-        model.float_graph, model.int8_graph, artifacts, emulations, _samples(request, model)
+        model.float_graph,
+        model.graph,
+        artifacts,
+        emulations,
+        _samples(request, model),
+        model_samples(model.graph, request.dataset, golden),
     )
     enforce_parity(certificate)
+    accuracies = _accuracies(model, request, artifacts, progress)
     builds, notes = _price(model, request, artifacts, emulations, progress)
     progress("gate: accuracy, latency, RAM and flash against the budgets")
     gate = enforce(_gate(model, request, builds), request.force_reason)
-    bundle_notes = (*certificate.missing, *notes)
-    draft = assemble(request, model, builds, gate, certificate, golden, bundle_notes)
+    bundle_notes = (*loaded.notes, *_origin_notes(model), *certificate.missing, *notes)
+    draft = assemble(request, model, builds, gate, certificate, accuracies, golden, bundle_notes)
     data = pack_bundle(draft.manifest, draft.members)
     return CompileResult(
         data=data,
@@ -95,9 +109,10 @@ def compile_model(request: CompileRequest, progress: Progress = silent) -> Compi
         members=draft.members,
         certificate=certificate,
         artifacts=tuple(report(build) for build in builds),
-        distillation=distillation,
+        distillation=loaded.distillation,
         model=model,
-        notes=(*bundle_notes, *_calibration_notes(request.dataset), *_measured_notes(builds)),
+        accuracies=accuracies,
+        notes=(*bundle_notes, *_calibration_notes(request, model), *_measured_notes(builds)),
     )
 
 
@@ -105,24 +120,34 @@ def sensitivity(dataset: Dataset, model: CompiledModel) -> tuple[LayerSensitivit
     """What each layer's quantization alone costs on the training split, the worst first.
 
     Biases count as they were before any bias correction.
+
+    Raises:
+        CompileError: the model came quantized: there is nothing to quantize layer by layer.
     """
     done = model.quantized
-    return measure_sensitivity(done.float_graph, done.plan, _calibration(done.float_graph, dataset))
+    if done is None:
+        raise CompileError(f"no sensitivity of '{model.graph.name}': {CAME_QUANTIZED}")
+    samples = model_samples(done.float_graph, dataset, dataset.x[dataset.train])
+    return measure_sensitivity(done.float_graph, done.plan, samples)
 
 
-def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -> None:
+def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -> frozenset[str]:
     """Hold a model file against data and recipe: all that can be refused in a second.
+
+    Gives the operators that the model has, for whoever prices them.
 
     Raises:
         ImportModelError: the file cannot be read, or its shapes are not those of the data.
         UnsupportedOpError: an operator that the graph has no word for.
         RecipeError: the recipe names a value or layer that the model does not have.
     """
-    from .importers import import_model
-
-    graph = optimize(end_in_logits(_float_only(import_model(path), path)))
+    graph = load_file(path, untraced).graph
     _check_shapes(graph, dataset)
-    check_recipe(recipe, graph)
+    if not is_quantized(graph):
+        check_recipe(recipe, graph)
+    elif recipe != DEFAULT_RECIPE:
+        raise RecipeError(f"{path}: {CAME_QUANTIZED}; compile it without a recipe")
+    return frozenset(node.op.value for node in graph.nodes)
 
 
 def _check_request(request: CompileRequest) -> None:
@@ -145,84 +170,50 @@ def _formats(wanted: TargetRequest) -> tuple[str, ...]:
     return wanted.formats or wanted.target.formats
 
 
-def _load(request: CompileRequest, progress: Progress) -> tuple[Graph, DistilReport | None]:
-    """The float graph, and what distillation did to it."""
-    model = request.model
-    if isinstance(model, Path):
-        return _load_program(model, request, progress)
-    if request.teacher is not None:
-        raise CompileError("only a .pt2 model can be distilled; leave the teacher out")
-    progress("import: into the graph")
-    if isinstance(model, Graph):
-        return optimize(model), None
-    from .importers.sklearn import import_sklearn
-
-    shape = request.dataset.contract.input.shape
-    return optimize(import_sklearn(model, shape, request.name)), None
-
-
-def _load_program(
-    path: Path, request: CompileRequest, progress: Progress
-) -> tuple[Graph, DistilReport | None]:
-    from .importers import import_model
-    from .importers.torch_export import import_torch, load_program
-
-    if request.teacher is None:
-        progress(f"import: {path.name} into the graph")
-        return optimize(end_in_logits(_float_only(import_model(path), path))), None
-    for file in (path, request.teacher):
-        if file.suffix.lower() != ".pt2":
-            raise CompileError(f"{file}: only a .pt2 model can be distilled or be a teacher")
-        if not file.is_file():
-            raise ImportModelError(f"{file}: there is no such file")
-    progress(f"distil: {request.distillation.epochs} epochs with {request.teacher.name}")
-    done = distil(
-        load_program(path),
-        load_program(request.teacher),
-        request.dataset,
-        settings=request.distillation,
-        seed=request.seed,
-    )
-    kept = "kept" if done.improved else "not kept"
-    progress(
-        f"distil: accuracy {done.before.accuracy:.4f} to {done.after.accuracy:.4f}, {kept} "
-        f"(teacher {done.teacher.accuracy:.4f})"
-    )
-    said = DistilReport(done.before, done.after, done.teacher, done.improved)
-    return optimize(import_torch(done.program, request.name)), said
-
-
-def _float_only(graph: Graph, path: Path) -> Graph:
-    if graph.input.dtype is not DType.FLOAT32:
-        raise ImportModelError(
-            f"{path}: it is int8 already, and a compile begins with float32; give the model from "
-            "before its quantization"
-        )
-    return graph
-
-
-def _quantize(graph: Graph, request: CompileRequest, progress: Progress) -> CompiledModel:
-    dataset = request.dataset
-    progress(f"quantize: {len(dataset.train)} training samples set the ranges")
+def _quantize(
+    loaded: LoadedModel, request: CompileRequest, progress: Progress, trace: Trace
+) -> CompiledModel:
+    """The graph that is emitted, and what it is worth on the validation split."""
+    dataset, graph = request.dataset, loaded.graph
     _check_shapes(graph, dataset)
-    done = quantize_by(graph, _calibration(graph, dataset), request.recipe)
-    quantized = done.int8_graph
     x = model_samples(graph, dataset, dataset.x[dataset.validation])
     labels = dataset.y[dataset.validation]
-    answers = run_int8(quantized, quantize_input(quantized, x))
-    exact = float((run_float(graph, x).argmax(axis=1) == labels).mean())
-    rounded = float((answers.argmax(axis=1) == labels).mean())
-    progress(f"quantize: validation accuracy float {exact:.4f}, int8 {rounded:.4f}")
-    return CompiledModel(graph, done, exact, rounded)
+    if is_quantized(graph):
+        rounded = reference_accuracy(graph, x, labels)
+        progress(f"quantize: {CAME_QUANTIZED}; validation accuracy {rounded:.4f}")
+        return CompiledModel(graph, None, None, None, rounded)
+    samples = _calibration(graph, request)
+    progress(f"quantize: {len(samples)} {_origin(request)} samples set the ranges")
+    done = quantize_by(graph, samples, request.recipe)
+    check(done.int8_graph)
+    trace("quantize", done.int8_graph)
+    exact = float_accuracy(graph, x, labels)
+    rounded = reference_accuracy(done.int8_graph, x, labels)
+    name = numerics_of(done.int8_graph).removesuffix(".v1")
+    progress(f"quantize: validation accuracy float {exact:.4f}, {name} {rounded:.4f}")
+    return CompiledModel(done.int8_graph, graph, done, exact, rounded)
 
 
-def _calibration(graph: Graph, dataset: Dataset) -> Floats:
-    return model_samples(graph, dataset, dataset.x[dataset.train])
+def _origin(request: CompileRequest) -> str:
+    return "training" if request.calibration is None else "calibration"
 
 
-def _calibration_notes(dataset: Dataset) -> tuple[str, ...]:
-    rows = dataset.train
-    return check_calibration(dataset.x[rows], dataset.y[rows], dataset.contract)
+def _calibration(graph: Graph, request: CompileRequest) -> Floats:
+    """The samples that set the ranges, as the graph takes them."""
+    dataset, own = request.dataset, request.calibration
+    raw = dataset.x[dataset.train] if own is None else own.x
+    return model_samples(graph, dataset, raw)
+
+
+def _calibration_notes(request: CompileRequest, model: CompiledModel) -> tuple[str, ...]:
+    dataset, own = request.dataset, request.calibration
+    if model.quantized is None:
+        unused = ("the calibration samples were not used: the model came quantized",)
+        return unused if own is not None else ()
+    if own is None:
+        rows = dataset.train
+        return check_calibration(dataset.x[rows], dataset.y[rows], dataset.contract)
+    return check_calibration(own.x, own.y, dataset.contract)
 
 
 def _check_shapes(graph: Graph, dataset: Dataset) -> None:
@@ -241,13 +232,17 @@ def _check_shapes(graph: Graph, dataset: Dataset) -> None:
 
 
 def _emit(
-    model: CompiledModel, request: CompileRequest, golden: Floats, progress: Progress
+    model: CompiledModel,
+    request: CompileRequest,
+    golden: Floats,
+    progress: Progress,
+    trace: Trace,
 ) -> Mapping[str, EmittedArtifact]:
     """Artifacts by format; every target gets the same bytes."""
     formats = dict.fromkeys(fmt for wanted in request.targets for fmt in _formats(wanted))
-    graph = model.int8_graph
+    graph = model.graph
     quantized = quantize_input(graph, model_samples(graph, request.dataset, golden))
-    artifacts = {fmt: emit_artifact(graph, fmt, quantized) for fmt in formats}
+    artifacts = {fmt: emit_artifact(graph, fmt, quantized, trace) for fmt in formats}
     sizes = ", ".join(f"{fmt} {artifact.nbytes} bytes" for fmt, artifact in artifacts.items())
     progress(f"emit: {sizes}")
     return artifacts
@@ -268,7 +263,28 @@ def _emulate(
 def _samples(request: CompileRequest, model: CompiledModel) -> Floats:
     """Every engine's samples: all of the validation split, up to the certificate's limit."""
     raw = samples_of(request.dataset, request.dataset.validation, PARITY_SAMPLES)
-    return model_samples(model.int8_graph, request.dataset, raw)
+    return model_samples(model.graph, request.dataset, raw)
+
+
+def _accuracies(
+    model: CompiledModel,
+    request: CompileRequest,
+    artifacts: Mapping[str, EmittedArtifact],
+    progress: Progress,
+) -> tuple[EngineAccuracy, ...]:
+    """Of each format on the validation split, in the engine that a device runs it in."""
+    dataset, rows = request.dataset, request.dataset.validation
+    x = model_samples(model.graph, dataset, dataset.x[rows])
+    found = engine_accuracies(model.graph, artifacts, x, dataset.y[rows])
+    shown = [f"{row.format} {row.accuracy:.4f}" for row in found if row.accuracy is not None]
+    if shown:
+        progress(f"certify: validation accuracy {', '.join(shown)}")
+    return found
+
+
+def _origin_notes(model: CompiledModel) -> tuple[str, ...]:
+    """How the model came to its numbers: quantized already, or with layers in float32."""
+    return (CAME_QUANTIZED,) if model.quantized is None else model.quantized.plan.notes
 
 
 def _price(
@@ -289,7 +305,7 @@ def _price(
             artifact = artifacts[fmt]
             emulated = emulations.get(wanted.target.id) if fmt == "c" else None
             emulated = emulated or EmulatedArtifact(None)
-            cost, said = price(model.int8_graph, artifact, wanted.target, emulated)
+            cost, said = price(model.graph, artifact, wanted.target, emulated, budget)
             notes += said
             priced = Priced(wanted.target.id, fmt, cost, budget)
             measured = measure_artifact(artifact, wanted.target, sample)
@@ -300,7 +316,7 @@ def _price(
 def _gate(model: CompiledModel, request: CompileRequest, builds: tuple[Build, ...]) -> Gate:
     return check_gate(
         model.accuracy_float,
-        model.accuracy_int8,
+        model.accuracy,
         request.limits,
         (build.priced for build in builds),
     )

@@ -23,10 +23,12 @@ _BY_FORMAT: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "c": ((), ("gcc",)),
 }
 _EMULATION_TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm")
+_COMMANDS = ("gcc", *_EMULATION_TOOLS)
 
 
 def input_digests(request: CompileRequest, graph: Graph) -> dict[str, str]:
-    """Hex sha256 of every input by name: data, model, teacher, settings, recipe, targets.
+    """Hex sha256 of every input by name: data, model, teacher, calibration, settings, recipe,
+    targets.
 
     The default recipe has no entry: it is part of this package's version.
     """
@@ -37,6 +39,8 @@ def input_digests(request: CompileRequest, graph: Graph) -> dict[str, str]:
         digests["model"] = graph_digest(graph)
     if request.teacher is not None:
         digests["teacher"] = file_digest(request.teacher)
+    if request.calibration is not None:
+        digests["calibration"] = request.calibration.sha256
     if request.recipe != DEFAULT_RECIPE:
         encoded = msgspec.json.encode(request.recipe, order="sorted")
         digests["recipe"] = hashlib.sha256(encoded).hexdigest()
@@ -60,6 +64,15 @@ def tool_versions(request: CompileRequest, formats: Iterable[str]) -> dict[str, 
     versions = {name: distribution_version(name) for name in names}
     versions.update({tool: tool_version(tool) for tool in tools})
     return {"python": platform.python_version(), **versions}
+
+
+def version_here(name: str) -> str:
+    """The version on this machine of something that `tool_versions` names."""
+    if name == "python":
+        return platform.python_version()
+    if name in _COMMANDS:
+        return tool_version(name)
+    return distribution_version(name)
 
 
 def file_digest(path: Path) -> str:

@@ -88,3 +88,6 @@ WEIGHTED = frozenset(op for op, rule in RULES.items() if rule is QuantRule.WEIGH
 
 KEEPS_QUANT = frozenset(op for op, rule in RULES.items() if rule is QuantRule.KEEPS)
 """Operators whose output has the quantization parameters of their input."""
+
+INT4_WEIGHTS = frozenset({Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED})
+"""Operators whose weights may be int4: LiteRT has kernels that unpack them."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgekiln.runtime.quant import dequantize_array, quantize_array
+from edgekiln.runtime.quant import dequantize_array, quantize_to
 
-from .graph import Graph
+from .graph import Array, DType, Graph
 from .int_kernels.common import Int8, params
 from .interpret import run_all
 
@@ -19,7 +19,7 @@ _BATCH = 256  # samples at once: bounds the memory of unrolled windows
 
 
 def run_int8(graph: Graph, xq: Int8) -> Int8:
-    """Quantized logits (n, classes) of quantized samples (n, …)."""
+    """Logits (n, classes) of samples (n, …), both in the number formats of the graph."""
     batches = [
         run_int8_all(graph, xq[start : start + _BATCH])[graph.outputs[0]]
         for start in range(0, max(len(xq), 1), _BATCH)
@@ -32,13 +32,17 @@ def run_int8_all(graph: Graph, xq: Int8) -> dict[str, Int8]:
     return run_all(graph, {graph.inputs[0]: xq.astype(graph.input.dtype.numpy)})
 
 
-def quantize_input(graph: Graph, x: npt.NDArray[np.float32]) -> Int8:
-    """Preprocessed samples in the input's int8, by the rule that every engine uses."""
+def quantize_input(graph: Graph, x: npt.NDArray[np.float32]) -> Array:
+    """Preprocessed samples in the input's format, by the rule that every engine uses."""
+    if graph.input.dtype is DType.FLOAT32:
+        return x.astype(np.float32, copy=False)
     quant = params(graph, graph.inputs[0])
-    return quantize_array(x, quant.scale[0], quant.zero_point[0])
+    return quantize_to(graph.input.dtype.numpy, x, quant.scale[0], quant.zero_point[0])
 
 
-def dequantize_output(graph: Graph, yq: Int8) -> npt.NDArray[np.float32]:
+def dequantize_output(graph: Graph, yq: Array) -> npt.NDArray[np.float32]:
     """Logits in real numbers."""
+    if graph.output.dtype is DType.FLOAT32:
+        return yq.astype(np.float32, copy=False)
     quant = params(graph, graph.outputs[0])
     return dequantize_array(yq, quant.scale[0], quant.zero_point[0])

@@ -11,6 +11,8 @@ from edgekiln.runtime.manifest import Lineage, Manifest
 from edgekiln.targets.evidence import Budget, Estimate, Footprint
 from edgekiln.targets.target import Target
 
+from .accuracy import EngineAccuracy
+from .calibration_file import Calibration
 from .data import Dataset
 from .distil import DistilSettings, Score
 from .gate import AccuracyLimits
@@ -37,9 +39,10 @@ class TargetRequest:
 class CompileRequest:
     """A model, its data, and the devices it is for.
 
-    `model` is the path of a `.pt2` file, a float32 `Graph`, or a fitted scikit-learn estimator;
-    only a `.pt2` can be distilled from `teacher`, another `.pt2`. `force_reason` lets a bundle out
-    that the gate refuses, and stays in its manifest.
+    `model` is the path of a model file, a `Graph`, or a fitted scikit-learn estimator; only a
+    `.pt2` can be distilled from `teacher`, another `.pt2`. `calibration` sets the ranges instead of
+    the training split. `force_reason` lets a bundle out that the gate refuses, and stays in its
+    manifest.
     """
 
     name: str
@@ -53,6 +56,7 @@ class CompileRequest:
     distillation: DistilSettings = field(default_factory=DistilSettings)
     force_reason: str = ""
     recipe: Recipe = DEFAULT_RECIPE
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -81,20 +85,17 @@ class DistilReport:
 
 @dataclass(frozen=True)
 class CompiledModel:
-    """The model in both numerics, and its share of right answers on the validation split.
+    """The graph that is emitted, and its share of right answers on the validation split.
 
-    `float_graph` is what was imported and optimized; `quantized` tells how it became int8.
+    `float_graph` is what was imported and optimized, `quantized` tells how it became `graph`; both
+    and the float accuracy are None where the model came quantized.
     """
 
-    float_graph: Graph
-    quantized: Quantized
-    accuracy_float: float
-    accuracy_int8: float
-
-    @property
-    def int8_graph(self) -> Graph:
-        """The graph that is emitted."""
-        return self.quantized.int8_graph
+    graph: Graph
+    float_graph: Graph | None
+    quantized: Quantized | None
+    accuracy_float: float | None
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class CompileResult:
     artifacts: tuple[ArtifactReport, ...]
     distillation: DistilReport | None
     model: CompiledModel
+    accuracies: tuple[EngineAccuracy, ...]  # of each format in its own engine
     notes: tuple[str, ...]
 
     @property

@@ -1,8 +1,8 @@
 """Sensitivity: what quantizing one layer alone does to the outputs of the float model.
 
-For every node with numbers of its own (weighted layers, sums, means), its weights, bias and output
-are rounded as the plan says while the rest stays float. The outputs are then compared with the
-float model's on the same samples.
+For every node with numbers of its own (weighted layers, sums, means), its constants and output are
+rounded as the plan says while the rest stays float; what runs in float32 anyway is left out. The
+outputs are then compared with the float model's on the same samples.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def measure_sensitivity(
         _compare(node, known[graph.outputs[0]], _with_one_rounded(graph, plan, index, known))
         for index, node in enumerate(graph.nodes)
         if node.op not in KEEPS_QUANT
+        and node.name not in plan.floating
+        and node.output in plan.encodings
     )
     return tuple(sorted(found, key=lambda row: -row.mse))
 
@@ -68,7 +70,7 @@ def _compare(node: Node, exact: Array, rounded: Array) -> LayerSensitivity:
         source=node.source,
         mse=mse,
         sqnr_db=10.0 * math.log10(power / mse) if mse > 0.0 and power > 0.0 else math.inf,
-        label_flips=int(np.count_nonzero(exact.argmax(axis=1) != rounded.argmax(axis=1))),
+        label_flips=int(np.count_nonzero(exact.argmax(axis=-1) != rounded.argmax(axis=-1))),
         samples=len(exact),
     )
 
@@ -79,8 +81,7 @@ def _with_one_rounded(
     """The output when the node at `index` is rounded; nodes before it are taken from `known`."""
     node = graph.nodes[index]
     operands = (
-        known[name] if name in known else round_trip(graph.constant(name), plan.encodings[name])
-        for name in node.inputs
+        known[name] if name in known else _rounded(graph, plan, name) for name in node.inputs
     )
     output = kernel_of(graph, node)(graph, node, *operands)
     changed: dict[str, Array] = {node.output: round_trip(output, plan.encodings[node.output])}
@@ -90,6 +91,12 @@ def _with_one_rounded(
             changed[later.output] = kernel_of(graph, later)(graph, later, *read)
     output_name = graph.outputs[0]
     return changed.get(output_name, known[output_name])
+
+
+def _rounded(graph: Graph, plan: QuantizationPlan, name: str) -> Array:
+    """A constant as its encoding says it; indices have none."""
+    data, encoding = graph.constant(name), plan.encodings.get(name)
+    return data if encoding is None else round_trip(data, encoding)
 
 
 def _operand(graph: Graph, name: str, changed: dict[str, Array], known: dict[str, Array]) -> Array:

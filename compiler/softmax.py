@@ -94,19 +94,20 @@ def _reciprocal(total: Int64) -> tuple[Int64, Int64]:
     """(1 / total as Q0.31 of its leading bits, the right shift that is left), total in Q12.19."""
     # frexp counts the bits of an integer exactly below 2^53.
     headroom = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)
-    inverse = _one_over_one_plus(((total << headroom) & 0xFFFFFFFF) - (1 << 31))
+    inverse = one_over_one_plus(((total << headroom) & 0xFFFFFFFF) - (1 << 31))
     return inverse, _SUM_BITS - headroom + 31 - 8
 
 
-def _one_over_one_plus(values: Int64) -> Int64:
+def one_over_one_plus(values: Int64) -> Int64:
     """1 / (1 + x) of Q0.31 numbers in [0, 1): three steps of Newton and Raphson."""
     half = (values + _INT32_MAX + 1) >> 1
     x = _48_OVER_17 + high_product(half, np.array(_MINUS_32_OVER_17))
     for _ in range(3):
         error = _ONE_Q2 - high_product(half, x)
-        x = x + _saturate(high_product(x, error) << 2)
-    return _saturate(x << 1)
+        x = x + saturate_int32(high_product(x, error) << 2)
+    return saturate_int32(x << 1)
 
 
-def _saturate(values: Int64) -> Int64:
+def saturate_int32(values: Int64) -> Int64:
+    """Clamped to what an int32 holds."""
     return np.clip(values, -_INT32_MAX - 1, _INT32_MAX)

@@ -1,8 +1,10 @@
-"""`verify_bundle`: does a bundle still give its golden answers, on this machine, in every engine?
+"""`verify_bundle`: does a bundle still give its recorded answers, on this machine, in every engine?
 
 The bundle is opened through the runtime's reader, so a damaged file is one line before anything
-runs. Expected outputs come from `golden.npz`; engines that differ by design keep the bounds of
-`parity.BOUNDS`. Generated C runs the vectors that are compiled into it.
+runs. Golden vectors are in the bundle with their expected outputs; engines that differ by design
+keep the bounds of `bounds`. Generated C runs the vectors that are compiled into it. The
+certificate's own samples are not in the bundle: with the data that it was compiled from, the whole
+certificate is made again from the artifacts and held against the recorded one.
 """
 
 from __future__ import annotations
@@ -12,18 +14,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from edgekiln.runtime.bundle import Bundle, open_bundle
+from edgekiln.runtime.engines import OutputScale
+from edgekiln.runtime.errors import MemberError
 from edgekiln.runtime.golden import Golden
 from edgekiln.runtime.manifest import Artifact
+from edgekiln.runtime.quant import Logits
 from edgekiln.targets.emulate import MACHINES
 from edgekiln.targets.errors import MeasurementError, TargetError
 from edgekiln.targets.profiles import load_target
 
-from .errors import CompileError
-from .graph import QuantParams
+from .artifacts import EmittedArtifact
+from .assemble import CERTIFICATE, model_samples, samples_of
+from .certify import PARITY_SAMPLES, certify
+from .data import Dataset
+from .differences import Difference, differences
+from .errors import CompileError, DataContentError
+from .graph import Array
+from .importers.tflite import import_tflite
 from .oracles import (
     RUNTIME_ENGINES,
     Engine,
@@ -35,43 +47,59 @@ from .oracles import (
     run_runtime,
     tool_version,
 )
-from .parity import EngineRow, compare
+from .parity import Certificate, EngineRow, compare
+from .reference import quantize_input, run_int8
 
-Int8 = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """One row for each artifact and engine; `notes` say which engines could not run, and why."""
+    """`rows`: each artifact in each engine on the golden vectors.
+
+    `certificate` is the certificate made again, where the data was given; `differences` are from
+    the recorded one, `notes` say which engines could not run, and why.
+    """
 
     bundle_id: str
+    passed: bool  # every engine that ran kept its bound
     rows: tuple[EngineRow, ...]
+    certificate: Certificate | None
+    differences: tuple[Difference, ...]
     notes: tuple[str, ...]
 
     @property
-    def passed(self) -> bool:
-        """True when every engine that ran kept its bound."""
-        return all(row.passed for row in self.rows)
+    def broken(self) -> tuple[str, ...]:
+        """Places of the rows that broke their bound."""
+        again = self.certificate.engines if self.certificate else ()
+        rows = [row for row in (*self.rows, *again) if not row.passed]
+        return tuple(dict.fromkeys(f"{row.target or row.engine}/{row.format}" for row in rows))
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One engine on one artifact; `run` returns int8 logits (n, classes)."""
+    """One engine on one artifact; `run` returns logits (n, classes)."""
 
     artifact: Artifact
     engine: Engine
-    run: Callable[[], Int8]
+    run: Callable[[], Logits]
 
 
-def verify_bundle(path: Path) -> VerifyReport:
+def verify_bundle(path: Path, dataset: Dataset | None = None) -> VerifyReport:
     """Run every artifact of the bundle at `path` in every engine that is here.
 
     Raises:
         BundleError: the file is damaged, incomplete or no bundle; one line that names the member.
+        DataContentError: `dataset` is not the one that the bundle was compiled from.
     """
     bundle = open_bundle(path)
     golden = bundle.golden()
+    recorded = _recorded(bundle)
+    if dataset is not None and dataset.sha256 != bundle.manifest.lineage.data_sha256:
+        raise DataContentError(
+            f"data '{dataset.name}' is not what {path} was compiled from; give that, or leave it "
+            "out to run the golden vectors alone"
+        )
     rows: list[EngineRow] = []
     notes: list[str] = []
     for job in _jobs(bundle, golden):
@@ -85,19 +113,65 @@ def verify_bundle(path: Path) -> VerifyReport:
             notes.append(f"{place} failed: {error}")
         else:
             rows.append(_row(job, golden.expected, found))
-    return VerifyReport(bundle.bundle_id, tuple(rows), tuple(notes))
+    again = None if dataset is None else _certify_again(bundle, dataset, notes)
+    return VerifyReport(
+        bundle_id=bundle.bundle_id,
+        passed=all(row.passed for row in (*rows, *(again.engines if again else ()))),
+        rows=tuple(rows),
+        certificate=again,
+        differences=differences(bundle.manifest, recorded, rows, again),
+        notes=tuple(notes),
+    )
+
+
+def _recorded(bundle: Bundle) -> Certificate:
+    try:
+        return msgspec.json.decode(bundle.read(CERTIFICATE), type=Certificate)
+    except msgspec.DecodeError as error:
+        raise MemberError(f"{bundle.source}: {CERTIFICATE} breaks its schema: {error}") from error
+
+
+def _certify_again(bundle: Bundle, dataset: Dataset, notes: list[str]) -> Certificate | None:
+    """The certificate from the artifacts alone, on the samples that it was first made with."""
+    holder = next((a for a in bundle.manifest.artifacts if a.format == "tflite"), None)
+    if holder is None:
+        notes.append("the certificate was not made again: no .tflite artifact holds the graph")
+        return None
+    try:
+        graph = import_tflite(bundle.read(holder.path), bundle.source)
+        raw = samples_of(dataset, dataset.validation, PARITY_SAMPLES)
+        golden = quantize_input(graph, model_samples(graph, dataset, bundle.golden().inputs))
+        artifacts = _artifacts(bundle, golden)
+        return certify(None, graph, artifacts, {}, model_samples(graph, dataset, raw))
+    except CompileError as error:
+        notes.append(f"the certificate was not made again: {error}")
+        return None
+
+
+def _artifacts(bundle: Bundle, golden: Array) -> dict[str, EmittedArtifact]:
+    """By format, as the compiler emitted them; every target has the same bytes."""
+    found = {}
+    for artifact in bundle.manifest.artifacts:
+        files = (
+            _c_files(bundle, artifact)
+            if artifact.format == "c"
+            else {artifact.path.rpartition("/")[2]: bundle.read(artifact.path)}
+        )
+        found[artifact.format] = EmittedArtifact(artifact.format, files, golden)
+    return found
 
 
 def _jobs(bundle: Bundle, golden: Golden) -> Iterator[_Job]:
     x = bundle.contract.preprocess(bundle.contract.check(golden.inputs))
+    output = OutputScale(golden.scale, golden.zero_point, golden.expected.dtype.name)
     for artifact in bundle.manifest.artifacts:
         if artifact.format == "tflite":
             model = bundle.read(artifact.path)
+            yield _Job(artifact, Engine.REFERENCE, functools.partial(_run_reference, model, x))
             run = functools.partial(run_litert_reference, model, x)
             yield _Job(artifact, Engine.LITERT_REFERENCE, run)
         if artifact.format in RUNTIME_ENGINES:
             engine, _ = RUNTIME_ENGINES[artifact.format]
-            output = QuantParams((golden.scale,), (golden.zero_point,))
             model = bundle.read(artifact.path)
             run = functools.partial(run_runtime, artifact.format, model, x, output)
             yield _Job(artifact, engine, run)
@@ -105,16 +179,27 @@ def _jobs(bundle: Bundle, golden: Golden) -> Iterator[_Job]:
             yield from _c_jobs(bundle, artifact, golden.expected.shape[1])
 
 
-def _c_jobs(bundle: Bundle, artifact: Artifact, classes: int) -> Iterator[_Job]:
+def _run_reference(model: bytes, x: Floats) -> Logits:
+    """The artifact's own graph in numpy."""
+    graph = import_tflite(model, "the artifact")
+    samples = x.reshape(len(x), *graph.input.shape[1:])
+    return run_int8(graph, quantize_input(graph, samples))
+
+
+def _c_files(bundle: Bundle, artifact: Artifact) -> dict[str, bytes]:
     prefix = f"{artifact.path}/"
-    files = {
+    return {
         name.removeprefix(prefix): data
         for name, data in bundle.members.items()
         if name.startswith(prefix)
     }
+
+
+def _c_jobs(bundle: Bundle, artifact: Artifact, classes: int) -> Iterator[_Job]:
+    files = _c_files(bundle, artifact)
     yield _Job(artifact, Engine.C_HOST, lambda: run_c_host(files, classes))
 
-    def emulated() -> Int8:
+    def emulated() -> Logits:
         target = load_target(artifact.target)
         if target.core.lower() not in MACHINES:
             raise MeasurementError(f"core '{target.core}' has no emulated board")
@@ -123,22 +208,27 @@ def _c_jobs(bundle: Bundle, artifact: Artifact, classes: int) -> Iterator[_Job]:
     yield _Job(artifact, Engine.C_EMULATED, emulated)
 
 
-def _checked(found: Int8, golden: Golden) -> Int8:
-    if found.shape != golden.expected.shape:
+def _checked(found: Logits, golden: Golden) -> Logits:
+    expected = golden.expected
+    if found.shape != expected.shape or found.dtype != expected.dtype:
         raise CompileError(
-            f"gives outputs of shape {found.shape}, the golden ones have {golden.expected.shape}"
+            f"gives {found.dtype} outputs of shape {found.shape}, the golden ones are "
+            f"{expected.dtype} of {expected.shape}"
         )
     return found
 
 
-def _row(job: _Job, expected: Int8, found: Int8) -> EngineRow:
+def _row(job: _Job, expected: Logits, found: Logits) -> EngineRow:
     version = _version(job.engine)
     return compare(job.engine, job.artifact.format, job.artifact.target, version, expected, found)
 
 
-def _opposite(expected: Int8) -> Int8:
+def _opposite(expected: Logits) -> Logits:
     """Stands for the answers of an engine that gave none: nothing is farther from the golden."""
-    return np.where(expected > 0, -128, 127).astype(np.int8)
+    if expected.dtype.kind == "f":
+        return -expected - 1
+    limits = np.iinfo(expected.dtype)
+    return np.where(expected > 0, limits.min, limits.max).astype(expected.dtype)
 
 
 def _version(engine: Engine) -> str:
@@ -146,5 +236,7 @@ def _version(engine: Engine) -> str:
         return tool_version("gcc")
     if engine is Engine.C_EMULATED:
         return tool_version("arm-none-eabi-gcc")
+    if engine is Engine.REFERENCE:
+        return f"numpy {np.__version__}"
     name = "onnxruntime" if engine is Engine.ONNXRUNTIME else "ai-edge-litert"
     return f"{name} {distribution_version(name)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from edgekiln.targets.workload import LayerWork, Workload
 
 from .graph import Graph, Node
@@ -24,9 +26,15 @@ def _layer(graph: Graph, node: Node) -> LayerWork:
 
 def _macs(graph: Graph, node: Node) -> int:
     """Multiply-accumulates; operators without weights have none."""
-    if node.op is Op.FULLY_CONNECTED:
-        return graph.values[node.inputs[1]].elements
     positions = graph.values[node.output].elements
+    if node.op is Op.FULLY_CONNECTED:
+        return positions * graph.values[node.inputs[1]].shape[-1]
+    if node.op is Op.BATCH_MATMUL:
+        rows = math.prod(graph.values[node.output].shape[:-1])
+        return positions * graph.values[node.inputs[0]].elements // max(1, rows)
+    if node.op is Op.TRANSPOSE_CONV:
+        windows = math.prod(graph.values[node.inputs[0]].shape[1:3])
+        return windows * graph.values[node.inputs[1]].elements
     if node.op is Op.CONV_2D:
         _, height, width, channels = graph.values[node.inputs[1]].shape
         return positions * height * width * channels

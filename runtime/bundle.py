@@ -44,9 +44,19 @@ REFERENCE = "reference.bin"
 _PREFERENCE = (
     ("int8.v1", "tflite"),
     ("int8.v1", "onnx"),
+    ("int4w.v1", "tflite"),
+    ("int4w.v1", "onnx"),
+    ("int16x8.v1", "tflite"),
+    ("int16x8.v1", "onnx"),
     ("float32", "tflite"),
     ("float32", "onnx"),
     ("int8.v1", "c"),
+)
+
+# What the standard library raises for a damaged directory, an encrypted or an unknown member.
+_UNSOUND = (
+    *(zipfile.BadZipFile, struct.error, UnicodeDecodeError, EOFError, NotImplementedError),
+    *(RuntimeError, ValueError, OverflowError, OSError),
 )
 
 
@@ -95,7 +105,7 @@ class Bundle:
         """
         try:
             return msgspec.json.decode(self.read(CONTRACT), type=Contract)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MemberError(f"{self.source}: {CONTRACT} breaks its schema: {error}") from error
 
     def golden(self) -> Golden:
@@ -208,11 +218,9 @@ def _read_members(data: bytes, source: str, limits: Limits) -> dict[str, bytes]:
             infos = archive.infolist()
             _check_directory(infos, len(data), source, limits)
             return {info.filename: archive.read(info) for info in infos}
-    # What the standard library raises for a damaged directory, an encrypted or an unknown member.
-    except (zipfile.BadZipFile, struct.error, UnicodeDecodeError, EOFError) as error:
-        raise NotABundleError(f"{source}: not a bundle, or damaged: {error}") from error
-    except (NotImplementedError, RuntimeError, ValueError, OverflowError, OSError) as error:
-        raise NotABundleError(f"{source}: not a bundle, or damaged: {error}") from error
+    except _UNSOUND as error:
+        reason = "".join(c if c.isprintable() else "?" for c in str(error))[:200]
+        raise NotABundleError(f"{source}: not a bundle, or damaged: {reason}") from error
 
 
 def _check_directory(

@@ -1,8 +1,9 @@
 """Engines: one way to run each artifact format, all with the same face.
 
 The table `ENGINES` is the whole truth about what this device can run. Whatever the file inside
-computes with, an engine takes preprocessed float32 and gives int8 logits on the bundle's output
-scale, so that golden vectors, trials and confidences mean the same on every engine.
+computes with, an engine takes preprocessed float32 and gives logits in the bundle's number format
+and on its output scale, so that golden vectors, trials and confidences mean the same on every
+engine.
 """
 
 from __future__ import annotations
@@ -21,22 +22,26 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import EngineError
-from .quant import FloatArray, Int8Array, quantize_array
+from .quant import FloatArray, Logits, quantize_to
 
 
 @dataclass(frozen=True, slots=True)
 class OutputScale:
-    """real = scale · (q - zero_point) for the int8 logits of a bundle."""
+    """real = scale · (q - zero_point) for the logits of a bundle; `dtype` is their format.
+
+    Logits in float32 are taken as they are.
+    """
 
     scale: float
     zero_point: int
+    dtype: str = "int8"  # int8 | int16 | float32
 
 
 class Engine(Protocol):
     """A loaded artifact; `run` may be called from any thread."""
 
-    def run(self, x: FloatArray) -> Int8Array:
-        """Preprocessed samples (n, *input.shape) to int8 logits (n, classes).
+    def run(self, x: FloatArray) -> Logits:
+        """Preprocessed samples (n, *input.shape) to logits (n, classes) in the bundle's format.
 
         Raises:
             EngineError: the engine failed, or the samples have the wrong size.
@@ -81,12 +86,12 @@ class LiteRtEngine:
         self._output = _tensor(self._interpreter.get_output_details(), "output")
         self._scale = output
         self._lock = threading.Lock()  # an interpreter has one set of tensors
-        if self._output.dtype == np.int8 and not _same_scale(self._output, output):
+        if self._output.dtype != np.float32 and not _same_scale(self._output, output):
             raise EngineError(
                 "the artifact's output scale differs from the bundle's golden vectors"
             )
 
-    def run(self, x: FloatArray) -> Int8Array:
+    def run(self, x: FloatArray) -> Logits:
         """See `Engine.run`."""
         _check_size(x, self._input.shape)
         samples = self._input.accept(x)
@@ -96,7 +101,7 @@ class LiteRtEngine:
         except (RuntimeError, ValueError) as error:
             raise EngineError(f"LiteRT failed: {_one_line(error)}") from error
         raw = np.stack(rows) if rows else np.zeros((0, self._output.shape[-1]), self._output.dtype)
-        return _as_int8(raw, self._scale)
+        return _as_logits(raw, self._scale)
 
     def _invoke(self, sample: npt.NDArray[Any]) -> npt.NDArray[Any]:
         self._interpreter.set_tensor(self._input.index, sample.reshape(self._input.shape))
@@ -134,7 +139,7 @@ class OnnxEngine:
         self._shape = tuple(size for size in entry.shape[1:] if isinstance(size, int))
         self._scale = output
 
-    def run(self, x: FloatArray) -> Int8Array:
+    def run(self, x: FloatArray) -> Logits:
         """See `Engine.run`."""
         _check_size(x, self._shape)
         samples = x.reshape(len(x), *self._shape).astype(np.float32, copy=False)
@@ -144,8 +149,8 @@ class OnnxEngine:
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed: {_one_line(error)}") from error
         if not logits:
-            return np.zeros((0, self._session.get_outputs()[0].shape[-1]), np.int8)
-        return _as_int8(np.concatenate(logits), self._scale)
+            return np.zeros((0, self._session.get_outputs()[0].shape[-1]), self._scale.dtype)
+        return _as_logits(np.concatenate(logits), self._scale)
 
 
 EngineFactory = Callable[[bytes, OutputScale], Engine]
@@ -168,18 +173,18 @@ class _Tensor:
 
     def accept(self, x: FloatArray) -> npt.NDArray[Any]:
         """Float samples in the tensor's own dtype."""
-        if self.dtype == np.int8:
-            return quantize_array(x, self.scale, self.zero_point)
-        return x.astype(np.float32, copy=False)
+        if self.dtype == np.float32:
+            return x.astype(np.float32, copy=False)
+        return quantize_to(np.dtype(self.dtype), x, self.scale, self.zero_point)
 
 
 def _tensor(details: list[dict[str, Any]], what: str) -> _Tensor:
     if len(details) != 1:
         raise EngineError(f"the artifact has {len(details)} {what}s, this runtime takes one")
     detail = details[0]
-    if detail["dtype"] not in (np.int8, np.float32):
+    if detail["dtype"] not in (np.int8, np.int16, np.float32):
         found = np.dtype(detail["dtype"])
-        msg = f"the artifact's {what} is {found}, this runtime takes int8 or float32"
+        msg = f"the artifact's {what} is {found}, this runtime takes int8, int16 or float32"
         raise EngineError(msg)
     scale, zero_point = detail["quantization"]
     shape = tuple(int(size) for size in detail["shape"])
@@ -189,7 +194,8 @@ def _tensor(details: list[dict[str, Any]], what: str) -> _Tensor:
 def _same_scale(tensor: _Tensor, output: OutputScale) -> bool:
     """Compared as float32: that is how a flatbuffer holds a scale."""
     same = np.float32(tensor.scale) == np.float32(output.scale)
-    return bool(same) and tensor.zero_point == output.zero_point
+    fits = np.dtype(tensor.dtype).name == output.dtype
+    return bool(same) and fits and tensor.zero_point == output.zero_point
 
 
 def _check_size(x: FloatArray, shape: tuple[int, ...]) -> None:
@@ -200,14 +206,16 @@ def _check_size(x: FloatArray, shape: tuple[int, ...]) -> None:
         )
 
 
-def _as_int8(logits: npt.NDArray[Any], output: OutputScale) -> Int8Array:
-    """int8 logits as they are, float logits on the bundle's output scale."""
+def _as_logits(logits: npt.NDArray[Any], output: OutputScale) -> Logits:
+    """Codes as they are, floats on the bundle's output scale where that has codes."""
     flat = logits.reshape(len(logits), math.prod(logits.shape[1:]))
-    if flat.dtype == np.int8:
+    if flat.dtype.kind == "i":
         return flat
     if not np.isfinite(flat).all():
         raise EngineError("the artifact answered a logit that is not finite")
-    return quantize_array(flat, output.scale, output.zero_point)
+    if output.dtype == "float32":
+        return flat.astype(np.float32, copy=False)
+    return quantize_to(np.dtype(output.dtype), flat, output.scale, output.zero_point)
 
 
 def _one_line(error: Exception) -> str:

@@ -38,9 +38,9 @@ class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     bytes: int
     sha256: str
-    numerics: str  # int8.v1 | float32
-    accuracy: float  # on the validation split
-    latency: EstimateRecord
+    numerics: str  # int8.v1 | int16x8.v1 | int4w.v1 | float32
+    accuracy: float  # on the validation split, in the format's own engine where it runs here
+    latency: EstimateRecord | None  # None where nothing prices it; the model card says why
     ram: EstimateRecord
     flash: EstimateRecord
 
@@ -79,8 +79,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     members: tuple[Member, ...]
     artifacts: tuple[Artifact, ...]
-    accuracy_float: float
-    accuracy_int8: float
+    accuracy_float: float | None  # None: the model came quantized, there is no float one
+    accuracy_int8: float  # of the compiled graph in the numpy reference
     gate: Gate
     lineage: Lineage
     inputs: dict[str, str]  # digest of every input of the compile
@@ -106,7 +106,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         try:
             version = msgspec.json.decode(data, type=_Version).schema
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise NotABundleError(f"manifest.json cannot be read: {error}") from error
         if version != SCHEMA:
             raise SchemaVersionError(
@@ -114,7 +114,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         try:
             return msgspec.json.decode(data, type=cls)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise NotABundleError(f"manifest.json breaks its schema: {error}") from error
 
 

@@ -16,7 +16,7 @@ from .engines import Engine, OutputScale, open_engine
 from .errors import EngineError
 from .golden import Golden
 from .manifest import Artifact
-from .quant import dequantize_array, softmax
+from .quant import real_logits, softmax
 from .reference import Reference
 
 Clock = Callable[[], int]
@@ -39,7 +39,7 @@ class GoldenResult:
     """How far this device's engine is from the golden vectors."""
 
     vectors: int
-    max_lsb: int
+    max_lsb: int  # steps of the output's scale
     mismatching_labels: int
 
 
@@ -75,7 +75,7 @@ class Model:
             msg = f"{opened.source}: target '{target}' has C sources only; build them for the board"
             raise EngineError(msg)
         golden = opened.golden()
-        output = OutputScale(golden.scale, golden.zero_point)
+        output = OutputScale(golden.scale, golden.zero_point, golden.expected.dtype.name)
         return cls(
             opened, artifact, open_engine(artifact.format, opened.read(artifact.path), output)
         )
@@ -94,7 +94,7 @@ class Model:
         logits = self._engine.run(self.contract.preprocess(samples))
         self._check_width(logits.shape[1])
         golden = self._golden
-        probabilities = softmax(dequantize_array(logits, golden.scale, golden.zero_point))
+        probabilities = softmax(real_logits(logits, golden.scale, golden.zero_point))
         # The first of equal logits, as every emitter and the reference do.
         indices = logits.argmax(axis=1)
         confidences = probabilities[np.arange(len(indices)), indices]
@@ -114,9 +114,8 @@ class Model:
         found = self._engine.run(self.contract.preprocess(samples))
         self._check_width(golden.expected.shape[1])
         self._check_width(found.shape[1])
-        distance = np.abs(found.astype(np.int16) - golden.expected.astype(np.int16))
         flips = found.argmax(axis=1) != golden.expected.argmax(axis=1)
-        return GoldenResult(len(found), int(distance.max()), int(flips.sum()))
+        return GoldenResult(len(found), golden.steps(found), int(flips.sum()))
 
     def _check_width(self, logits: int) -> None:
         classes = len(self.contract.classes)

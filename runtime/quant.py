@@ -1,4 +1,4 @@
-"""The one rule between real numbers and int8: real = scale · (q - zero_point).
+"""The one rule between real numbers and codes: real = scale · (q - zero_point).
 
 Compiler and engines both quantize through here, so an input becomes the same bytes in a test on
 the build machine and on the device.
@@ -6,11 +6,14 @@ the build machine and on the device.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 Int8Array = npt.NDArray[np.int8]
+Logits = npt.NDArray[Any]  # int8 or int16 codes, or float32
 
 
 def quantize_array(x: FloatArray, scale: float, zero_point: int) -> Int8Array:
@@ -18,16 +21,34 @@ def quantize_array(x: FloatArray, scale: float, zero_point: int) -> Int8Array:
 
     The division and the rounding are IEEE single precision, so a C `lrintf` gives the same bytes.
     """
-    steps = np.rint(x.astype(np.float32, copy=False) / np.float32(scale))
-    # Clip before the zero point is added: the sum then stays exact in float32.
-    bounded = np.clip(steps, np.float32(-128 - zero_point), np.float32(127 - zero_point))
-    quantized: Int8Array = (bounded + np.float32(zero_point)).astype(np.int8)
+    quantized: Int8Array = quantize_to(np.dtype(np.int8), x, scale, zero_point)
     return quantized
 
 
-def dequantize_array(q: Int8Array, scale: float, zero_point: int) -> FloatArray:
-    """int8 of any shape to the float32 that it stands for."""
+def quantize_to(
+    dtype: np.dtype[Any], x: FloatArray, scale: float, zero_point: int
+) -> npt.NDArray[Any]:
+    """`quantize_array` to another integer dtype of at most 16 bits."""
+    limits = np.iinfo(dtype)
+    steps = np.rint(x.astype(np.float32, copy=False) / np.float32(scale))
+    # Clip before the zero point is added: the sum then stays exact in float32.
+    bounded = np.clip(
+        steps, np.float32(limits.min - zero_point), np.float32(limits.max - zero_point)
+    )
+    quantized: npt.NDArray[Any] = (bounded + np.float32(zero_point)).astype(dtype)
+    return quantized
+
+
+def dequantize_array(q: Logits, scale: float, zero_point: int) -> FloatArray:
+    """Codes of any shape to the float32 that they stand for."""
     return ((q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)).astype(np.float32)
+
+
+def real_logits(logits: Logits, scale: float, zero_point: int) -> FloatArray:
+    """Codes as the float32 that they stand for; floats as they are."""
+    if logits.dtype.kind == "f":
+        return logits.astype(np.float32, copy=False)
+    return dequantize_array(logits, scale, zero_point)
 
 
 def softmax(logits: FloatArray) -> FloatArray:

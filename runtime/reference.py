@@ -61,7 +61,7 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         try:
             reference = msgspec.msgpack.decode(data, type=cls)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MemberError(f"{source}: reference.bin cannot be read: {error}") from error
         for feature in (*reference.features, reference.confidence):
             if not _is_distribution(feature):

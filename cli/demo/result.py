@@ -39,7 +39,7 @@ class CompileOutcome(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     format: str
     bytes: int
-    accuracy_float: float
+    accuracy_float: float | None
     accuracy_int8: float
     latency: EstimateRecord
     ram_bytes: int

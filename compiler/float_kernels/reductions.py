@@ -31,7 +31,8 @@ def _log_softmax(graph: Graph, node: Node, x: Float) -> Float:
     return shares
 
 
-def _arg_max(graph: Graph, node: Node, x: Float) -> Array:
+def arg_max(graph: Graph, node: Node, x: Array) -> Array:
+    """The first of the largest elements; integers of any encoding compare as real numbers do."""
     assert isinstance(node.attrs, AxisAttrs)
     indices: Array = x.argmax(axis=node.attrs.axis)
     return indices.astype(graph.values[node.output].dtype.numpy)
@@ -43,5 +44,5 @@ REDUCTIONS: dict[Op, Callable[..., Float]] = {
     Op.REDUCE_MAX: _reduce(np.max),
     Op.SOFTMAX: _softmax,
     Op.LOG_SOFTMAX: _log_softmax,
-    Op.ARG_MAX: _arg_max,
+    Op.ARG_MAX: arg_max,
 }

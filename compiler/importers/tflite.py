@@ -1,16 +1,17 @@
-"""TensorFlow Lite: a float32 or int8 `.tflite` file as a graph.
+"""TensorFlow Lite: a float32 or quantized `.tflite` file as a graph.
 
-Tensors keep their names, an int8 model keeps every number it came with: quantization parameters,
-int32 biases, weights with one scale or one for each channel. What arithmetic means is therefore
-what LiteRT's reference kernels say (`reference.run_int8`). SAME padding becomes amounts. Weights
-that a float model keeps in int8 or float16 become float32.
+Tensors keep their names, an int8 or int16 model keeps every number it came with: quantization
+parameters, int32 or int64 biases, weights with one scale or one for each channel. What arithmetic
+means is therefore what LiteRT's reference kernels say (`reference.run_int8`). A legacy uint8 model
+becomes int8 (`tflite_uint8`). SAME padding becomes amounts. Weights that a float model keeps in
+int8 or float16 become float32.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,15 +20,37 @@ from ..grammar import check
 from ..graph import Array, DType, Graph, Node, QuantParams, Value
 from ..ops import Attrs, NoAttrs, Op
 from .tflite_file import FileRecord, OperatorRecord, TensorRecord, damage_named, read_file
+from .tflite_uint8 import as_int8
 
 WAYS_OUT = (
     "replace it before you convert, import the model from torch or ONNX instead, or end the model "
     "before it"
 )
-_DTYPES = {"FLOAT32": DType.FLOAT32, "INT8": DType.INT8, "INT32": DType.INT32}
+_DTYPES = {
+    "FLOAT32": DType.FLOAT32,
+    "INT4": DType.INT4,
+    "INT8": DType.INT8,
+    "INT16": DType.INT16,
+    "INT32": DType.INT32,
+    "INT64": DType.INT64,
+}
+_ZERO_POINTS = {DType.INT8: (-128, 127)}  # of all others: 0
+
+
+@dataclass(frozen=True)
+class TfliteModel:
+    """A file's graph, and what the user should know about its way there."""
+
+    graph: Graph
+    notes: tuple[str, ...] = ()
 
 
 def import_tflite(data: bytes, name: str) -> Graph:
+    """The graph of `read_model`."""
+    return read_model(data, name).graph
+
+
+def read_model(data: bytes, name: str) -> TfliteModel:
     """The graph of a file's bytes, called `name`; its operators in the file's order.
 
     A QUANTIZE of the input and a DEQUANTIZE of the output, which converters put around an int8
@@ -38,14 +61,23 @@ def import_tflite(data: bytes, name: str) -> Graph:
             output and a batch of 1.
         UnsupportedOpError: an operator, or a form of one, that the graph has no word for.
     """
-    record = read_file(data, name)
+    record, notes = as_int8(read_file(data, name), name)
     with damage_named(name):
         graph = TfliteReader(record, name).graph()
     try:
         check(graph)
     except GrammarError as error:
         raise ImportModelError(f"{name}: an inconsistent TensorFlow Lite model: {error}") from error
-    return graph
+    return TfliteModel(graph, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Whether the value `smaller` ≤ the value `larger`, or with `negated` whether it is not."""
+
+    smaller: str
+    larger: str
+    negated: bool
 
 
 class TfliteReader:
@@ -54,11 +86,12 @@ class TfliteReader:
     def __init__(self, record: FileRecord, name: str) -> None:
         self._record = record
         self._name = name
-        self._names = _unique_names(record.tensors)
-        self._taken = set(self._names)
+        self._taken: dict[str, int] = {}
+        self._names = _unique_names(record.tensors, self._taken)
         self._values: dict[str, Value] = {}
         self._nodes: list[Node] = []
-        self._dtype = ""  # of the input, and so of every activation
+        self._comparisons: dict[int, Comparison] = {}
+        self._dtype = ""  # of the input
 
     def graph(self) -> Graph:
         """The whole graph; not yet checked against the grammar."""
@@ -66,7 +99,7 @@ class TfliteReader:
 
         first, last, operators = _ends(self._record, self._name)
         self._dtype = self._record.tensors[first].dtype
-        if self._dtype not in ("FLOAT32", "INT8"):
+        if self._dtype not in ("FLOAT32", "INT8", "INT16"):
             raise self._wrong_dtype(self._record.tensors[first])
         input_name = self.value(self._record.tensors[first])
         for operator in operators:
@@ -94,6 +127,10 @@ class TfliteReader:
         if len(operator.outputs) != 1:
             raise ImportModelError(f"{self.place(operator)} has {len(operator.outputs)} outputs")
         return self._record.tensors[operator.outputs[0]]
+
+    def outputs(self, operator: OperatorRecord) -> tuple[TensorRecord, ...]:
+        """All outputs, of operators that may have several."""
+        return tuple(self._record.tensors[index] for index in operator.outputs)
 
     def constant(self, operator: OperatorRecord, position: int) -> Array:
         """Data of an operand that must be a constant: its value's, where it has become one."""
@@ -126,6 +163,14 @@ class TfliteReader:
     def known(self, name: str) -> Value:
         """A value already added."""
         return self._values[name]
+
+    def compare(self, tensor: TensorRecord, comparison: Comparison) -> None:
+        """Say what the boolean tensor holds; a CAST makes numbers of it."""
+        self._comparisons[tensor.index] = comparison
+
+    def comparison(self, tensor: TensorRecord) -> Comparison | None:
+        """What the boolean tensor holds; None where it is of something else."""
+        return self._comparisons.get(tensor.index)
 
     def append(
         self, op: Op, operator: OperatorRecord, inputs: tuple[str, ...], output: str, attrs: Attrs
@@ -162,7 +207,7 @@ class TfliteReader:
             if data is not None:
                 return self._finite(Value(name, tensor.shape, DType.FLOAT32, None, data))
         dtype = _DTYPES.get(tensor.dtype)
-        if dtype is None or (tensor.data is None and tensor.dtype != self._dtype):
+        if dtype is None or (tensor.data is None and tensor.dtype not in self._activations()):
             raise self._wrong_dtype(tensor)
         if tensor.data is None and (not tensor.shape or tensor.shape[0] != 1):
             raise ImportModelError(
@@ -170,6 +215,10 @@ class TfliteReader:
                 "convert with a batch of 1"
             )
         return Value(name, tensor.shape, dtype, self._quant_of(dtype, tensor), tensor.data)
+
+    def _activations(self) -> tuple[str, ...]:
+        """What activations may be: a quantized model may have layers in float32, all indices."""
+        return self._dtype, "FLOAT32", "INT32", "INT64"
 
     def _finite(self, value: Value) -> Value:
         if value.data is not None and not np.isfinite(value.data).all():
@@ -179,17 +228,20 @@ class TfliteReader:
     def _wrong_dtype(self, tensor: TensorRecord) -> ImportModelError:
         return ImportModelError(
             f"{self._name}: tensor '{tensor.name}' is {tensor.dtype.lower()}; models that are "
-            "float32 or int8 throughout are supported, convert again with full int8 quantization"
+            "float32, int8 or int16 throughout are supported, convert again with full int8 "
+            "quantization"
         )
 
     def _quant_of(self, dtype: DType, tensor: TensorRecord) -> QuantParams | None:
         """One entry for an activation; for a constant one, or one for each channel."""
         scales, zeros = tensor.scales, tensor.zero_points
-        if dtype is DType.FLOAT32 or (dtype is DType.INT32 and not scales):
+        plain = dtype in (DType.INT32, DType.INT64) and not scales
+        if dtype is DType.FLOAT32 or plain:
             return None
         # A float32 number below the smallest normal one is a damaged scale, not a fine one.
         sane = all(math.isfinite(scale) and scale > 1e-30 for scale in scales)
-        in_range = all(-128 <= zero <= 127 for zero in zeros)
+        lowest, highest = _ZERO_POINTS.get(dtype, (0, 0))
+        in_range = all(lowest <= zero <= highest for zero in zeros)
         if not scales or len(zeros) != len(scales) or not sane or not in_range:
             raise ImportModelError(
                 f"{self._name}: tensor '{tensor.name}' is {dtype} without usable quantization "
@@ -219,8 +271,12 @@ def as_floats(tensor: TensorRecord) -> Array | None:
 
 
 def _axis(tensor: TensorRecord) -> int | None:
-    """Which axis the scales go along; None where one scale holds for several elements there."""
-    if tensor.data is None or tensor.axis not in range(len(tensor.shape)):
+    """Which axis the scales go along; None where one holds for all elements."""
+    if (
+        tensor.data is None
+        or len(tensor.scales) == 1
+        or tensor.axis not in range(len(tensor.shape))
+    ):
         return None
     return tensor.axis if len(tensor.scales) == tensor.shape[tensor.axis] else None
 
@@ -244,23 +300,26 @@ def _ends(record: FileRecord, name: str) -> tuple[int, int, list[OperatorRecord]
 def _converts(
     operator: OperatorRecord, op: str, inputs: tuple[int, ...], record: FileRecord
 ) -> bool:
-    """Whether the operator is that conversion of `inputs`, between float32 and int8."""
+    """Whether the operator is that conversion of `inputs`, between float32 and integers."""
     tensors = [record.tensors[index] for index in (*inputs, *operator.outputs) if index >= 0]
     dtypes = [tensor.dtype for tensor in tensors]
-    wanted = ["FLOAT32", "INT8"] if op == "QUANTIZE" else ["INT8", "FLOAT32"]
-    return operator.op == op and operator.inputs == inputs and dtypes == wanted
+    if op == "DEQUANTIZE":
+        dtypes.reverse()
+    wanted = (["FLOAT32", "INT8"], ["FLOAT32", "INT16"])
+    return operator.op == op and operator.inputs == inputs and dtypes in wanted
 
 
-def _unique_names(tensors: tuple[TensorRecord, ...]) -> list[str]:
+def _unique_names(tensors: tuple[TensorRecord, ...], taken: dict[str, int]) -> list[str]:
     """A name for each tensor: its own, or one like it where another tensor has that."""
-    taken: set[str] = set()
     return [_free_name(tensor.name, taken) for tensor in tensors]
 
 
-def _free_name(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or `wanted.2`, …; and it is taken from now on."""
-    name = wanted
-    if name in taken:
-        name = next(n for n in (f"{wanted}.{i}" for i in itertools.count(2)) if n not in taken)
-    taken.add(name)
+def _free_name(wanted: str, taken: dict[str, int]) -> str:
+    """`wanted`, or `wanted.2`, …; taken from now on, with the last number that it was given."""
+    name, number = wanted, taken.get(wanted, 1)
+    while name in taken:
+        number += 1
+        name = f"{wanted}.{number}"
+    taken[name] = taken.get(name, 1)
+    taken[wanted] = number
     return name

@@ -196,13 +196,15 @@ class _Reader:
         dtype = _NUMPY.get(tensor.dtype)
         if dtype is None:
             return np.asarray(raw)
-        if len(raw) != tensor.elements * dtype.itemsize:
+        packed = tensor.dtype == "INT4"
+        needed = -(-tensor.elements // 2) if packed else tensor.elements * dtype.itemsize
+        if len(raw) != needed:
             raise ImportModelError(
                 f"{self._source}: tensor {tensor.index} ('{tensor.name}') has {len(raw)} bytes, "
-                f"its shape {tensor.shape} needs {tensor.elements * dtype.itemsize}"
+                f"its shape {tensor.shape} needs {needed}"
             )
-        data: Array = np.frombuffer(raw.tobytes(), dtype).reshape(tensor.shape)
-        return data
+        data = np.frombuffer(raw.tobytes(), dtype)
+        return (_unpacked(data)[: tensor.elements] if packed else data).reshape(tensor.shape)
 
     def _operator(self, graph: Any, index: int, tensors: int) -> OperatorRecord:
         operator = graph.Operators(index)
@@ -261,11 +263,19 @@ class _Reader:
 _NUMPY: Mapping[str, np.dtype[Any]] = {
     "FLOAT32": np.dtype("<f4"),
     "FLOAT16": np.dtype("<f2"),
+    "INT4": np.dtype(np.int8),
     "INT8": np.dtype(np.int8),
+    "INT16": np.dtype("<i2"),
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "UINT8": np.dtype(np.uint8),
 }
+
+
+def _unpacked(data: Array) -> Array:
+    """Two numbers of 4 bits from each byte, the low half first; int8."""
+    halves = np.stack([data << 4, data], axis=-1) >> 4  # the right shift keeps the sign
+    return halves.reshape(-1).astype(np.int8)
 
 
 def _names(enum: Any) -> dict[int, str]:

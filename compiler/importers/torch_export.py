@@ -1,51 +1,61 @@
-"""torch.export programs: NCHW in, NHWC out, not one transpose.
+"""torch.export programs: NCHW in, NHWC out, no transpose where the layout can follow.
 
-Images become (1, height, width, channels). A flattened image is in another element order than
-torch's; a `Wire` remembers that until the linear layer, whose columns are permuted.
+Both dialects are read: the training IR of `torch.export.export`, and core ATen after
+`run_decompositions`. Operators are in `torch_ops`, the layout in `layout`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..builder import GraphBuilder
-from ..errors import ImportModelError, UnsupportedOpError
-from ..graph import Array, Graph
-from ..shapes import Shape, elements
+from ..errors import ImportModelError
+from ..graph import Graph
+from .layout import Imported, NoWordError, Plan, Source, solve
+from .torch_program import (
+    ProgramReader,
+    UnknownOperatorError,
+    input_of,
+    refuse_integers,
+    refuse_training_mode,
+)
+from .torch_sharing import writes_through_views
 
 if TYPE_CHECKING:
     import torch
 
-WAYS_OUT = (
-    "use Conv2d, Linear, BatchNorm, ReLU, ReLU6, max, average or global average pooling, "
-    "addition, padding or flatten instead, or move it out of the model"
-)
+_INPUT_RANKS = (2, 3, 4)
+_CHANNELS_LAST = (2, 3, 1)
 
 
 def import_torch(program: torch.export.ExportedProgram, name: str) -> Graph:
     """A float32 graph of an exported module in eval mode: one input, one output of logits.
 
-    The input is (n, channels, height, width) or (n, features); n becomes 1. A softmax at the very
-    end is left out: graphs give logits. Raises UnsupportedOpError or ImportModelError.
+    The input is (n, channels, height, width), (n, features), or (n, a, b) for sequences; n becomes
+    1. An image lies in the graph as (1, height, width, channels); a sequence in the order in which
+    the model reads it: (1, length, channels) before a convolution, (1, steps, features) before a
+    recurrent or linear layer. A softmax at the very end is left out: graphs give logits. Raises
+    UnsupportedOpError or ImportModelError.
     """
-    from .torch_ops import HANDLERS, refuse_training_mode
+    imported = import_program(program, name)
+    if len(imported.outputs[0].shape) != 2 or not imported.outputs[0].samples:
+        raise ImportModelError(
+            f"{name}: the output must be logits (n, classes); end the model in a Linear"
+        )
+    return imported.graph
 
-    reader = ProgramReader(program, name)
-    refuse_training_mode(reader, program)
-    for node in program.graph.nodes:
-        if node.op == "placeholder":
-            reader.open(node)
-        elif node.op == "call_function" and _gives_tensors(node):
-            handler = HANDLERS.get(str(node.target))
-            if handler is None:
-                raise unsupported(reader, node, f"operator '{node.target}'")
-            handler(reader, node)
-    return reader.finish()
+
+def import_program(program: torch.export.ExportedProgram, name: str) -> Imported:
+    """As `import_torch`, with an output of any shape, and how both ends lie in the graph."""
+    refuse_training_mode(program, name)
+    if writes_through_views(program):
+        program = _decomposed(program, functional_only=True)
+    imported = _read_whole_or_in_parts(program, name)
+    refuse_integers(program, name)
+    return imported
 
 
 def load_program(path: Path) -> torch.export.ExportedProgram:
@@ -63,135 +73,48 @@ def load_program(path: Path) -> torch.export.ExportedProgram:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """A torch tensor in the graph. `flattened` (c, h, w): its elements still lie as h, w, c."""
-
-    value: str
-    shape: Shape
-    flattened: Shape | None = None
-
-
-class ProgramReader:
-    """What the operator handlers read from and write to."""
-
-    def __init__(self, program: torch.export.ExportedProgram, name: str) -> None:
-        signature = program.graph_signature
-        inputs = tuple(signature.user_inputs)
-        outputs = tuple(signature.user_outputs)
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ImportModelError(
-                f"{name}: a model has one input and one output, this one has {len(inputs)} and "
-                f"{len(outputs)}; wrap it in a module that has"
-            )
-        self.name = name
-        self.output = str(outputs[0])
-        self._input = str(inputs[0])
-        self._tensors = _lifted_tensors(program)
-        self.wires: dict[str, Wire] = {}
-        self.constants: dict[str, Array] = {}
-        self._builder: GraphBuilder | None = None
-
-    @property
-    def build(self) -> GraphBuilder:
-        """The builder; there from the input's placeholder on."""
-        assert self._builder is not None
-        return self._builder
-
-    def open(self, node: torch.fx.Node) -> None:
-        """Take in a placeholder: the input, a weight or a buffer."""
-        if node.name != self._input:
-            if node.name in self._tensors:
-                self.constants[node.name] = self._tensors[node.name]
-            return
-        shape = torch_shape(node)
-        if len(shape) not in (2, 4):
-            raise ImportModelError(
-                f"{self.name}: the input must be (n, channels, height, width) or (n, features), "
-                f"not {tuple(shape)}"
-            )
-        image = (1, shape[2], shape[3], shape[1]) if len(shape) == 4 else shape
-        self._builder = GraphBuilder(self.name, image)
-        self.wires[node.name] = Wire(self._builder.input, shape)
-
-    def wire(self, argument: Any, node: torch.fx.Node) -> Wire:
-        """The wire of an activation operand of `node`."""
-        found = self.wires.get(getattr(argument, "name", ""))
-        if found is None:
-            raise unsupported(self, node, f"'{node.target}' of a constant")
-        return found
-
-    def image(self, argument: Any, node: torch.fx.Node) -> str:
-        """The NHWC value of an operand that torch sees as (n, c, h, w)."""
-        wire = self.wire(argument, node)
-        if len(wire.shape) != 4:
-            raise unsupported(self, node, f"'{node.target}' of a tensor {wire.shape}")
-        _, channels, height, width = wire.shape
-        if len(self.build.shape(wire.value)) == 2:  # a global mean dropped the 1×1
-            return self.build.reshape(wire.value, (1, height, width, channels), place(node))
-        return wire.value
-
-    def constant(self, argument: Any, node: torch.fx.Node) -> Array | None:
-        """The array of a weight operand; None stays None."""
-        if argument is None:
-            return None
-        name = getattr(argument, "name", "")
-        if name not in self.constants:
-            raise unsupported(self, node, f"'{node.target}' with computed weights")
-        return self.constants[name]
-
-    def put(self, node: torch.fx.Node, value: str, flattened: Shape | None = None) -> None:
-        """Bind `node` to a value, and hold its shape against torch's."""
-        shape = torch_shape(node)
-        if elements(self.build.shape(value)) != elements(shape):
-            raise unsupported(self, node, f"'{node.target}' to shape {shape}")
-        self.wires[node.name] = Wire(value, shape, flattened)
-
-    def finish(self) -> Graph:
-        """The graph."""
-        wire = self.wires.get(self.output)
-        if wire is None or wire.flattened or len(self.build.shape(wire.value)) != 2:
-            raise ImportModelError(
-                f"{self.name}: the output must be logits (n, classes); end the model in a Linear"
-            )
-        return self.build.finish(wire.value)
+def _read_whole_or_in_parts(program: torch.export.ExportedProgram, name: str) -> Imported:
+    """Operators made of others, such as einsum, may be known in parts only."""
+    try:
+        return _read(program, name)
+    except UnknownOperatorError as first:
+        try:
+            return _read(_decomposed(program, functional_only=False), name)
+        except ImportModelError:
+            raise first from None
 
 
-def unsupported(reader: ProgramReader, node: torch.fx.Node, what: str) -> UnsupportedOpError:
-    """The error for something the graph has no word for."""
-    return UnsupportedOpError(f"{reader.name}: {what} at '{place(node)}' is unknown; {WAYS_OUT}")
+def _read(program: torch.export.ExportedProgram, name: str) -> Imported:
+    source = input_of(program, name)
+    if len(source.shape) not in _INPUT_RANKS:
+        raise ImportModelError(
+            f"{name}: the input must be (n, channels, height, width), (n, features) or a sequence "
+            f"(n, a, b), not {source.shape}"
+        )
+
+    def write(plan: Plan) -> Imported:
+        return ProgramReader(program, name, source, _with_images_as_data(plan, source)).read()
+
+    try:
+        return solve(write)
+    except NoWordError as error:
+        raise ImportModelError(f"{name}: {error}; keep samples apart from each other") from error
 
 
-def place(node: torch.fx.Node) -> str:
-    """The module path where `node` comes from, or its name at the top level."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    path = str(stack[-1][0]).removeprefix("L['self'].").removeprefix("L['self']") if stack else ""
-    return path or node.name
+def _with_images_as_data(plan: Plan, source: Source) -> Plan:
+    """Data sets hold images as (height, width, channels), whatever reads them first."""
+    if len(source.shape) != 4 or plan.lifted or plan.settles(source.name):
+        return plan
+    return dataclasses.replace(plan, orders=(*plan.orders, (source.name, _CHANNELS_LAST)))
 
 
-def torch_shape(node: torch.fx.Node) -> Shape:
-    """Shape with a batch of 1."""
-    tensor = node.meta["val"]
-    return (1, *(int(size) for size in tensor.shape[1:]))
-
-
-def _gives_tensors(node: torch.fx.Node) -> bool:
-    """Sizes and assertions about a free batch axis give none."""
-    value = node.meta.get("val")
-    return hasattr(value, "shape") or isinstance(value, tuple | list)
-
-
-def _lifted_tensors(program: torch.export.ExportedProgram) -> dict[str, Array]:
-    """Weights, buffers and constants by the name of their placeholder."""
-    signature = program.graph_signature
-    targets = (
-        dict(signature.inputs_to_parameters)
-        | dict(signature.inputs_to_buffers)
-        | dict(signature.inputs_to_lifted_tensor_constants)
-    )
-    tensors: dict[str, Array] = {}
-    for placeholder, target in targets.items():
-        tensor = program.state_dict.get(target, program.constants.get(target))
-        if tensor is not None:
-            tensors[placeholder] = np.asarray(tensor.detach().cpu().numpy())
-    return tensors
+def _decomposed(
+    program: torch.export.ExportedProgram, *, functional_only: bool
+) -> torch.export.ExportedProgram:
+    """The same program without writes in place, and in core ATen unless `functional_only`."""
+    with warnings.catch_warnings():  # torch warns of its own internals
+        warnings.simplefilter("ignore")
+        decomposed: torch.export.ExportedProgram = program.run_decompositions(
+            {} if functional_only else None
+        )
+    return decomposed

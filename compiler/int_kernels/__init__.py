@@ -1,8 +1,8 @@
-"""What operators mean in int8: the numeric contract `int8.v1`, one file for each family.
+"""What operators mean in integers: `int8.v1` and `int16x8.v1`, one file for each family.
 
-Byte for byte what LiteRT's reference kernels compute (`OpResolverType.BUILTIN_REF`), vectorised
-over the samples. Matrix products run in floating point where every sum fits its mantissa, so they
-are exact.
+`int8.v1` and `int16x8.v1` (int16 activations, int8 weights): byte for byte what LiteRT's reference
+kernels compute (`OpResolverType.BUILTIN_REF`), vectorised over the samples. Matrix products run in
+floating point where every sum fits its mantissa, so they are exact.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from collections.abc import Callable, Mapping
 
 from ..graph import Array
 from ..ops import Op
-from .elementwise import ELEMENTWISE
+from .elementwise import ELEMENTWISE, ELEMENTWISE_INT16
+from .formats import FORMATS
 from .moves import MOVES
 from .products import PRODUCTS
-from .reductions import REDUCTIONS
+from .reductions import REDUCTIONS, REDUCTIONS_INT16
 from .windows import WINDOWS
 
 INT8_KERNELS: Mapping[Op, Callable[..., Array]] = (
-    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES
+    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | FORMATS
+)
+
+INT16_KERNELS: Mapping[Op, Callable[..., Array]] = (
+    WINDOWS | PRODUCTS | ELEMENTWISE_INT16 | REDUCTIONS_INT16 | MOVES | FORMATS
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..fixedpoint import Int64, Multiplier, multiply, quantize_multiplier
-from ..graph import Array, Graph, Node, QuantParams
+from ..fixedpoint import Multiplier, quantize_multiplier
+from ..graph import Graph, Node, QuantParams
 from ..ops import Activation
 
 Int8 = npt.NDArray[np.int8]
@@ -55,13 +55,18 @@ def weight_scales(graph: Graph, node: Node) -> tuple[float, ...]:
     return scales * channels if len(scales) == 1 else scales
 
 
-def add_multipliers(a: QuantParams, b: QuantParams, output: QuantParams) -> tuple[Multiplier, ...]:
-    """Factors of ADD: first operand, second operand, output."""
+def add_multipliers(
+    a: QuantParams, b: QuantParams, output: QuantParams, left_shift: int = ADD_LEFT_SHIFT
+) -> tuple[Multiplier, ...]:
+    """Factors of ADD and SUB: first operand, second operand, output.
+
+    Operands are made finer by `left_shift` bits, so that rounding them costs nothing.
+    """
     twice = 2.0 * max(a.scale[0], b.scale[0])
     return (
         quantize_multiplier(a.scale[0] / twice),
         quantize_multiplier(b.scale[0] / twice),
-        quantize_multiplier(twice / ((1 << ADD_LEFT_SHIFT) * output.scale[0])),
+        quantize_multiplier(twice / ((1 << left_shift) * output.scale[0])),
     )
 
 
@@ -70,27 +75,3 @@ def mean_multiplier(x: QuantParams, output: QuantParams, count: int) -> Multipli
     real = quantize_multiplier(x.scale[0] / output.scale[0])
     shift = min(count.bit_length() - 1, 32, 31 + real.shift)
     return Multiplier((real.multiplier << shift) // count, real.shift - shift)
-
-
-def saturate(values: Int64, low: int, high: int) -> Int8:
-    """Clamped to the range, as int8."""
-    return np.clip(values, low, high).astype(np.int8)
-
-
-def requantize(graph: Graph, node: Node, total: Array, activation: Activation) -> Int8:
-    """Sums of a convolution as its output's codes, each channel by its own factor."""
-    output = params(graph, node.output)
-    scaled = multiply(total.astype(np.int64), channel_multipliers(graph, node))
-    return saturate(scaled + output.zero_point[0], *output_range(output, activation))
-
-
-def exact_matmul(columns: Array, matrix: Int8) -> Array:
-    """Integer product: |x| ≤ 255 and |w| ≤ 128, so sums below 2^24 fit a float32."""
-    exact = np.float32 if columns.shape[-1] * 255 * 128 < 1 << 24 else np.float64
-    product: Array = np.rint(columns.astype(exact) @ matrix.astype(exact)).astype(np.int64)
-    return product
-
-
-def centred(graph: Graph, node: Node, x: Int8) -> Array:
-    """Codes of the first operand less their zero point."""
-    return x.astype(np.int32) - params(graph, node.inputs[0]).zero_point[0]

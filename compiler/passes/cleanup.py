@@ -16,13 +16,8 @@ def clean_up(graph: Graph) -> Graph:
 
 def _merge_reshapes(graph: Graph) -> Graph:
     for node in graph.nodes:
-        before = producer(graph, node.inputs[0])
-        if (
-            node.op is Op.RESHAPE
-            and before is not None
-            and before.op is Op.RESHAPE
-            and has_one_reader(graph, before.output)
-        ):
+        before = producer(graph, node.inputs[0]) if node.op is Op.RESHAPE else None
+        if before is not None and before.op is Op.RESHAPE and has_one_reader(graph, before.output):
             merged = dataclasses.replace(node, inputs=before.inputs)
             graph = edit(graph, nodes={before.name: (), node.name: (merged,)})
     return graph

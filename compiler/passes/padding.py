@@ -1,31 +1,46 @@
 """Padding: inside the graph it belongs to convolutions and pools, whatever its amount.
 
 `fuse_padding` moves PAD nodes there. `lower_padding` undoes it for TensorFlow Lite, which knows
-only VALID and its own SAME: everything else becomes a PAD node again, with the same numbers.
+only VALID and its own SAME: everything else becomes several operators, with the same numbers.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
-from ..errors import EmitError
+import numpy as np
+
 from ..graph import Graph, Node
-from ..ops import NO_PADDING, Activation, ConvAttrs, Op, PadAttrs, Padding, PoolAttrs, image_pad
-from ..shapes import Shape, output_shape, same_padding, weight_kernel
-from .rewrite import edit, producer
+from ..int_kernels.moves import fill_code
+from ..ops import (
+    NO_PADDING,
+    ConvAttrs,
+    Op,
+    PadAttrs,
+    Padding,
+    PoolAttrs,
+    TransposeConvAttrs,
+    image_pad,
+)
+from ..shapes import same_padding, weight_kernel
+from .rewrite import edit
+from .uneven import LOWEST, Steps, split_average_pool, split_max_pool, split_transpose_conv
 
 _CONVOLUTIONS = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D)
-_CLAMPED = (Activation.RELU, Activation.RELU6)
 
 
 def fuse_padding(graph: Graph) -> Graph:
-    """PAD nodes that only convolutions read become padding of those convolutions."""
+    """PAD nodes that only convolutions read become padding of those convolutions.
+
+    So do those that hold the lowest number there is, where only max pools read them.
+    """
     for node in reversed(graph.nodes):  # the last of several in a row goes first
-        readers = graph.consumers(node.output)
-        if not isinstance(node.attrs, PadAttrs) or node.output in graph.outputs or not readers:
+        if not isinstance(node.attrs, PadAttrs) or node.output in graph.outputs:
             continue
-        amount = node.attrs.image_padding
-        if amount is not None and all(reader.op in _CONVOLUTIONS for reader in readers):
+        amount, readers = _around_image(node.attrs), graph.consumers(node.output)
+        fits = bool(readers) and all(_takes(graph, node, reader) for reader in readers)
+        if amount is not None and fits:
             edits = {reader.name: (_add_padding(reader, amount),) for reader in readers}
             graph = edit(
                 graph,
@@ -35,68 +50,90 @@ def fuse_padding(graph: Graph) -> Graph:
     return graph
 
 
-def is_same(node: Node, x: Shape, weights: Shape) -> bool:
-    """Whether TensorFlow's SAME pads exactly what `node` pads. `weights` is () for pools."""
-    if isinstance(node.attrs, ConvAttrs):
-        kernel = weight_kernel(node.op, weights)
-        expected = same_padding((x[1], x[2]), kernel, node.attrs.stride, node.attrs.dilation)
-        return node.attrs.padding == expected
-    assert isinstance(node.attrs, PoolAttrs)
-    return node.attrs.padding == same_padding((x[1], x[2]), node.attrs.kernel, node.attrs.stride)
+def _around_image(attrs: PadAttrs) -> Padding | None:
+    """The amounts where only height and width of an image are padded, with whatever number."""
+    return dataclasses.replace(attrs, fill=0.0).image_padding
+
+
+def _takes(graph: Graph, pad: Node, reader: Node) -> bool:
+    """Whether the padding of `reader` means what `pad` does."""
+    assert isinstance(pad.attrs, PadAttrs)
+    if reader.op in _CONVOLUTIONS:
+        return pad.attrs.fill == 0.0
+    if not isinstance(reader.attrs, PoolAttrs) or reader.op is not Op.MAX_POOL_2D:
+        return False
+    amounts = _sum(reader.attrs.padding, (pad.attrs.amounts[1], pad.attrs.amounts[2]))
+    inside = all(max(amounts[axis]) < reader.attrs.kernel[axis] for axis in (0, 1))
+    return inside and _is_lowest(graph, pad)
+
+
+def _is_lowest(graph: Graph, pad: Node) -> bool:
+    """Whether no element can be below what `pad` holds."""
+    assert isinstance(pad.attrs, PadAttrs)
+    value = graph.values[pad.output]
+    if value.quant is None:
+        return pad.attrs.fill <= LOWEST
+    return fill_code(graph, pad) == np.iinfo(value.dtype.numpy).min
 
 
 def lower_padding(graph: Graph) -> Graph:
-    """Only VALID and SAME padding is left: what a TensorFlow Lite file holds, node for node.
-
-    Raises EmitError for a pool whose padding has no equivalent there.
-    """
+    """Only VALID and SAME padding is left: what a TensorFlow Lite file holds, node for node."""
     for node in graph.nodes:
-        if not isinstance(node.attrs, ConvAttrs | PoolAttrs) or node.attrs.padding == NO_PADDING:
-            continue
-        x = graph.values[node.inputs[0]].shape
-        weights = graph.values[node.inputs[1]].shape if len(node.inputs) > 1 else ()
-        if not is_same(node, x, weights):
-            graph = _split(graph, node)
+        if node.op in _SPLITS and _padding(node) not in (NO_PADDING, _same(graph, node)):
+            steps = _SPLITS[node.op](graph, node)
+            graph = edit(graph, nodes={node.name: tuple(steps.nodes)}, values=steps.values)
     return graph
 
 
+def _padding(node: Node) -> Padding:
+    assert isinstance(node.attrs, ConvAttrs | PoolAttrs | TransposeConvAttrs)
+    return node.attrs.padding
+
+
+def _same(graph: Graph, node: Node) -> Padding | None:
+    """What SAME pads around the input, or cuts off the output of a transposed convolution."""
+    attrs, x = node.attrs, graph.values[node.inputs[0]].shape
+    if isinstance(attrs, PoolAttrs):
+        return same_padding((x[1], x[2]), attrs.kernel, attrs.stride)
+    kernel = weight_kernel(node.op, graph.values[node.inputs[1]].shape)
+    if isinstance(attrs, ConvAttrs):
+        return same_padding((x[1], x[2]), kernel, attrs.stride, attrs.dilation)
+    assert isinstance(attrs, TransposeConvAttrs)
+    # It is the convolution back that SAME pads: from the output to the input.
+    out, stride = graph.values[node.output].shape, attrs.stride
+    if any(-(-out[axis] // stride[axis - 1]) != x[axis] for axis in (1, 2)):
+        return None
+    return same_padding((out[1], out[2]), kernel, stride)
+
+
 def _add_padding(node: Node, amount: Padding) -> Node:
-    assert isinstance(node.attrs, ConvAttrs)
-    (top, bottom), (left, right) = node.attrs.padding
-    padding = (
-        (top + amount[0][0], bottom + amount[0][1]),
-        (left + amount[1][0], right + amount[1][1]),
-    )
+    assert isinstance(node.attrs, ConvAttrs | PoolAttrs)
+    padding = _sum(node.attrs.padding, amount)
     return dataclasses.replace(node, attrs=dataclasses.replace(node.attrs, padding=padding))
 
 
-def _split(graph: Graph, node: Node) -> Graph:
-    assert isinstance(node.attrs, ConvAttrs | PoolAttrs)
-    if node.op is Op.AVERAGE_POOL_2D or (
-        node.op is Op.MAX_POOL_2D and not _non_negative(graph, node.inputs[0])
-    ):
-        raise EmitError(
-            f"{node.name} ({node.source or node.op}): TensorFlow Lite cannot pad this pool by "
-            f"{node.attrs.padding}; use a kernel, stride and size that need no padding, "
-            "or put a ReLU before a max pool"
-        )
-    x = graph.values[node.inputs[0]]
-    attrs = image_pad(node.attrs.padding)
-    padded = dataclasses.replace(
-        x, name=f"{node.name}.padded", shape=output_shape(Op.PAD, attrs, (x.shape,)), data=None
+def _sum(inner: Padding, outer: Padding) -> Padding:
+    (top, bottom), (left, right) = inner
+    return (
+        (top + outer[0][0], bottom + outer[0][1]),
+        (left + outer[1][0], right + outer[1][1]),
     )
-    pad = Node(Op.PAD, f"{node.name}.pad", (x.name,), (padded.name,), attrs, node.source)
-    bare = dataclasses.replace(
-        node,
-        inputs=(padded.name, *node.inputs[1:]),
-        attrs=dataclasses.replace(node.attrs, padding=NO_PADDING),
-    )
-    return edit(graph, nodes={node.name: (pad, bare)}, values=(padded,))
 
 
-def _non_negative(graph: Graph, value: str) -> bool:
-    """Whether no element can be below zero, so that zeros never win a maximum."""
-    node = producer(graph, value)
-    while node is not None and node.op in (Op.MAX_POOL_2D, Op.AVERAGE_POOL_2D, Op.PAD):
-        node = producer(graph, node.inputs[0])
-    return node is not None and getattr(node.attrs, "activation", None) in _CLAMPED
+def _split_convolution(graph: Graph, node: Node) -> Steps:
+    """PAD with zeros, then the convolution without padding."""
+    assert isinstance(node.attrs, ConvAttrs)
+    steps, x = Steps(graph, node), node.inputs[0]
+    padded = steps.add(Op.PAD, (x,), image_pad(node.attrs.padding), x)
+    bare = dataclasses.replace(node.attrs, padding=NO_PADDING)
+    steps.end(node.op, (padded, *node.inputs[1:]), bare)
+    return steps
+
+
+_SPLITS: Mapping[Op, Callable[[Graph, Node], Steps]] = {
+    Op.CONV_2D: _split_convolution,
+    Op.DEPTHWISE_CONV_2D: _split_convolution,
+    Op.MAX_POOL_2D: split_max_pool,
+    Op.AVERAGE_POOL_2D: split_average_pool,
+    Op.TRANSPOSE_CONV: split_transpose_conv,
+}

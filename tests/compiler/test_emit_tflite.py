@@ -12,9 +12,11 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import EmitError
-from edgekiln.compiler.graph import Array, Graph
+from edgekiln.compiler.grammar import check
+from edgekiln.compiler.graph import Array, DType, Graph, Node, QuantParams, Value
+from edgekiln.compiler.importers.tflite import import_tflite
 from edgekiln.compiler.interpret import run_float
-from edgekiln.compiler.ops import Activation
+from edgekiln.compiler.ops import Activation, DenseAttrs, NoAttrs, Op
 from edgekiln.compiler.passes import optimize
 
 RunLiteRt = Callable[..., dict[str, Array]]
@@ -95,8 +97,8 @@ def test_weights_are_per_channel_along_the_right_axis_when_graph_is_int8(
     assert axes == {
         b"conv2d_0.weights": (0, 8),
         b"depthwise_conv2d_1.weights": (3, 8),
-        b"fully_connected_7.weights": (0, 8),
-        b"fully_connected_9.weights": (0, 5),
+        b"fully_connected_7.weights": (0, 1),
+        b"fully_connected_9.weights": (0, 1),
     }
 
 
@@ -141,14 +143,114 @@ def test_float_file_computes_the_graph_when_graph_is_random(
     assert np.abs(actual - expected).max() <= 1e-5 * max(1.0, np.abs(expected).max())
 
 
-def test_emit_tflite_raises_and_says_what_to_do_when_pool_cannot_be_padded() -> None:
-    build = GraphBuilder("pool", (1, 8, 8, 1))
-    graph = build.finish(build.max_pool2d(build.input, (3, 3), (2, 2), ((1, 1), (1, 1))))
-    with pytest.raises(EmitError, match="put a ReLU before a max pool"):
-        emit_tflite(graph)
+ENCODINGS = {
+    DType.FLOAT32: None,
+    DType.INT8: QuantParams((0.05,), (3,)),
+    DType.INT16: QuantParams((0.001,), (0,)),
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(a, b) for a in ENCODINGS for b in ENCODINGS if a is not b],
+)
+def test_conversions_of_formats_are_written_when_a_graph_holds_them(
+    before: DType, after: DType, run_litert: RunLiteRt
+) -> None:
+    op = Op.DEQUANTIZE if after is DType.FLOAT32 else Op.QUANTIZE
+    values = [Value("x", (1, 3), before, ENCODINGS[before]), Value("y", (1, 3), after,
+              ENCODINGS[after])]  # fmt: skip
+    node = Node(op, "y", ("x",), ("y",), NoAttrs())
+    graph = Graph.build("format", values, [node], ("x",), ("y",))
+    check(graph)
+    real = np.array([[-1.3, 0.25, 2.0]], np.float32)
+
+    def coded(dtype: DType) -> Array:
+        quant = ENCODINGS[dtype]
+        if quant is None:
+            return real
+        return (np.rint(real / quant.scale[0]) + quant.zero_point[0]).astype(dtype.numpy)
+
+    actual = run_litert(emit_tflite(graph), coded(before))["y"]
+    np.testing.assert_allclose(actual, coded(after), rtol=1e-5)
+
+
+def test_halves_are_written_with_their_conversion_when_weights_are_float16(
+    run_litert: RunLiteRt,
+) -> None:
+    weights = np.random.default_rng(0).normal(0, 1, (4, 3)).astype(np.float16)
+    values = [
+        Value("x", (1, 3), DType.FLOAT32),
+        Value("w", (4, 3), DType.FLOAT16, data=weights),
+        Value("b", (4,), DType.FLOAT32, data=np.zeros(4, np.float32)),
+        Value("y", (1, 4), DType.FLOAT32),
+        Value("z", (1, 4), DType.FLOAT32),
+    ]
+    nodes = [
+        Node(Op.FULLY_CONNECTED, name, ("x", "w", "b"), (name,), DenseAttrs(activation))
+        for name, activation in (("y", Activation.NONE), ("z", Activation.RELU))
+    ]
+    graph = Graph.build("halves", values, nodes, ("x",), ("y", "z"))
+    check(graph)
+    data = emit_tflite(graph)
+    model = parse(data)
+    assert len(model.subgraphs[0].operators) == 3
+    assert max(len(b.data) for b in model.buffers if b.data is not None) == weights.nbytes
+    x = np.array([[0.5, -1.0, 2.0]], np.float32)
+    found = run_litert(data, x)
+    np.testing.assert_allclose(found["y"], x @ weights.T, rtol=1e-6)
+    np.testing.assert_allclose(found["z"], np.maximum(found["y"], 0))
+    assert import_tflite(_one_output(data), "halves").values["w.float32"].dtype is DType.FLOAT32
+
+
+def _one_output(data: bytes) -> bytes:
+    import flatbuffers
+
+    model = parse(data)
+    model.subgraphs[0].outputs = model.subgraphs[0].outputs[:1]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_inputs_and_outputs_keep_their_order_when_there_are_several() -> None:
+    build = GraphBuilder("several", (1, 4))
+    other = build.add_input("other", (1, 6))
+    first = build.fully_connected(build.input, np.ones((2, 4)))
+    second = build.fully_connected(other, np.ones((3, 6)))
+    inside = parse(emit_tflite(build.finish(second, first))).subgraphs[0]
+    names = [tensor.name.decode() for tensor in inside.tensors]
+    assert [names[index] for index in inside.inputs] == ["input", "other"]
+    assert [names[index] for index in inside.outputs] == [second, first]
+
+
+def test_operands_of_the_format_are_written_once_when_they_are_equal() -> None:
+    build = GraphBuilder("twice", (1, 4))
+    first = build.reshape(build.input, (1, 2, 2))
+    second = build.reshape(build.fully_connected(build.input, np.ones((4, 4))), (1, 2, 2))
+    inside = parse(emit_tflite(build.finish(first, second))).subgraphs[0]
+    names = [tensor.name.decode() for tensor in inside.tensors]
+    assert [name for name in names if name.endswith(".operand0")] == [f"{first}.operand0"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "description"),
+    [
+        (DType.FLOAT32, b"edgekiln float32"),
+        (DType.INT8, b"edgekiln int8.v1"),
+        (DType.INT16, b"edgekiln int16x8.v1"),
+    ],
+)
+def test_description_names_the_contract_when_there_are_integers(
+    dtype: DType, description: bytes
+) -> None:
+    values = [Value(name, (1, 3), dtype, ENCODINGS[dtype]) for name in ("x", "y")]
+    node = Node(Op.RESHAPE, "y", ("x",), ("y",), NoAttrs())
+    model = parse(emit_tflite(Graph.build("plain", values, [node], ("x",), ("y",))))
+    assert model.description == description
 
 
 def test_emit_tflite_raises_when_graph_is_not_optimized() -> None:
     build = GraphBuilder("raw", (1, 4))
     with pytest.raises(EmitError, match="TensorFlow Lite has no float32"):
-        emit_tflite(build.finish(build.relu(build.input)))
+        emit_tflite(build.finish(build.batch_norm(build.input, np.ones(4), np.zeros(4))))

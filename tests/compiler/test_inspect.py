@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,8 +17,9 @@ from edgekiln.compiler.errors import ImportModelError
 from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.inspect import describe
-from edgekiln.compiler.passes import optimize
+from edgekiln.compiler.passes import lower_padding, optimize
 from edgekiln.compiler.pipeline import compile_model
+from edgekiln.compiler.plan import plan_arena
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.request import CompileRequest, TargetRequest
 from edgekiln.compiler.workload import workload
@@ -107,15 +109,68 @@ def test_bundle_tells_gate_accuracy_and_artifacts_when_described(
 
 
 def test_torch_operators_are_listed_when_the_model_cannot_be_compiled(tmp_path: Path) -> None:
-    net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Sigmoid(), torch.nn.Linear(3, 2))
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.two(torch.cumprod(self.one(x), dim=1))
+
+    net = Net()
     torch.export.save(torch.export.export(net.eval(), (torch.zeros(1, 4),)), tmp_path / "s.pt2")
     found = describe(tmp_path / "s.pt2")
     assert found.headline[0].startswith("cannot be compiled: ")
-    assert "sigmoid" in found.headline[0]
+    assert "cumprod" in found.headline[0]
     assert [layer.op for layer in found.layers] == [
-        *("aten.linear.default", "aten.sigmoid.default", "aten.linear.default")
+        *("aten.linear.default", "aten.cumprod.default", "aten.linear.default")
     ]
     assert found.layers[0].shape == (1, 3)
+
+
+def test_file_is_shown_all_the_same_when_an_operator_cannot_be_imported(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    from benchmarks.mutations_tflite import packed
+
+    model = schema.ModelT.InitFromPackedBuf(files["tflite"].read_bytes())
+    code = model.operatorCodes[-1]
+    code.builtinCode, code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM, 32
+    code.customCode = b"Tomorrow"
+    path = tmp_path / "custom.tflite"
+    path.write_bytes(packed(model))
+    found = describe(path)
+    assert "custom 'tomorrow'" in found.layers[-1].op
+    assert any("cannot be compiled: " in line for line in found.headline)
+    assert found.ram_bytes is None
+    assert found.layers[0] == describe(files["tflite"]).layers[0]
+
+
+def test_layers_name_their_operands_when_read_from_tflite(
+    files: dict[str, Path], graph: Graph
+) -> None:
+    found = describe(files["tflite"])
+    for layer, before in zip(found.layers[1:], found.layers, strict=False):
+        assert before.output in layer.inputs
+    assert found.ram_bytes == plan_arena(lower_padding(graph)).arena_bytes
+    spread = found.layers[0].histogram
+    assert spread is not None
+    weights = graph.constant(graph.nodes[0].inputs[1])
+    assert (sum(spread.counts), spread.unit) == (weights.size, "codes")
+    assert (spread.low, spread.high) == (weights.min(), weights.max())
+
+
+def test_arrays_are_listed_when_the_file_holds_data(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.zeros((6, 4), np.float32), y=np.arange(6) % 3)
+    assert describe(tmp_path / "d.npz").headline == (
+        "array x: float32 of shape (6, 4), 0 to 0",
+        "array y: int64 of shape (6,), 0 to 2, 3 different, 2 to 2 of each",
+    )
+    (tmp_path / "d.npz").write_bytes(b"PK junk")
+    with pytest.raises(ImportModelError, match=r"d\.npz' is no sound"):
+        describe(tmp_path / "d.npz")
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
@@ -142,7 +197,7 @@ def test_damage_is_one_line_when_bytes_change(
 @pytest.mark.parametrize(
     ("name", "data", "text"),
     [
-        ("m.h5", b"", "unknown format '.h5'; known: .ekb, .tflite, .onnx, .pt2"),
+        ("m.h5", b"", "unknown format '.h5'; known: .ekb, .tflite, .onnx, .pt2, .npz"),
         ("m.tflite", b"", "no TFL3 identifier"),
         ("m.onnx", b"", "not a valid ONNX model"),
         ("m.pt2", b"junk", "not a torch.export file"),

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.builder import GraphBuilder
-from edgekiln.compiler.errors import EmitError
 from edgekiln.compiler.grammar import UNFUSED, check
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.interpret import run_float
-from edgekiln.compiler.ops import Activation, ConvAttrs, Op
+from edgekiln.compiler.ops import NO_PADDING, Activation, ConvAttrs, Op, PadAttrs, PoolAttrs
 from edgekiln.compiler.passes import lower_padding, optimize
+from edgekiln.compiler.shapes import same_padding
 
 SAME = ((1, 1), (1, 1))
 RNG = np.random.default_rng(0)
@@ -146,7 +146,7 @@ def test_lower_padding_adds_a_pad_only_when_same_would_pad_otherwise(
     np.testing.assert_array_equal(run_float(lowered, batch), run_float(graph, batch))
 
 
-def test_lower_padding_pads_a_max_pool_with_zeros_when_nothing_is_negative(
+def test_lower_padding_pads_a_max_pool_first_when_same_would_pad_otherwise(
     draw_samples: Callable[..., Array],
 ) -> None:
     build = GraphBuilder("stem", (1, 8, 8, 3))
@@ -158,11 +158,46 @@ def test_lower_padding_pads_a_max_pool_with_zeros_when_nothing_is_negative(
     np.testing.assert_array_equal(run_float(lowered, batch), run_float(graph, batch))
 
 
-def test_lower_padding_raises_when_an_average_pool_is_padded_otherwise() -> None:
-    build = GraphBuilder("average", (1, 8, 8, 3))
-    graph = build.finish(build.average_pool2d(build.input, (3, 3), (2, 2), SAME))
-    with pytest.raises(EmitError, match="cannot pad this pool"):
-        lower_padding(graph)
+@pytest.mark.parametrize("seed", range(6))
+def test_lower_padding_keeps_every_number_when_a_pool_is_padded_otherwise(
+    seed: int, draw_samples: Callable[..., Array]
+) -> None:
+    rng = np.random.default_rng(seed)
+    kernel = tuple(int(n) for n in rng.integers(2, 5, 2))
+    stride = tuple(int(n) for n in rng.integers(1, 4, 2))
+    padding = tuple(tuple(int(n) for n in rng.integers(0, side, 2)) for side in kernel)
+    for op in (Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D):
+        build = GraphBuilder("pool", (1, 8, 7, 3))
+        attrs = PoolAttrs(kernel, stride, padding)  # type: ignore[arg-type]
+        graph = build.finish(build.node(op, (build.input,), attrs))
+        lowered = lower_padding(graph)
+        check(lowered)
+        same = same_padding((8, 7), attrs.kernel, stride)  # type: ignore[arg-type]
+        pools = [node.attrs for node in lowered.nodes if isinstance(node.attrs, PoolAttrs)]
+        assert all(pool.padding in (NO_PADDING, same) for pool in pools)
+        batch = draw_samples(graph, 2, seed) - 2
+        np.testing.assert_allclose(run_float(lowered, batch), run_float(graph, batch), rtol=1e-6)
+
+
+LOWEST = float(np.finfo(np.float32).min)
+
+
+@pytest.mark.parametrize(
+    ("fill", "amount", "fused"),
+    [(LOWEST, 1, True), (0.0, 1, False), (LOWEST, 3, False)],  # 3: windows of padding alone
+)
+def test_fuse_padding_takes_a_pad_into_a_max_pool_when_it_holds_the_lowest_number(
+    fill: float, amount: int, fused: bool, draw_samples: Callable[..., Array]
+) -> None:
+    build = GraphBuilder("stem", (1, 8, 8, 3))
+    attrs = PadAttrs(((0, 0), (amount, 1), (1, amount), (0, 0)), fill)
+    padded = build.node(Op.PAD, (build.input,), attrs)
+    graph = build.finish(build.max_pool2d(padded, (3, 3), (2, 2)))
+    again = optimize(graph)
+    expected = [Op.MAX_POOL_2D] if fused else [Op.PAD, Op.MAX_POOL_2D]
+    assert [node.op for node in again.nodes] == expected
+    batch = draw_samples(graph, 2)
+    np.testing.assert_array_equal(run_float(again, batch), run_float(graph, batch))
 
 
 def test_fuse_padding_keeps_the_pad_when_something_else_reads_it() -> None:

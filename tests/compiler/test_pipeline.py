@@ -12,6 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from edgekiln.compiler.artifacts import c_constant_bytes
+from edgekiln.compiler.calibration_file import Calibration
 from edgekiln.compiler.data import Dataset
 from edgekiln.compiler.distil import DistilSettings
 from edgekiln.compiler.emit_tflite import emit_tflite
@@ -22,7 +23,7 @@ from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.observers import ObserverName
 from edgekiln.compiler.ops import NoAttrs, Op
 from edgekiln.compiler.parity import Certificate
-from edgekiln.compiler.passes import optimize
+from edgekiln.compiler.passes import PIPELINE, optimize
 from edgekiln.compiler.pipeline import check_model, compile_model, sensitivity
 from edgekiln.compiler.recipe import Recipe, Step
 from edgekiln.compiler.request import CompileRequest, CompileResult, TargetRequest
@@ -150,6 +151,43 @@ def test_accuracy_is_that_of_validation_when_counted_with_another_engine(
     assert result.manifest.accuracy_float > 0.85
 
 
+def test_accuracy_of_a_format_is_that_of_its_engine_when_it_runs_here(
+    result: CompileResult, digits: Dataset, run_onnx: Callable[[bytes, np.ndarray], np.ndarray]
+) -> None:
+    x = digits.contract.preprocess(digits.x[digits.validation])
+    answers = run_onnx(result.members["artifacts/host/model.onnx"], x).argmax(axis=1)
+    expected = float((answers == digits.y[digits.validation]).mean())
+    found = {row.format: row.accuracy for row in result.accuracies}
+    assert found["onnx"] == expected
+    by_format = {artifact.format: artifact.accuracy for artifact in result.manifest.artifacts}
+    assert by_format == found
+
+
+def test_samples_of_a_file_set_the_ranges_when_calibration_is_given(
+    request_host: CompileRequest, result: CompileResult, digits: Dataset
+) -> None:
+    own = Calibration("own", 2 * digits.x[digits.train[:40]], None, "ab" * 32)
+    other = compile_model(
+        dataclasses.replace(request_host, calibration=own, force_reason="ranges twice as wide")
+    )
+    assert other.manifest.inputs["calibration"] == own.sha256
+    entry, plain = other.model.graph.input.quant, result.model.graph.input.quant
+    assert entry is not None
+    assert plain is not None
+    assert entry.scale[0] == pytest.approx(2 * plain.scale[0], rel=0.01)
+    assert any("calibration: 40 samples set the ranges" in note for note in other.notes)
+
+
+def test_every_pass_is_told_with_a_sound_graph_when_traced(request_host: CompileRequest) -> None:
+    steps: list[tuple[str, int]] = []
+    compile_model(request_host, trace=lambda step, graph: steps.append((step, len(graph.nodes))))
+    names = [name for name, _ in steps]
+    assert names[:2] == ["import", "end in logits"]
+    assert names[2:-3] == [rewrite.__name__.replace("_", " ") for rewrite in PIPELINE]
+    assert names[-3:] == ["quantize", "lower for tflite", "lower for onnx"]
+    assert steps[0][1] > steps[-3][1] > 0
+
+
 def test_measurement_is_reported_and_kept_out_of_the_bundle(result: CompileResult) -> None:
     for report in result.artifacts:
         assert report.measured is not None
@@ -190,7 +228,7 @@ def test_teacher_is_used_and_recorded_when_given(
     assert distilled.manifest.accuracy_float >= result.manifest.accuracy_float
     assert said[0] == "distil: 3 epochs with teacher.pt2"
     assert [line.split(":")[0] for line in said[2:]] == [
-        *("quantize", "quantize", "emit", "certify", "price", "gate")
+        *("quantize", "quantize", "emit", "certify", "certify", "price", "gate")
     ]
 
 
@@ -353,13 +391,33 @@ def test_compile_takes_a_float_tflite_file_when_it_ends_in_softmax(
     np.testing.assert_array_equal(bundle_golden(again).expected, bundle_golden(result).expected)
 
 
-def test_compile_refuses_a_tflite_file_when_it_is_int8_already(
+def test_numbers_are_kept_and_certified_when_a_tflite_file_came_quantized(
     request_host: CompileRequest, result: CompileResult, tmp_path: Path
 ) -> None:
     path = tmp_path / "int8.tflite"
     path.write_bytes(result.members["artifacts/host/model.tflite"])
-    with pytest.raises(ImportModelError, match="int8 already"):
-        compile_model(dataclasses.replace(request_host, model=path))
+    said: list[str] = []
+    again = compile_model(dataclasses.replace(request_host, model=path), said.append)
+    assert again.manifest.accuracy_float is None
+    assert again.manifest.accuracy_int8 == result.manifest.accuracy_int8
+    assert any("the model came quantized" in note for note in again.notes)
+    assert b"the model came quantized" in again.members["card.md"]
+    assert [check.quantity for check in again.manifest.gate.checks][:1] != ["accuracy drop"]
+    assert {row.engine: row.max_lsb for row in again.certificate.engines} == {
+        row.engine: row.max_lsb for row in result.certificate.engines if row.engine != "float"
+    }
+    np.testing.assert_array_equal(bundle_golden(again).expected, bundle_golden(result).expected)
+    with pytest.raises(CompileError, match=r"no sensitivity of 'int8': the model came quantized"):
+        sensitivity(request_host.dataset, again.model)
+
+
+def test_recipe_is_refused_when_the_model_came_quantized(
+    request_host: CompileRequest, result: CompileResult, tmp_path: Path
+) -> None:
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(result.members["artifacts/host/model.tflite"])
+    with pytest.raises(RecipeError, match="compile it without a recipe"):
+        check_model(path, request_host.dataset, Recipe(observer=ObserverName.MSE))
 
 
 def test_compile_refuses_a_teacher_when_the_model_is_a_tflite_file(

@@ -6,13 +6,31 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import (
+    ElasticNet,
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    Perceptron,
+    Ridge,
+    RidgeClassifier,
+    SGDClassifier,
+)
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.preprocessing import (
+    MaxAbsScaler,
+    MinMaxScaler,
+    Normalizer,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+from sklearn.svm import LinearSVC
 
 from edgekiln.compiler.errors import ImportModelError, UnsupportedOpError
 from edgekiln.compiler.graph import Array
@@ -57,6 +75,16 @@ ESTIMATORS: dict[str, tuple[str, Any]] = {
     "mlp": ("digits", make_pipeline(MinMaxScaler(), mlp("relu", 24, 16))),
     "binary_mlp": ("cancer", make_pipeline(StandardScaler(), mlp("relu", 8))),
     "bare": ("digits", LogisticRegression(max_iter=20)),
+    "tanh": ("wine", make_pipeline(RobustScaler(), mlp("tanh", 6))),
+    "logistic": ("cancer", make_pipeline(MaxAbsScaler(), mlp("logistic", 6, 5))),
+    "pca": ("digits", make_pipeline(StandardScaler(), PCA(20), LogisticRegression(max_iter=50))),
+    "whitened": (
+        "digits",
+        make_pipeline(PCA(9, whiten=True), MinMaxScaler(), mlp("relu", 30)),
+    ),
+    "norm": ("digits", make_pipeline(MinMaxScaler(), Normalizer(), LogisticRegression())),
+    "norm_l1": ("wine", make_pipeline(Normalizer("l1"), StandardScaler(), LogisticRegression())),
+    "norm_max": ("wine", make_pipeline(Normalizer("max"), LogisticRegression())),
 }
 
 
@@ -86,6 +114,71 @@ def test_import_sklearn_reshapes_and_quantizes_when_samples_are_images() -> None
     assert (labels == y).mean() >= estimator.score(x, y) - 0.02
 
 
+DECIDERS: dict[str, tuple[str, Any]] = {
+    "svc": ("wine", make_pipeline(StandardScaler(), LinearSVC())),
+    "binary_svc": ("cancer", make_pipeline(StandardScaler(), LinearSVC())),
+    "sgd": ("digits", SGDClassifier(random_state=0)),
+    "ridge": ("cancer", make_pipeline(StandardScaler(), RidgeClassifier())),
+    "perceptron": ("digits", Perceptron(fit_intercept=False)),
+}
+
+
+@pytest.mark.parametrize("name", DECIDERS)
+def test_import_sklearn_gives_the_decision_function_when_there_are_no_probabilities(
+    name: str,
+) -> None:
+    source, estimator = DECIDERS[name]
+    x, y = samples(source)
+    estimator.fit(x, y)
+    logits = run_float(optimize(import_sklearn(estimator, x.shape[1:], name)), x)
+    decision = estimator.decision_function(x.astype(np.float64))
+    if decision.ndim == 1:
+        decision = np.stack([np.zeros_like(decision), decision], axis=1)
+    assert np.abs(logits - decision).max() <= 1e-4 * max(1.0, np.abs(decision).max())
+
+
+REGRESSORS: dict[str, Any] = {
+    "linear": make_pipeline(StandardScaler(), LinearRegression()),
+    "ridge": Ridge(),
+    "lasso": make_pipeline(PCA(4), Lasso()),
+    "elastic": ElasticNet(fit_intercept=False),
+    "poisson": MLPRegressor(loss="poisson", max_iter=9),
+    "mlp": make_pipeline(StandardScaler(), MLPRegressor(activation="tanh", max_iter=30)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", REGRESSORS)
+def test_import_sklearn_gives_the_prediction_when_estimator_is_a_regressor(name: str) -> None:
+    x, y = load_diabetes(return_X_y=True)
+    x = x.astype(np.float32)
+    estimator = REGRESSORS[name].fit(x, y)
+    graph = optimize(import_sklearn(estimator, x.shape[1:], name))
+    actual, expected = run_float(graph, x), estimator.predict(x.astype(np.float64))
+    assert actual.shape == (len(x), 1)
+    assert np.abs(actual[:, 0] - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_import_sklearn_joins_pca_and_model_when_that_takes_fewer_weights() -> None:
+    x, y = samples("digits")
+    estimator = make_pipeline(PCA(20), LogisticRegression(max_iter=20)).fit(x, y)
+    graph = import_sklearn(estimator, (64,), "joined")
+    assert [node.op for node in graph.nodes] == [Op.FULLY_CONNECTED]
+    wide = make_pipeline(PCA(3), mlp("relu", 50))
+    with pytest.warns(ConvergenceWarning):
+        wide.fit(x, y)
+    graph = import_sklearn(wide, (64,), "apart")
+    assert [node.op for node in graph.nodes].count(Op.FULLY_CONNECTED) == 3
+
+
+def test_import_sklearn_gives_zeros_when_normalized_sample_is_zero() -> None:
+    x, y = samples("digits")
+    estimator = make_pipeline(Normalizer(), LogisticRegression(max_iter=20)).fit(x, y)
+    graph = import_sklearn(estimator, (64,), "zero")
+    zero = np.zeros((1, 64), np.float32)
+    assert np.abs(run_float(graph, zero) - estimator.decision_function(zero)).max() <= 1e-5
+
+
 def _fit(estimator: Any) -> Any:
     x, y = samples("wine")
     return estimator.fit(x, y)
@@ -95,9 +188,11 @@ def _fit(estimator: Any) -> Any:
 @pytest.mark.parametrize(
     ("estimator", "match"),
     [
-        (DecisionTreeClassifier(), "estimator 'DecisionTreeClassifier'"),
-        (mlp("tanh", 4), "with activation 'tanh'"),
-        (make_pipeline(PCA(3), LogisticRegression()), "step 'PCA'"),
+        (KNeighborsClassifier(), "estimator 'KNeighborsClassifier'"),
+        (
+            make_pipeline(QuantileTransformer(n_quantiles=10), LogisticRegression()),
+            "step 'QuantileTransf",
+        ),
         (make_pipeline(MinMaxScaler(clip=True), LogisticRegression()), "clip=True"),
     ],
 )
@@ -106,7 +201,7 @@ def test_import_sklearn_names_the_step_and_ways_out_when_it_is_unknown(
 ) -> None:
     with pytest.raises(UnsupportedOpError, match=match) as error:
         import_sklearn(_fit(estimator), (13,), "wine")
-    assert "known are LogisticRegression" in str(error.value)
+    assert "known are linear models (LogisticRegression" in str(error.value)
 
 
 def test_import_sklearn_raises_one_line_when_not_fitted_or_of_another_width() -> None:

@@ -227,7 +227,7 @@ REFUSED: dict[str, tuple[Edit, type[ImportModelError], str]] = {
     "buffer": (_buffer, ImportModelError, "which is not there"),
     "short buffer": (_short, ImportModelError, "3 bytes"),
     "tensor": (_missing_tensor, ImportModelError, "not there"),
-    "uint8": (_uint8, ImportModelError, "is uint8.*convert again with full int8"),
+    "uint8": (_uint8, ImportModelError, "uint8 weights.*convert again with full int8"),
     "scale 0": (_scale(0.0), ImportModelError, "quantization"),
     "scale NaN": (_scale(float("nan")), ImportModelError, "quantization"),
     "asymmetric": (_asymmetric, ImportModelError, "symmetric"),

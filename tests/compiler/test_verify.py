@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgekiln.compiler.data import Dataset
+from edgekiln.compiler.data import Dataset, load_dataset
+from edgekiln.compiler.errors import DataContentError
 from edgekiln.compiler.pipeline import compile_model
 from edgekiln.compiler.request import CompileRequest, CompileResult, TargetRequest
 from edgekiln.compiler.verify import verify_bundle
@@ -44,6 +45,7 @@ def test_every_engine_passes_when_the_bundle_is_whole(
     assert report.notes == ()
     assert report.bundle_id == result.bundle_id
     assert [(row.target, row.engine) for row in report.rows] == [
+        ("host", "reference"),
         ("host", "litert-reference"),
         ("host", "litert-xnnpack"),
         ("host", "onnxruntime"),
@@ -54,6 +56,54 @@ def test_every_engine_passes_when_the_bundle_is_whole(
     assert exact["litert-reference"] == exact["c-host"] == exact["c-emulated"] == 0
 
 
+def test_nothing_differs_when_machine_and_tools_are_those_of_the_compile(
+    bundle_path: Path, digits: Dataset, result: CompileResult
+) -> None:
+    report = verify_bundle(bundle_path, digits)
+    assert report.differences == ()
+    assert report.certificate is not None
+    again = {row.engine: row for row in report.certificate.engines}
+    for row in result.certificate.engines:
+        if row.engine in again:
+            assert again[row.engine] == row
+    assert {"litert-reference", "litert-xnnpack", "onnxruntime"} <= set(again)
+    assert report.certificate.layers
+
+
+def test_differences_are_named_when_the_record_is_of_another_machine(
+    result: CompileResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = result.certificate
+    golden = tuple(
+        msgspec.structs.replace(row, version="onnxruntime 0.1", max_lsb=9)
+        if row.engine == "onnxruntime"
+        else row
+        for row in recorded.golden
+    )
+    forged = msgspec.structs.replace(recorded, cpu_flags=("sse9",), golden=golden)
+    tools = {**result.manifest.tools, "numpy": "0.0"}
+    path = tmp_path / "elsewhere.ekb"
+    write_bundle(
+        path,
+        msgspec.structs.replace(result.manifest, tools=tools),
+        {**result.members, "certificate.json": forged.to_bytes()},
+    )
+    report = verify_bundle(path)
+    assert report.passed
+    seen = {(item.place, item.quantity): item.recorded for item in report.differences}
+    assert seen == {
+        ("this machine", "CPU flags"): "sse9",
+        ("numpy", "version"): "0.0",
+        ("onnxruntime (onnx), golden vectors", "engine version"): "onnxruntime 0.1",
+        ("onnxruntime (onnx), golden vectors", "largest difference"): "9 LSB",
+    }
+
+
+def test_data_is_refused_when_it_is_not_that_of_the_compile(bundle_path: Path) -> None:
+    with pytest.raises(DataContentError, match="'iris' is not what"):
+        verify_bundle(bundle_path, load_dataset("sklearn:iris"))
+
+
 def test_engines_are_noted_and_skipped_when_tools_are_absent(
     bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,7 +111,7 @@ def test_engines_are_noted_and_skipped_when_tools_are_absent(
     report = verify_bundle(bundle_path)
     assert report.passed
     assert {row.engine for row in report.rows} == {
-        *("litert-reference", "litert-xnnpack", "onnxruntime")
+        *("reference", "litert-reference", "litert-xnnpack", "onnxruntime")
     }
     assert len(report.notes) == 2
     assert all("was not run" in note and "\n" not in note for note in report.notes)

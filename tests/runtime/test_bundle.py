@@ -291,9 +291,10 @@ def test_artifact_prefers_int8_tflite_and_names_the_targets_when_none_fits() -> 
         bundle.artifact("npu")
 
 
+@pytest.mark.parametrize("junk", [b"\xc1", b'{"input": "\xe7"}', b"\x81\xa1\xe7\x00"])
 @pytest.mark.parametrize("member", ["contract.json", "reference.bin", "golden.npz"])
-def test_parts_name_bundle_and_member_when_they_cannot_be_decoded(member: str) -> None:
-    data = pack_bundle(_draft(HOST), MEMBERS | {member: b"\xc1"})
+def test_parts_name_bundle_and_member_when_they_cannot_be_decoded(member: str, junk: bytes) -> None:
+    data = pack_bundle(_draft(HOST), MEMBERS | {member: junk})
     bundle = parse_bundle(data, "m.ekb")
     with pytest.raises(MemberError, match=f"m.ekb: {member}"):
         _ = {

@@ -69,6 +69,41 @@ def test_unpack_golden_says_what_is_wrong_when_arrays_do_not_fit(
     assert str(caught.value).startswith("x.ekb: golden.npz")
 
 
+def _claiming(shape: str) -> bytes:
+    """An .npy file whose header claims a shape, without the data."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+@pytest.mark.parametrize(
+    "shape", ["(1099511627776, 4)", "(4294967296,)", "(-1, 4)", "(" * 90, "((1,),)", "(True,)"]
+)
+def test_unpack_golden_allocates_nothing_when_a_header_claims_too_much(shape: str) -> None:
+    with pytest.raises(MemberError, match="cannot be read"):
+        unpack_golden(stored_zip(ARRAYS | {"inputs.npy": _claiming(shape)}), "x.ekb")
+
+
+def test_unpack_golden_refuses_when_a_member_is_compressed() -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        inputs=np.zeros((1 << 20, 8), np.float32),
+        expected=np.zeros((1 << 20, 2), np.int8),
+        scale=0.5,
+        zero_point=0,
+    )
+    with pytest.raises(MemberError, match="a member is compressed"):
+        unpack_golden(buffer.getvalue(), "x.ekb")
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_pack_golden_keeps_the_format_of_outputs_when_it_is_no_int8(dtype: type) -> None:
+    expected = np.array([[300, -2]], dtype)
+    read = unpack_golden(pack_golden(Golden(np.zeros((1, 3), np.float32), expected, 0.5, 0)), "x")
+    assert read.expected.dtype == dtype
+    np.testing.assert_array_equal(read.expected, expected)
+
+
 @pytest.mark.parametrize("data", [b"", b"garbage", stored_zip({}), _npy([1.0])])
 def test_unpack_golden_refuses_when_the_file_is_no_npz(data: bytes) -> None:
     with pytest.raises(MemberError, match="cannot be read"):

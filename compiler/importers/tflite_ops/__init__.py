@@ -8,12 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .blocks import BLOCKS
 from .common import Handler
+from .comparisons import COMPARISONS
+from .composed import COMPOSED
 from .elementwise import ELEMENTWISE
 from .formats import FORMATS
 from .moves import MOVES
 from .products import PRODUCTS
+from .recurrent import RECURRENT
 from .reductions import REDUCTIONS
+from .slices import SLICES
 from .windows import WINDOWS
 
-HANDLERS: Mapping[str, Handler] = WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | FORMATS
+HANDLERS: Mapping[str, Handler] = (
+    WINDOWS
+    | PRODUCTS
+    | ELEMENTWISE
+    | COMPARISONS
+    | COMPOSED
+    | REDUCTIONS
+    | MOVES
+    | SLICES
+    | BLOCKS
+    | RECURRENT
+    | FORMATS
+)

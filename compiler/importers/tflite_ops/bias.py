@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from ...graph import DType, QuantParams, Value
 from ..tflite import TfliteReader
 from ..tflite_file import OperatorRecord
 
+_ZEROS: Mapping[DType, np.dtype[Any]] = {
+    DType.FLOAT32: np.dtype(np.float32),
+    DType.INT8: np.dtype(np.int32),
+    DType.INT16: np.dtype(np.int64),
+}
 
-def bias_of(reader: TfliteReader, operator: OperatorRecord, x: str, weights: str) -> str:
+
+def bias_of(
+    reader: TfliteReader, operator: OperatorRecord, x: str, weights: str, position: int = 2
+) -> str:
     """The bias, or zeros where the operator has none; its scale, or the one it must have."""
     kernel = reader.known(weights)
     channels = reader.output(operator).shape[-1]
-    if reader.has_operand(operator, 2):
-        name = reader.value(reader.operand(operator, 2))
-        data = reader.constant(operator, 2)
+    if reader.has_operand(operator, position):
+        name = reader.value(reader.operand(operator, position))
+        data = reader.constant(operator, position)
         if reader.known(name).quant is not None or kernel.dtype is DType.FLOAT32:
             return name
     else:
-        data = np.zeros(channels, np.float32 if kernel.dtype is DType.FLOAT32 else np.int32)
+        data = np.zeros(channels, _ZEROS[reader.known(x).dtype])
     quant = _bias_quant(reader.known(x).quant, kernel.quant)
     dtype = DType(data.dtype.name)
     return reader.add_value(Value(f"{weights}.bias", data.shape, dtype, quant, data))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import ImportModelError
-from ...ops import Activation
+from ...errors import GrammarError, ImportModelError
+from ...graph import Value
+from ...ops import Activation, Attrs, Op
+from ...shapes import output_shape
 from ..tflite import TfliteReader
 from ..tflite_file import OperatorRecord
 
@@ -44,3 +46,30 @@ def check_steps(reader: TfliteReader, operator: OperatorRecord, *steps: int) -> 
         raise ImportModelError(
             f"{reader.place(operator)} has a stride, kernel or dilation out of range: {steps}"
         )
+
+
+def intermediate(
+    reader: TfliteReader, operator: OperatorRecord, op: Op, inputs: tuple[str, ...], attrs: Attrs
+) -> str:
+    """A node that the file does not have; its value, encoded as the first operand's."""
+    shapes = tuple(reader.known(name).shape for name in inputs)
+    try:
+        shape = output_shape(op, attrs, shapes)
+    except GrammarError as error:
+        raise ImportModelError(f"{reader.place(operator)}: {error}") from error
+    first, name = reader.known(inputs[0]), reader.outputs(operator)[0].name
+    output = reader.add_value(Value(f"{name}.{op.value}", shape, first.dtype, first.quant))
+    reader.append(op, operator, inputs, output, attrs)
+    return output
+
+
+def integers(reader: TfliteReader, operator: OperatorRecord, position: int) -> tuple[int, ...]:
+    """The numbers of a constant operand of any shape."""
+    return tuple(int(number) for number in reader.constant(operator, position).reshape(-1))
+
+
+def axis_of(reader: TfliteReader, operator: OperatorRecord, axis: int, rank: int) -> int:
+    """`axis` counted from the front."""
+    if not -rank <= axis < rank:
+        raise ImportModelError(f"{reader.place(operator)} works along axis {axis} of {rank}")
+    return axis % rank
