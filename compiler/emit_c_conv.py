@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .emit_c_call import Call, bounds, dsp_can, finish, folded, window
 from .emit_c_family import Family
 from .emit_c_layer import Constant, Fields, constant, zero_point
 from .emit_c_pack import (
+    Int8,
     Sums,
     blocks_of_rows,
     pair_count,
@@ -15,7 +18,6 @@ from .emit_c_pack import (
     taps_3x3,
 )
 from .emit_c_text import braces
-from .errors import EmitError
 from .fixedpoint import Multiplier, multiply
 from .graph import Graph, Node
 from .int_kernels.common import channel_multipliers
@@ -24,43 +26,96 @@ from .ops import ConvAttrs
 
 def conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
     """A convolution; one pixel that moves by one pixel is a kernel of its own."""
-    attrs = node.attrs
-    assert isinstance(attrs, ConvAttrs)
     weights, sums = folded(graph, node, filters_axis=0)
-    channels, height, width, in_channels = graph.values[node.inputs[1]].shape
-    if in_channels != graph.values[node.inputs[0]].shape[3]:
-        raise EmitError(f"{node.name} (conv2d): C has no kernel of grouped convolutions")
-    taps = height * width * in_channels
-    pointwise = (height, width) == attrs.stride == (1, 1) and attrs.padding == ((0, 0), (0, 0))
-    fields: Fields = (
-        ("window", window(graph, node, (height, width), attrs)),
-        ("in_channels", in_channels),
-        ("out_channels", channels),
-        ("input_zero_point", zero_point(graph, node.inputs[0])),
-    )
     sums, factors = _without_constants(graph, node, sums)
     output, arrays = _output(graph, node, symbol, sums, factors)
+    layer = _Convolution(graph, node, f"model_{symbol}_weights", weights, output, arrays)
+    if layer.groups > 1:
+        return _grouped(layer)
     if family is Family.DSP and _dsp_can(graph, node, sums, factors):
-        aligned = in_channels % 4 == 0
-        kind = "pointwise" if pointwise and aligned else "conv2d"
-        pairs = pair_count(taps)
-        packed = constant(f"model_{symbol}_weights", pairs_of_rows(weights))
-        return Call(
-            header="ek_dsp_kernels.h",
-            kernel=f"ek_dsp_{kind}_{finish(graph, node)}",
-            params_type="ek_dsp_conv2d_params",
-            fields=(*fields, ("pairs", pairs), ("weights", packed.name), ("output", output)),
-            constants=(packed, *arrays),
-            scratch_bytes=16 * pairs + (0 if aligned else 2 * pairs),
+        return _dsp(layer)
+    return _portable(layer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Convolution:
+    graph: Graph
+    node: Node
+    name: str  # of the packed weights
+    weights: Int8  # (out channels, taps)
+    output: str  # initialiser of an ek_output
+    arrays: tuple[Constant, ...]
+
+    @property
+    def in_channels(self) -> int:
+        """Channels that one output channel reads."""
+        return self.graph.values[self.node.inputs[1]].shape[3]
+
+    @property
+    def groups(self) -> int:
+        return self.graph.values[self.node.inputs[0]].shape[3] // self.in_channels
+
+    @property
+    def taps(self) -> int:
+        return int(self.weights.shape[1])
+
+    @property
+    def pointwise(self) -> bool:
+        attrs = self.node.attrs
+        assert isinstance(attrs, ConvAttrs)
+        one_pixel = self.taps == self.in_channels
+        return one_pixel and attrs.stride == (1, 1) and attrs.padding == ((0, 0), (0, 0))
+
+    def fields(self, *own: tuple[str, int | str]) -> Fields:
+        """Of one group, in the order of the structs; `own` is what the family's struct adds."""
+        attrs = self.node.attrs
+        assert isinstance(attrs, ConvAttrs)
+        channels, height, width, in_channels = self.graph.values[self.node.inputs[1]].shape
+        return (
+            ("window", window(self.graph, self.node, (height, width), attrs)),
+            ("in_channels", in_channels),
+            ("out_channels", channels // self.groups),
+            ("input_zero_point", zero_point(self.graph, self.node.inputs[0])),
+            *own,
+            *(("weights", self.name), ("output", self.output)),
         )
-    packed = constant(f"model_{symbol}_weights", blocks_of_rows(weights))
+
+
+def _dsp(layer: _Convolution) -> Call:
+    pairs = pair_count(layer.taps)
+    aligned = layer.in_channels % 4 == 0  # pixels are whole words
+    kind = "pointwise" if layer.pointwise and aligned else "conv2d"
+    return Call(
+        header="ek_dsp_kernels.h",
+        kernel=f"ek_dsp_{kind}_{finish(layer.graph, layer.node)}",
+        params_type="ek_dsp_conv2d_params",
+        fields=layer.fields(("pairs", pairs)),
+        constants=(constant(layer.name, pairs_of_rows(layer.weights)), *layer.arrays),
+        scratch_bytes=16 * pairs + (0 if aligned else 2 * pairs),
+    )
+
+
+def _portable(layer: _Convolution) -> Call:
     return Call(
         header="ek_portable.h",
-        kernel="ek_pointwise" if pointwise else "ek_conv2d",
+        kernel="ek_pointwise" if layer.pointwise else "ek_conv2d",
         params_type="ek_conv2d_params",
-        fields=(*fields, ("taps", taps), ("weights", packed.name), ("output", output)),
-        constants=(packed, *arrays),
-        scratch_bytes=0 if pointwise else 2 * taps,
+        fields=layer.fields(("taps", layer.taps)),
+        constants=(constant(layer.name, blocks_of_rows(layer.weights)), *layer.arrays),
+        scratch_bytes=0 if layer.pointwise else 2 * layer.taps,
+    )
+
+
+def _grouped(layer: _Convolution) -> Call:
+    parts = [blocks_of_rows(rows) for rows in np.split(layer.weights, layer.groups)]
+    group = braces(layer.fields(("taps", layer.taps)))
+    return Call(
+        header="ek_portable.h",
+        kernel="ek_grouped_conv2d",
+        params_type="ek_grouped_conv2d_params",
+        fields=(("groups", layer.groups), ("group", group)),
+        constants=(constant(layer.name, np.concatenate(parts)), *layer.arrays),
+        scratch_bytes=layer.taps,
     )
 
 

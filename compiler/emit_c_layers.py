@@ -16,7 +16,7 @@ from .emit_c_family import Family
 from .emit_c_layer import Fields, Layer, zero_point
 from .emit_c_text import braces
 from .errors import EmitError
-from .graph import Graph, Node
+from .graph import DType, Graph, Node
 from .int_kernels.common import mean_multiplier, params
 from .ops import ConvAttrs, Op, PadAttrs, PoolAttrs, ReduceAttrs
 from .softmax import smallest_difference, softmax_multiplier
@@ -41,6 +41,11 @@ def layer(graph: Graph, node: Node, index: int, family: Family) -> Layer:
 
 
 def _call(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
+    activations = (graph.values[name] for name in (*node.inputs, node.output))
+    others = {v.dtype for v in activations if v.data is None} - {DType.INT8}
+    if others:
+        found = ", ".join(sorted(others))
+        raise EmitError(f"{graph.name}: node '{node.name}' ({node.op}) is {found}; C takes int8")
     if node.op in _OF_FAMILY:
         return _OF_FAMILY[node.op](graph, node, symbol, family)
     if node.op not in _FIELDS:

@@ -14,10 +14,9 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import CSources, emit_c, memory_plan
 from edgekiln.compiler.emit_c_family import Family, family_of_core
-from edgekiln.compiler.errors import EmitError
-from edgekiln.compiler.graph import Array, Graph, QuantParams
+from edgekiln.compiler.graph import Array, DType, Graph, QuantParams
 from edgekiln.compiler.importers import import_model
-from edgekiln.compiler.ops import Activation
+from edgekiln.compiler.ops import Activation, Attrs, ConvAttrs, DenseAttrs, Op
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import run_int8
 from edgekiln.targets.emulate import TOOLS, emulate_folder
@@ -328,16 +327,31 @@ def test_scratch_adds_nothing_when_the_arena_has_a_gap() -> None:
     assert plan.added_bytes == 64  # 8 * 8 * 8 activations before the gap, 2048 bytes of input
 
 
-def test_grouped_convolution_is_refused_when_c_is_emitted() -> None:
-    build = GraphBuilder("grouped", (1, 4, 4, 4))
-    x = build.conv2d(build.input, _normal(np.random.default_rng(0), 4, 1, 1, 4))
-    graph = _quantized(build.finish(x))
-    name = graph.nodes[0].inputs[1]
-    half = graph.values[name]
-    halved = dataclasses.replace(half, shape=(4, 1, 1, 2), data=graph.constant(name)[..., :2])
-    grouped = graph.replace(values=({**graph.values, name: halved}).values())
-    with pytest.raises(EmitError, match="grouped"):
-        memory_plan(grouped)
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize(
+    ("op", "attrs", "shapes"),
+    [
+        (Op.CONV_2D, ConvAttrs((1, 2), ((1, 0), (1, 1))), ((1, 5, 6, 6), (15, 2, 3, 2))),
+        (Op.DEPTHWISE_CONV_2D, ConvAttrs(padding=((1, 1), (1, 1))), ((1, 5, 4, 3), (1, 3, 3, 9))),
+        (Op.DEPTHWISE_CONV_2D, ConvAttrs((2, 1)), ((1, 5, 4, 2), (1, 2, 4, 4))),
+        (Op.FULLY_CONNECTED, DenseAttrs(), ((1, 3, 2, 9), (7, 9))),
+    ],
+    ids=["groups", "several_outputs_3x3", "several_outputs", "rows"],
+)
+def test_output_equals_reference_when_an_operator_is_unusual(
+    op: Op,
+    attrs: Attrs,
+    shapes: tuple[tuple[int, ...], ...],
+    family: Family,
+    one_operator: Callable[..., Graph],
+    tmp_path: Path,
+    require_tool: RequireTool,
+) -> None:
+    require_tool("gcc")
+    graph = one_operator(op, attrs, shapes, DType.INT8, seed=0)
+    inputs = _inputs(graph, 300)
+    found = _run(graph, family, inputs, tmp_path / "c", "-O1", "-fsanitize=undefined")
+    np.testing.assert_array_equal(found, run_int8(graph, inputs))
 
 
 def test_core_has_the_family_it_can_run_fast() -> None:

@@ -15,6 +15,12 @@ typedef struct {
     ek_output output;
 } ek_conv2d_params;
 
+/* `group` is the first of `groups`: its channels, weights and factors; the others' follow them. */
+typedef struct {
+    int32_t groups;
+    ek_conv2d_params group;
+} ek_grouped_conv2d_params;
+
 /* taps are in_size. */
 typedef struct {
     int32_t rows, in_size, out_size;
@@ -38,6 +44,8 @@ typedef struct {
 } ek_fully_connected_double_params;
 
 void ek_conv2d(const ek_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
+void ek_grouped_conv2d(const ek_grouped_conv2d_params *p, const int8_t *input, int8_t *output,
+                       void *scratch);
 void ek_pointwise(const ek_conv2d_params *p, const int8_t *input, int8_t *output);
 void ek_depthwise_conv2d(const ek_depthwise_conv2d_params *p, const int8_t *input, int8_t *output,
                          void *scratch);
