@@ -22,6 +22,7 @@ from edgekiln.targets.measure import measure_callable
 from edgekiln.targets.target import Target
 
 from .artifacts import EmittedArtifact, c_constant_bytes
+from .emit_c import memory_plan
 from .graph import Graph
 from .oracles import RUNTIME_CALLS, run_c_emulated
 from .passes import lower_padding
@@ -128,7 +129,10 @@ def _emulation_note(place: str, emulation: Emulation) -> str:
 
 
 def _arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
-    """TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors."""
+    """TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors; generated
+    C has scratch beside its activations."""
+    if artifact.format == "c":
+        return memory_plan(graph).total_bytes
     planned = lower_padding(graph) if artifact.format == "tflite" else graph
     return plan_arena(planned).arena_bytes
 
