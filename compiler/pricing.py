@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgekiln.targets.emulate import Emulation, latency_from_instructions
 from edgekiln.targets.engines import engine_of
-from edgekiln.targets.errors import MeasurementError, UnsupportedOperatorError
+from edgekiln.targets.errors import MeasurementError, NoCostTableError, UnsupportedOperatorError
 from edgekiln.targets.estimate import estimate_latency, footprint
 from edgekiln.targets.evidence import Budget, Estimate, Footprint, Tier
 from edgekiln.targets.measure import measure_callable
