@@ -115,13 +115,16 @@ def _imported(case: Any, feeds: dict[str, Array]) -> tuple[Imported, set[str]]:
     integers = {name for name in arrays if not _is_float(feeds[name])}
     if integers == set(feeds):
         integers = set()  # nothing would be left to compute: the importer says what it lacks
-    try:
-        return _bound(case, data, feeds, integers), integers
-    except ImportModelError as error:
-        rest = integers | (arrays - set(list(feeds)[:1]))
-        if "bind it to a constant" not in str(error) or rest == integers:
-            raise
-        return _bound(case, data, feeds, rest), rest
+    bound = integers
+    while True:
+        try:
+            return _bound(case, data, feeds, bound), bound
+        except ImportModelError as error:
+            asked = re.search(r"'([^']+)' is computed, bind it to a constant", str(error))
+            more = bound | ({asked[1]} & arrays if asked else set())
+            if more == bound:
+                raise
+            bound = more
 
 
 def _bound(case: Any, data: bytes, feeds: dict[str, Array], bound: set[str]) -> Imported:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,8 +27,15 @@ class Calibrated:
     notes: tuple[str, ...]
 
 
-def calibrated(targets: Sequence[Target], say: Callable[[str], None], seed: int = 0) -> Calibrated:
+def calibrated(
+    targets: Sequence[Target],
+    say: Callable[[str], None],
+    seed: int = 0,
+    ops: Collection[str] = (),
+) -> Calibrated:
     """Measure what runs here (T3), emulate what can be emulated (T2), keep the rest as it is.
+
+    `ops` are the operators of the model at hand.
 
     A host whose own profile holds measurements of every engine (`targets calibrate -o`) keeps them.
     """
@@ -42,7 +49,7 @@ def calibrated(targets: Sequence[Target], say: Callable[[str], None], seed: int 
             known.append(target)
         elif target.device_class == "host":
             say(f"{target.id}: measuring probe models on this machine")
-            known.append(calibrate(target, seed=seed))
+            known.append(calibrate(target, seed=seed, ops=ops))
         elif target.device_class != "mcu":
             known.append(target)
         elif missing := missing_tools():

@@ -6,7 +6,7 @@ import dataclasses
 import resource
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgekiln.targets import Target
 
 FORMATS = ("tflite", "onnx", "c")
-_MODELS = "give a .pt2, .onnx or .tflite file, or the folder of a search"
+_MODELS = "give a .pt2, .onnx, .tflite or .keras file, a SavedModel, or the folder of a search"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ def compile_(
     _check_lineage(model, chosen, dataset)
     own = load_calibration(calibration, dataset.contract) if calibration else None
     ready_bundle(out)
-    check_model(chosen.model, dataset, chosen_recipe)
-    known = _known(model, targets)
+    ops = check_model(chosen.model, dataset, chosen_recipe)
+    known = _known(model, targets, ops)
     for note in known.notes:
         say(note)
     request = CompileRequest(
@@ -186,7 +186,10 @@ def _model_file(path: Path) -> Path:
         ModelChoiceError: it is missing, a folder, or of no known format.
     """
     from edgekiln.compiler.importers import MODEL_SUFFIXES
+    from edgekiln.compiler.importers.keras import is_saved_model
 
+    if is_saved_model(path):
+        return path
     if (path / "ledger.jsonl").is_file():
         raise ModelChoiceError(f"{path}: this search did not end; run it again and it goes on")
     if path.is_dir():
@@ -237,7 +240,7 @@ def _chosen_of_search(model: Path, target_ids: Sequence[str]) -> Chosen:
     )
 
 
-def _known(model: Path, targets: Sequence[Target]) -> Calibrated:
+def _known(model: Path, targets: Sequence[Target], ops: Collection[str]) -> Calibrated:
     """The numbers that the search used, else the best that can be had now."""
     kept = load_targets(model) if model.is_dir() else None
     if kept is not None:
@@ -245,7 +248,7 @@ def _known(model: Path, targets: Sequence[Target]) -> Calibrated:
         if all((target.id, target.digest) in by_profile for target in targets):
             found = tuple(by_profile[target.id, target.digest] for target in targets)
             return Calibrated(found, kept.notes)
-    return calibrated(targets, say)
+    return calibrated(targets, say, ops=ops)
 
 
 def _wanted(
@@ -274,8 +277,8 @@ def _print(result: CompileResult) -> None:
                 item.target,
                 item.format,
                 f"{item.bytes:,}",
-                f"{latency.value:.3g} ms (≤ {latency.high:.3g})",
-                f"{latency.tier.word} {latency.tier.name}",
+                f"{latency.value:.3g} ms (≤ {latency.high:.3g})" if latency else "not known",
+                f"{latency.tier.word} {latency.tier.name}" if latency else "",
                 f"{item.footprint.ram.high:,.0f}",
                 f"{item.footprint.flash.high:,.0f}",
             )

@@ -101,7 +101,7 @@ def budgeted(target: Target, settings: Project) -> Target:
 def _print_front(front: TargetFront) -> None:
     rows = []
     for member in front.members:
-        latency = member.footprint.latency
+        latency = member.footprint.timed
         rows.append(
             (
                 "*" if member.candidate_id == front.chosen else "",

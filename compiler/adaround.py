@@ -77,20 +77,23 @@ def round_adaptively(
 
     `calibration` (n, …) holds preprocessed samples, of which the recipe says how many are used,
     spread evenly. Layers that the recipe keeps, transposed convolutions and layers in float32 stay
-    as they are. The same samples and seed give the same weights.
+    as they are; weights of several layers suit the first of them. The same samples and seed give
+    the same weights.
     """
     settings = recipe.adaround
     moments = covariance if Step.BIAS_CORRECT in recipe.steps else second_moments
     steps = Lockstep(graph, plan, graph, spread(calibration, settings.samples))
     values = dict(graph.values)
+    rounded: set[str] = set()
     for node in steps.layers():
-        if recipe.keeps(node.name) or node.op not in SUPPORTED:
-            continue
         name = node.inputs[1]
+        if recipe.keeps(node.name) or node.op not in SUPPORTED or name in rounded:
+            continue
         gram = moments(graph, node, steps.rounded_input(node), settings.seed)
         data = _round_layer(graph, node, plan, gram, settings.iterations)
         values[name] = dataclasses.replace(values[name], data=data)
         steps.put(values[name])
+        rounded.add(name)
     return graph.replace(values=values.values())
 
 
@@ -141,11 +144,12 @@ def _descend(problem: Rounding, iterations: int) -> Float64:
 
 def _rectified(v: Floats) -> tuple[Floats, Floats]:
     """The stretched and clipped sigmoid, and its slope."""
-    sigmoid = 1.0 / (1.0 + np.exp(-v))
+    sigmoid: Floats = np.reciprocal(1.0 + np.exp(-v))
     stretched = sigmoid * (_HIGH - _LOW) + _LOW
     inside = (stretched > 0.0) & (stretched < 1.0)
-    slope = sigmoid * (1.0 - sigmoid) * (_HIGH - _LOW) * inside
-    return np.clip(stretched, 0.0, 1.0), slope
+    slope: Floats = np.where(inside, sigmoid * (1.0 - sigmoid) * (_HIGH - _LOW), 0.0)
+    clipped: Floats = np.clip(stretched, 0.0, 1.0)
+    return clipped, slope
 
 
 def _regularizer_slope(up: Floats, progress: float) -> Floats:

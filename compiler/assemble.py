@@ -133,7 +133,7 @@ def _artifact(build: Build, model: CompiledModel, measured: Mapping[str, float |
         sha256=build.artifact.sha256,
         numerics=numerics_of(model.graph),
         accuracy=model.accuracy if accuracy is None else accuracy,
-        latency=record(cost.latency),
+        latency=None if cost.latency is None else record(cost.latency),
         ram=record(cost.ram),
         flash=record(cost.flash),
     )

@@ -31,8 +31,10 @@ def write_card(
     return ("\n\n".join("\n".join(part) for part in parts if part) + "\n").encode()
 
 
-def estimate_text(record: EstimateRecord) -> str:
+def estimate_text(record: EstimateRecord | None) -> str:
     """A number with its interval, unit, and the word that its tier allows."""
+    if record is None:
+        return "not known"
     tier = Tier[record.tier]
     spread = "" if record.low == record.high else f" ({record.low:.4g} to {record.high:.4g})"
     value = f"{record.value:.0f}" if record.unit == "bytes" else f"{record.value:.4g}"

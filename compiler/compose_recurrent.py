@@ -36,27 +36,6 @@ class RecurrentWeights:
         """Size of the state."""
         return int(self.recurrent.shape[1])
 
-    def reordered(self, order: tuple[int, ...]) -> RecurrentWeights:
-        """Gate i of the result is gate `order[i]` of this one."""
-
-        def pick(stacked: Array) -> Array:
-            blocks = np.split(stacked, len(order))
-            return np.concatenate([blocks[index] for index in order])
-
-        return RecurrentWeights(
-            pick(self.input),
-            pick(self.recurrent),
-            pick(self.input_bias),
-            pick(self.recurrent_bias),
-        )
-
-
-ONNX_LSTM_ORDER = (0, 2, 3, 1)
-"""For `reordered`: ONNX stacks input, output, forget, cell."""
-
-ONNX_GRU_ORDER = (1, 0, 2)
-"""For `reordered`: ONNX stacks update, reset, new."""
-
 
 @dataclass(frozen=True, slots=True)
 class Unrolled:
@@ -105,7 +84,7 @@ def gru(
     hidden: str | None = None,
     source: str = "",
 ) -> Unrolled:
-    """torch's GRU, ONNX's with linear_before_reset: n = tanh(x + r · (W · h + b))."""
+    """n = tanh(x + r · (W · h + b)), h = (1 - z) · n + z · h. A state of None is zero."""
     size = weights.hidden
     new_bias = weights.recurrent_bias.copy()
     new_bias[: 2 * size] = 0.0
@@ -124,34 +103,6 @@ def gru(
         return _blend(builder, update, new, hidden, source), None
 
     bias = weights.input_bias + weights.recurrent_bias - new_bias
-    return _unroll(builder, _shares(builder, x, weights.input, bias, source), step, hidden, None)
-
-
-def gru_reset_first(
-    builder: GraphBuilder,
-    x: str,
-    weights: RecurrentWeights,
-    hidden: str | None = None,
-    source: str = "",
-) -> Unrolled:
-    """ONNX's GRU without linear_before_reset: n = tanh(x + W · (r · h) + b)."""
-    size = weights.hidden
-    bias = weights.input_bias + weights.recurrent_bias
-    gates_product = _Product(
-        builder, "gates", weights.recurrent[: 2 * size], np.zeros(2 * size), source
-    )
-    new_product = _Product(builder, "new", weights.recurrent[2 * size :], np.zeros(size), source)
-
-    def step(share: str, hidden: str | None, cell: str | None) -> tuple[str, str | None]:
-        gates, new = split(builder, share, 1, (2 * size, size), source)
-        if hidden is not None:
-            gates = of_two(builder, Op.ADD, gates, gates_product(hidden), source)
-        reset, update = _gates(builder, gates, size, source)
-        if hidden is not None:
-            kept = new_product(of_two(builder, Op.MUL, reset, hidden, source))
-            new = of_two(builder, Op.ADD, new, kept, source)
-        return _blend(builder, update, new, hidden, source), None
-
     return _unroll(builder, _shares(builder, x, weights.input, bias, source), step, hidden, None)
 
 

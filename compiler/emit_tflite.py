@@ -15,6 +15,7 @@ from .graph import Array, DType, Graph, Node, QuantParams, Value
 from .numerics import numerics_of
 from .passes import lower_padding
 from .passes.halves import dequantize_halves
+from .shapes import Shape
 from .tflite_forms import FORMS
 
 _LAST_DEPRECATED_CODE = 127  # what the field holds for operators that came later
@@ -30,13 +31,24 @@ def emit_tflite(graph: Graph) -> bytes:
     """
     lowered = dequantize_halves(lower_padding(graph))
     for node in lowered.nodes:
-        dtype = lowered.values[node.inputs[0]].dtype
-        if node.op not in FORMS or dtype not in FORMS[node.op].versions:
-            raise EmitError(f"{node.name}: TensorFlow Lite has no {dtype} '{node.op}'")
+        _check_form(lowered, node)
     writer = _Writer(lowered)
     for node in lowered.nodes:
         writer.add(node)
     return writer.finish()
+
+
+def _check_form(graph: Graph, node: Node) -> None:
+    dtype = graph.values[node.inputs[0]].dtype
+    if node.op not in FORMS or dtype not in FORMS[node.op].versions:
+        raise EmitError(f"{node.name}: TensorFlow Lite has no {dtype} '{node.op}'")
+    most = FORMS[node.op].most_axes
+    rank = max(len(graph.values[name].shape) for name in (*node.inputs, node.output))
+    if rank > most:
+        raise EmitError(
+            f"{node.name}: LiteRT's '{node.op}' takes at most {most} axes, not {rank}; reshape "
+            "before it so that fewer are left"
+        )
 
 
 class _Writer:
@@ -50,6 +62,7 @@ class _Writer:
         self._buffers: list[Any] = [schema.BufferT()]  # buffer 0 is empty by convention
         self._tensors: list[Any] = []
         self._index: dict[str, int] = {}
+        self._added: dict[tuple[DType, Shape, bytes, QuantParams | None], int] = {}
         self._codes: dict[tuple[str, int], int] = {}
         self._operators: list[Any] = []
         for name in graph.inputs:
@@ -57,19 +70,41 @@ class _Writer:
 
     def add(self, node: Node) -> None:
         """Append one operator and its tensors."""
-        schema = self._schema
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._code(node)
-        inputs = [self._tensor(name) for name in node.inputs]
         form = FORMS[node.op]
+        own = [self._tensor(name) for name in node.inputs]
         extra = form.operands(self._graph, node)
         added = [self._constant(node, *pair) for pair in enumerate(extra)]
-        operator.inputs = form.arrange(inputs, added)
-        operator.outputs = [self._tensor(node.output)]
-        name, options = form.options(schema, self._graph, node)
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
-        operator.builtinOptions = options
+        inputs = form.arrange(own, added)
+        key = (form.operator(node), form.version(self._graph, node))
+        options = form.options(self._schema, self._graph, node)
+        if form.boolean:
+            truth = self._truth(node)
+            self._append(key, inputs, truth, options)
+            key, inputs, options = ("CAST", 1), [truth], self._from_bool()
+        self._append(key, inputs, self._tensor(node.output), options)
+
+    def _append(
+        self, key: tuple[str, int], inputs: list[int], output: int, options: tuple[str, Any]
+    ) -> None:
+        operator = self._schema.OperatorT()
+        operator.opcodeIndex = self._codes.setdefault(key, len(self._codes))
+        operator.inputs, operator.outputs = inputs, [output]
+        operator.builtinOptionsType = getattr(self._schema.BuiltinOptions, options[0])
+        operator.builtinOptions = options[1]
         self._operators.append(operator)
+
+    def _truth(self, node: Node) -> int:
+        """A tensor of booleans with the shape of the node's output."""
+        tensor = self._tensor_of(self._graph.values[node.output])
+        tensor.name, tensor.type = f"{node.output}.bool", self._schema.TensorType.BOOL
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def _from_bool(self) -> tuple[str, Any]:
+        options = self._schema.CastOptionsT()
+        options.inDataType = self._schema.TensorType.BOOL
+        options.outDataType = self._schema.TensorType.FLOAT32
+        return "CastOptions", options
 
     def finish(self) -> bytes:
         """The file's bytes."""
@@ -92,11 +127,6 @@ class _Writer:
         builder.Finish(model.Pack(builder), _FILE_ID)
         return bytes(builder.Output())
 
-    def _code(self, node: Node) -> int:
-        form = FORMS[node.op]
-        key = (form.operator(node), form.version(self._graph, node))
-        return self._codes.setdefault(key, len(self._codes))
-
     def _operator_code(self, name: str, version: int) -> Any:
         code = self._schema.OperatorCodeT()
         code.builtinCode = getattr(self._schema.BuiltinOperator, name)
@@ -111,11 +141,15 @@ class _Writer:
         return self._index[name]
 
     def _constant(self, node: Node, position: int, data: Array) -> int:
+        """A tensor of an operand that the format adds; equal ones are one."""
         dtype, output = DType(data.dtype.name), self._graph.values[node.output]
         quant = output.quant if dtype is output.dtype else None
-        value = Value(f"{node.name}.operand{position}", data.shape, dtype, quant, data)
-        self._tensors.append(self._tensor_of(value))
-        return len(self._tensors) - 1
+        key = (dtype, data.shape, data.tobytes(), quant)
+        if key not in self._added:
+            name = f"{node.name}.operand{position}"
+            self._added[key] = len(self._tensors)
+            self._tensors.append(self._tensor_of(Value(name, data.shape, dtype, quant, data)))
+        return self._added[key]
 
     def _tensor_of(self, value: Value) -> Any:
         tensor = self._schema.TensorT()

@@ -23,10 +23,11 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """The graph: float32 and optimized, or quantized already."""
+    """The graph: float32 and optimized, or quantized already; `notes` say what import changed."""
 
     graph: Graph
     distillation: DistilReport | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load_model(request: CompileRequest, progress: Progress, trace: Trace) -> LoadedModel:
@@ -41,7 +42,7 @@ def load_model(request: CompileRequest, progress: Progress, trace: Trace) -> Loa
         if request.teacher is not None:
             return _distilled(model, request.teacher, request, progress, trace)
         progress(f"import: {model.name} into the graph")
-        return LoadedModel(load_file(model, trace))
+        return load_file(model, trace)
     if request.teacher is not None:
         raise CompileError("only a .pt2 model can be distilled; leave the teacher out")
     progress("import: into the graph")
@@ -53,16 +54,16 @@ def load_model(request: CompileRequest, progress: Progress, trace: Trace) -> Loa
     return LoadedModel(_ready(import_sklearn(model, shape, request.name), trace))
 
 
-def load_file(path: Path, trace: Trace) -> Graph:
+def load_file(path: Path, trace: Trace) -> LoadedModel:
     """The graph of a model file, optimized unless it came quantized."""
-    from .importers import import_model
+    from .importers import import_with_notes
 
-    imported = import_model(path)
-    trace("import", imported)
-    graph = end_in_logits(imported)
+    imported = import_with_notes(path)
+    trace("import", imported.graph)
+    graph = end_in_logits(imported.graph)
     check(graph)
     trace("end in logits", graph)
-    return _ready(graph, trace)
+    return LoadedModel(_ready(graph, trace), notes=imported.notes)
 
 
 def _ready(graph: Graph, trace: Trace) -> Graph:

@@ -1,4 +1,4 @@
-"""`Writer`: collects the nodes and initializers of an ONNX model, and knows each value's layouts.
+"""`Writer`: what the graph's values are in the ONNX model: tensors, layouts and encodings.
 
 Every value of the graph is a float tensor here. A quantized one went through QuantizeLinear and
 DequantizeLinear; runtimes fuse those pairs with what stands between them. Activations are uint8
@@ -9,7 +9,6 @@ scale for each channel.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -24,29 +23,24 @@ from .onnx_layouts import (
     permutation,
     same_elements,
 )
-from .onnx_tensors import CODES, initializer, narrow_bias
+from .onnx_nodes import Nodes
+from .onnx_tensors import CODES, narrow_bias
 from .ops import Activation
 from .shapes import Shape
 
 
-class Writer:
-    """Nodes and initializers in order; `want` gives a value's tensor in a layout."""
+class Writer(Nodes):
+    """Forms append their nodes here; `want` gives them a value's tensor in a layout."""
 
     def __init__(self, graph: Graph, opset: int) -> None:
-        from onnx import helper
-
+        super().__init__((*graph.inputs, *graph.outputs))
         self.graph = graph
         self.opset = opset
-        self.nodes: list[Any] = []
-        self.initializers: list[Any] = []
         self.columns: dict[str, Array] = {}
         """Flattened values whose columns lie in another order: where each is in the graph."""
-        self._make_node: Any = helper.make_node
         self._constants: dict[str, str] = {}
         self._tensors: dict[str, dict[Layout, str]] = {}
-        self._encodings: dict[tuple[DType, float, int], list[str]] = {}
         self._written: dict[tuple[str, Shape, bytes], str] = {}
-        self._taken = {*graph.inputs, *graph.outputs}
 
     def shape(self, value: str) -> Shape:
         """The value's shape in the graph."""
@@ -63,26 +57,6 @@ class Writer:
     def stand_for(self, name: str, constant: str) -> None:
         """The value is what `constant` says; it is written where and how it is read."""
         self._constants[name] = constant
-
-    def op(self, op_type: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        """Append a node and return its output, `name` or something near it."""
-        output = self._unique(name)
-        self.finish(op_type, inputs, output, **attributes)
-        return output
-
-    def finish(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        """Append the node that makes `output`, a name that is given."""
-        self.nodes.append(self._make_node(op_type, inputs, [output], name=output, **attributes))
-
-    def constant(self, name: str, data: Array, dtype: DType | None = None) -> str:
-        """Add an initializer and return its name; `dtype` where numpy has none of the kind."""
-        stored = self._unique(name)
-        self.initializers.append(initializer(stored, data, dtype))
-        return stored
-
-    def integers(self, name: str, *numbers: int) -> str:
-        """An int64 vector: shapes, axes and amounts."""
-        return self.constant(name, np.array(numbers, np.int64))
 
     def want(self, name: str, layout: Layout) -> str:
         """The tensor of a value in `layout`; made where it is not there yet."""
@@ -141,16 +115,13 @@ class Writer:
         return self.op("DequantizeLinear", [quantized, *encoding], f"{name}.dq")
 
     def encoding(self, dtype: DType, quant: QuantParams, name: str) -> list[str]:
-        """Scale and zero point of an activation; one pair for all that share an encoding."""
+        """Scale and zero point of an activation."""
         codes = CODES[dtype]
-        key = (dtype, quant.scale[0], quant.zero_point[0])
-        if key not in self._encodings:
-            zero_point = np.array(quant.zero_point[0] + codes.shift, codes.numpy)
-            self._encodings[key] = [
-                self.constant(f"{name}.scale", np.array(quant.scale[0], np.float32)),
-                self.constant(f"{name}.zero", zero_point),
-            ]
-        return self._encodings[key]
+        zero_point = np.array(quant.zero_point[0] + codes.shift, codes.numpy)
+        return [
+            self.constant(f"{name}.scale", np.array(quant.scale[0], np.float32)),
+            self.constant(f"{name}.zero", zero_point),
+        ]
 
     def weights(self, name: str, data: Array, axis: int = 0) -> str:
         """A constant with its output channels on `axis`; a quantized one is dequantized."""
@@ -159,11 +130,6 @@ class Writer:
     def operand(self, name: str, data: Array) -> str:
         """A constant where activations are read, holding `data` in place of its own."""
         return self._once(name, data, lambda: self._operand(name, data))
-
-    def reshape(self, tensor: str, shape: Shape, name: str) -> str:
-        """Another shape for all axes but the samples."""
-        target = self.integers(f"{name}.shape", 0, *shape[1:])
-        return self.op("Reshape", [tensor, target], name)
 
     def _once(self, name: str, data: Array, write: Callable[[], str]) -> str:
         """What `write` gave for the same constant: unrolled loops read their weights often."""
@@ -230,15 +196,6 @@ class Writer:
         low = self.constant(f"{name}.low", np.array(0.0, np.float32))
         high = self.constant(f"{name}.high", np.array(6.0, np.float32))
         return self.op("Clip", [raw, low, high], f"{name}.relu6")
-
-    def _unique(self, name: str) -> str:
-        """`name`, or with a number where something else bears it."""
-        found, number = name, 1
-        while found in self._taken:
-            number += 1
-            found = f"{name}.{number}"
-        self._taken.add(found)
-        return found
 
 
 _ORDERS = {CHANNELS_FIRST: "nchw", natural(4): "nhwc"}

@@ -100,7 +100,7 @@ def compile_model(
     builds, notes = _price(model, request, artifacts, emulations, progress)
     progress("gate: accuracy, latency, RAM and flash against the budgets")
     gate = enforce(_gate(model, request, builds), request.force_reason)
-    bundle_notes = (*_origin_notes(model), *certificate.missing, *notes)
+    bundle_notes = (*loaded.notes, *_origin_notes(model), *certificate.missing, *notes)
     draft = assemble(request, model, builds, gate, certificate, accuracies, golden, bundle_notes)
     data = pack_bundle(draft.manifest, draft.members)
     return CompileResult(
@@ -131,20 +131,23 @@ def sensitivity(dataset: Dataset, model: CompiledModel) -> tuple[LayerSensitivit
     return measure_sensitivity(done.float_graph, done.plan, samples)
 
 
-def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -> None:
+def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -> frozenset[str]:
     """Hold a model file against data and recipe: all that can be refused in a second.
+
+    Gives the operators that the model has, for whoever prices them.
 
     Raises:
         ImportModelError: the file cannot be read, or its shapes are not those of the data.
         UnsupportedOpError: an operator that the graph has no word for.
         RecipeError: the recipe names a value or layer that the model does not have.
     """
-    graph = load_file(path, untraced)
+    graph = load_file(path, untraced).graph
     _check_shapes(graph, dataset)
     if not is_quantized(graph):
         check_recipe(recipe, graph)
     elif recipe != DEFAULT_RECIPE:
         raise RecipeError(f"{path}: {CAME_QUANTIZED}; compile it without a recipe")
+    return frozenset(node.op.value for node in graph.nodes)
 
 
 def _check_request(request: CompileRequest) -> None:
@@ -280,7 +283,8 @@ def _accuracies(
 
 
 def _origin_notes(model: CompiledModel) -> tuple[str, ...]:
-    return (CAME_QUANTIZED,) if model.quantized is None else ()
+    """How the model came to its numbers: quantized already, or with layers in float32."""
+    return (CAME_QUANTIZED,) if model.quantized is None else model.quantized.plan.notes
 
 
 def _price(
@@ -301,7 +305,7 @@ def _price(
             artifact = artifacts[fmt]
             emulated = emulations.get(wanted.target.id) if fmt == "c" else None
             emulated = emulated or EmulatedArtifact(None)
-            cost, said = price(model.graph, artifact, wanted.target, emulated)
+            cost, said = price(model.graph, artifact, wanted.target, emulated, budget)
             notes += said
             priced = Priced(wanted.target.id, fmt, cost, budget)
             measured = measure_artifact(artifact, wanted.target, sample)

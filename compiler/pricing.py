@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from edgekiln.targets.emulate import Emulation, latency_from_instructions
 from edgekiln.targets.engines import engine_of
-from edgekiln.targets.errors import MeasurementError
+from edgekiln.targets.errors import MeasurementError, UnsupportedOperatorError
 from edgekiln.targets.estimate import estimate_latency, footprint
 from edgekiln.targets.evidence import Budget, Estimate, Footprint, Tier
 from edgekiln.targets.measure import measure_callable
 from edgekiln.targets.target import Target
 
 from .artifacts import EmittedArtifact, c_constant_bytes
+from .emit_c import memory_plan
 from .graph import Graph
 from .oracles import RUNTIME_CALLS, run_c_emulated
 from .passes import lower_padding
@@ -50,18 +51,30 @@ def emulate_artifact(artifact: EmittedArtifact, target: Target) -> EmulatedArtif
 
 
 def price(
-    graph: Graph, artifact: EmittedArtifact, target: Target, emulated: EmulatedArtifact
+    graph: Graph,
+    artifact: EmittedArtifact,
+    target: Target,
+    emulated: EmulatedArtifact,
+    budget: Budget,
 ) -> tuple[Footprint, tuple[str, ...]]:
     """Latency, RAM and flash of `artifact` on `target`, and notes on what they rest on.
 
+    Where the table lacks an operator and nothing limits latency, it stays unknown: a note says so.
+
     Raises:
         NoCostTableError: nothing was emulated, and no cost table is of the artifact's engine.
-        UnsupportedOperatorError: the table has no cost for an operator of the graph.
+        UnsupportedOperatorError: latency is limited, and the table lacks an operator of the graph.
     """
     emulation = emulated.emulation
     notes = (emulated.note,) if emulated.note else ()
+    latency: Estimate | None = None
     if emulation is None:
-        latency = estimate_latency(target, workload(graph), engine_of(target, artifact.format))
+        try:
+            latency = estimate_latency(target, workload(graph), engine_of(target, artifact.format))
+        except UnsupportedOperatorError as error:
+            if budget.latency_ms is not None:
+                raise
+            notes = (*notes, f"{target.id}/{artifact.format}: its latency is not known: {error}")
     else:
         latency = latency_from_instructions(target, emulation.instructions)
         notes = (*notes, _emulation_note(f"{target.id}/{artifact.format}", emulation))
@@ -90,7 +103,9 @@ def measure_artifact(
     )
 
 
-def measured_note(place: str, estimate: Estimate, measured: Estimate | None, budget: Budget) -> str:
+def measured_note(
+    place: str, estimate: Estimate | None, measured: Estimate | None, budget: Budget
+) -> str:
     """A sentence where the measurement contradicts the estimate or the budget, else nothing."""
     if measured is None:
         return ""
@@ -98,6 +113,8 @@ def measured_note(place: str, estimate: Estimate, measured: Estimate | None, bud
     limit = budget.latency_ms
     if limit is not None and measured.high > limit:
         return f"{now} (95 % under {measured.high:.4g}), which is over the budget of {limit:.4g} ms"
+    if estimate is None:
+        return now
     if measured.value > estimate.high or measured.value < estimate.low:
         return f"{now}, outside the estimate of {estimate.low:.4g} to {estimate.high:.4g} ms"
     return ""
@@ -112,7 +129,10 @@ def _emulation_note(place: str, emulation: Emulation) -> str:
 
 
 def _arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
-    """TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors."""
+    """TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors; generated
+    C has scratch beside its activations."""
+    if artifact.format == "c":
+        return memory_plan(graph).total_bytes
     planned = lower_padding(graph) if artifact.format == "tflite" else graph
     return plan_arena(planned).arena_bytes
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from .emit_tflite import emit_tflite
 from .graph import Graph
 from .ops import Activation
 from .oracles import RUNTIME_CALLS, distribution_version, tool_version
+from .probe_extras import extra_probes
 from .quantize import quantize
 from .workload import workload
 
@@ -54,8 +55,11 @@ class Fitted:
     evidence: Evidence
 
 
-def calibrate(target: Target, seed: int = 0) -> Target:
+def calibrate(target: Target, seed: int = 0, ops: Collection[str] = ()) -> Target:
     """`target` with a new int8 cost table first for every engine that can run here.
+
+    `ops` are operators of a model beyond those of the usual probes: they are probed as well where
+    the class of device can run them from here.
 
     A table and evidence of an earlier calibration give way to the new ones.
 
@@ -70,7 +74,8 @@ def calibrate(target: Target, seed: int = 0) -> Target:
             f"calibrate `host` on the device itself"
         )
         raise MeasurementError(msg)
-    graphs = tuple(probe_graphs(seed))
+    more = ops if target.device_class == "host" else ()  # the C of microcontrollers lacks them
+    graphs = (*probe_graphs(seed), *more_probes(more, seed))
     fits = [_fitted(target, fmt, graphs, seed) for fmt in formats]
     renewed = {fit.evidence.id for fit in fits}
     older = (table for table in target.costs if table.evidence_id not in renewed)
@@ -100,6 +105,13 @@ def probe_graphs(seed: int) -> Iterator[Graph]:
         yield _quantized(_dense(rng, index), rng)
     for index in range(LIGHT_PROBES * len(_LIGHT)):
         yield _quantized(_alone(rng, index), rng)
+
+
+def more_probes(ops: Collection[str], seed: int) -> Iterator[Graph]:
+    """The int8 probes of further operators, always the same ones for one seed."""
+    rng = np.random.default_rng((seed, 1))
+    for graph in extra_probes(ops, rng):
+        yield _quantized(graph, rng)
 
 
 def _quantized(graph: Graph, rng: Rng) -> Graph:

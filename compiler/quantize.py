@@ -24,6 +24,7 @@ from .graph import DType, Graph
 from .interpret import run_float_all
 from .islands import float_islands
 from .observers import Observer
+from .passes.integer_words import say_in_integer_words
 from .recipe import DEFAULT_RECIPE, Recipe, Step, check_recipe
 
 _BATCH = 128  # calibration samples held at once
@@ -63,6 +64,8 @@ def quantize_by(graph: Graph, calibration: Floats, recipe: Recipe) -> Quantized:
         QuantizationError: a node has no integer form, and the recipe forbids islands.
     """
     check_recipe(recipe, graph)
+    if recipe.activation_dtype is not DType.FLOAT32:
+        graph = say_in_integer_words(graph, recipe.activation_dtype, recipe.wants_float)
     graph = own_constants(graph, recipe, float_islands(graph, recipe))
     if Step.EQUALIZE in recipe.steps:
         graph = equalize(graph, recipe)

@@ -24,8 +24,8 @@ from edgekiln.runtime.errors import MemberError
 from edgekiln.runtime.golden import Golden
 from edgekiln.runtime.manifest import Artifact
 from edgekiln.runtime.quant import Logits
-from edgekiln.targets.emulate import MACHINES
 from edgekiln.targets.errors import MeasurementError, TargetError
+from edgekiln.targets.machines import MACHINES
 from edgekiln.targets.profiles import load_target
 
 from .artifacts import EmittedArtifact

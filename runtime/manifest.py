@@ -40,7 +40,7 @@ class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
     numerics: str  # int8.v1 | int16x8.v1 | int4w.v1 | float32
     accuracy: float  # on the validation split, in the format's own engine where it runs here
-    latency: EstimateRecord
+    latency: EstimateRecord | None  # None where nothing prices it; the model card says why
     ram: EstimateRecord
     flash: EstimateRecord
 

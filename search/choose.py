@@ -131,7 +131,7 @@ def log_costs(pool: Sequence[Proposal]) -> Points:
 
 def _costs(item: Proposal) -> tuple[float, ...]:
     prices = (verdict.footprint for verdict in item.priced.verdicts)
-    latency = (price.latency.high if price else math.inf for price in prices)
+    latency = (price.timed.high if price else math.inf for price in prices)
     return item.priced.arena_bytes, item.priced.model_bytes, *latency
 
 
@@ -142,4 +142,4 @@ def _objectives(pool: Sequence[Proposal], accuracy: Sequence[float]) -> Points:
 
 def _cost(contender: Contender) -> tuple[float, float, float]:
     cost = contender.footprint
-    return cost.latency.high, cost.ram.high, cost.flash.high
+    return cost.timed.high, cost.ram.high, cost.flash.high

@@ -37,7 +37,9 @@ def estimate_latency(target: Target, workload: Workload, engine: str) -> Estimat
     )
 
 
-def footprint(target: Target, latency: Estimate, arena_bytes: int, model_bytes: int) -> Footprint:
+def footprint(
+    target: Target, latency: Estimate | None, arena_bytes: int, model_bytes: int
+) -> Footprint:
     """Latency, RAM and flash of one model.
 
     `arena_bytes` comes from the arena planner, `model_bytes` is the size of what the emitter

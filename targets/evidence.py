@@ -94,19 +94,32 @@ class BudgetCheck:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What one model costs on one target."""
+    """What one model costs on one target; `latency` is None where nothing prices it."""
 
-    latency: Estimate
+    latency: Estimate | None
     ram: Estimate
     flash: Estimate
 
+    @property
+    def timed(self) -> Estimate:
+        """The latency; TargetError where nothing prices it."""
+        if self.latency is None:
+            raise TargetError("nothing prices this latency")
+        return self.latency
+
     def check(self, budget: Budget) -> tuple[BudgetCheck, ...]:
-        """Every limit that `budget` sets, checked against the upper bounds."""
+        """Every limit that `budget` sets, checked against the upper bounds.
+
+        Raises TargetError where it limits a latency that nothing prices.
+        """
+        latency = self.latency if budget.latency_ms is None else self.timed
         pairs = (
-            ("latency", budget.latency_ms, self.latency),
+            ("latency", budget.latency_ms, latency),
             ("RAM", budget.ram_bytes, self.ram),
             ("flash", budget.flash_bytes, self.flash),
         )
         return tuple(
-            BudgetCheck(name, limit, est) for name, limit, est in pairs if limit is not None
+            BudgetCheck(name, limit, est)
+            for name, limit, est in pairs
+            if limit is not None and est is not None
         )

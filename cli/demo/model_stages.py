@@ -109,7 +109,7 @@ def search_outcome(searched: Searched) -> SearchOutcome:
             candidate=member.candidate_id,
             kind="baseline" if member.candidate_id == BASELINE_ID else "network",
             accuracy=member.accuracy,
-            latency=record(member.footprint.latency),
+            latency=record(member.footprint.timed),
             ram_bytes=int(member.footprint.ram.high),
             flash_bytes=int(member.footprint.flash.high),
             chosen=member.candidate_id == front.chosen,
@@ -126,7 +126,7 @@ def search_outcome(searched: Searched) -> SearchOutcome:
             candidate=BASELINE_ID,
             kind="baseline",
             accuracy=accuracy,
-            latency=record(cost.footprint.latency),
+            latency=record(cost.footprint.timed),
             ram_bytes=int(cost.footprint.ram.high),
             flash_bytes=int(cost.footprint.flash.high),
             chosen=False,
@@ -179,7 +179,7 @@ def compile_factory(searched: Searched, dataset: Dataset, seed: int, say: Say) -
     members = searched.result.front(FLEET_TARGET).members
     not_it = (searched.chosen(FLEET_TARGET), BASELINE_ID)
     decent = [m for m in members if m.accuracy >= MIN_ACCURACY and m.candidate_id not in not_it]
-    cheapest = min(decent or members, key=lambda member: member.footprint.latency.high)
+    cheapest = min(decent or members, key=lambda member: member.footprint.timed.high)
     request = CompileRequest(
         name="digits-factory",
         model=searched.folder / cheapest.path,
@@ -227,7 +227,7 @@ def compile_outcomes(result: CompileResult) -> tuple[CompileOutcome, ...]:
             bytes=item.bytes,
             accuracy_float=result.manifest.accuracy_float,
             accuracy_int8=result.manifest.accuracy_int8,
-            latency=record(item.measured or item.footprint.latency),
+            latency=record(item.measured or item.footprint.timed),
             ram_bytes=int(item.footprint.ram.high),
             flash_bytes=int(item.footprint.flash.high),
             bundle_id=result.bundle_id,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..graph import Graph, Node
 from ..ops import Activation, BinaryAttrs, GeluAttrs, LeakyAttrs, Op
 from .common import Float, activate
+from .erf import erf
 
 Kernel = Callable[..., Float]
 
@@ -46,8 +47,7 @@ def gelu(x: npt.NDArray[np.floating], *, approximate: bool) -> npt.NDArray[np.fl
     if approximate:
         inner = math.sqrt(2.0 / math.pi) * (wide + 0.044715 * wide**3)
         return 0.5 * wide * (1.0 + np.tanh(inner))
-    erf: npt.NDArray[np.float64] = np.vectorize(math.erf, otypes=[np.float64])(wide / math.sqrt(2))
-    return 0.5 * wide * (1.0 + erf)
+    return 0.5 * wide * (1.0 + erf(wide / math.sqrt(2)))
 
 
 def sigmoid(x: Float) -> Float:

@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ImportModelError
 from ..graph import Graph
 
-__all__ = ["MODEL_SUFFIXES", "import_model"]
+__all__ = ["MODEL_SUFFIXES", "Imported", "import_model", "import_with_notes"]
 
 _LARGEST_FILE = 1 << 30  # bytes
 
 
+@dataclass(frozen=True)
+class Imported:
+    """A graph, and sentences about what had to be changed on its way from the file."""
+
+    graph: Graph
+    notes: tuple[str, ...] = ()
+
+
 def import_model(path: Path) -> Graph:
-    """The graph of a model file, named after it.
+    """The graph of `import_with_notes`."""
+    return import_with_notes(path).graph
+
+
+def import_with_notes(path: Path) -> Imported:
+    """The graph of a model file, named after it, and what the user should know about it.
 
     Formats: `.pt2` (`torch.export.save`) and `.onnx`, float32; `.tflite`, float32 or int8, as the
-    file is.
+    file is; `.keras` and SavedModel folders, float32, with the extra `keras`.
 
     Raises ImportModelError for a missing or unreadable file and an unknown format, and
     UnsupportedOpError for an operator that the graph has no word for.
     """
+    if path.is_dir():
+        return _import_folder(path)
     importer = _IMPORTERS.get(path.suffix.lower())
     if importer is None:
         raise ImportModelError(
             f"{path}: unknown model format '{path.suffix}'; give a .pt2 file from "
-            "torch.export.save, a .onnx or a .tflite file"
+            "torch.export.save, a .onnx, a .tflite or a .keras file"
         )
     if not path.is_file():
         raise ImportModelError(f"{path}: there is no such file")
     return importer(path)
 
 
-def _import_program(path: Path) -> Graph:
+def _import_program(path: Path) -> Imported:
     from .torch_export import import_torch, load_program
 
-    return import_torch(load_program(path), path.stem)
+    return Imported(import_torch(load_program(path), path.stem))
 
 
-def _import_onnx(path: Path) -> Graph:
+def _import_onnx(path: Path) -> Imported:
     from .onnx import import_onnx
 
     imported = import_onnx(path, path.stem)
@@ -48,11 +64,11 @@ def _import_onnx(path: Path) -> Graph:
             f"{path}: it has {len(imported.inputs)} inputs and {len(imported.outputs)} outputs; "
             "models with one of each are supported"
         )
-    return imported.graph
+    return Imported(imported.graph)
 
 
-def _import_tflite(path: Path) -> Graph:
-    from .tflite import import_tflite
+def _import_tflite(path: Path) -> Imported:
+    from .tflite import read_model
 
     try:
         size = path.stat().st_size
@@ -61,12 +77,30 @@ def _import_tflite(path: Path) -> Graph:
         data = path.read_bytes()
     except OSError as error:
         raise ImportModelError(f"{path}: cannot read it: {error.strerror}") from error
-    return import_tflite(data, path.stem)
+    model = read_model(data, path.stem)
+    return Imported(model.graph, model.notes)
 
 
-_IMPORTERS: Mapping[str, Callable[[Path], Graph]] = {
+def _import_keras(path: Path) -> Imported:
+    from .keras import import_keras
+
+    return Imported(import_keras(path))
+
+
+def _import_folder(path: Path) -> Imported:
+    from .keras import import_keras, is_saved_model
+
+    if not is_saved_model(path):
+        raise ImportModelError(
+            f"{path}: a folder that is no SavedModel (it holds no saved_model.pb)"
+        )
+    return Imported(import_keras(path))
+
+
+_IMPORTERS: Mapping[str, Callable[[Path], Imported]] = {
     ".pt2": _import_program,
     ".onnx": _import_onnx,
     ".tflite": _import_tflite,
+    ".keras": _import_keras,
 }
 MODEL_SUFFIXES = tuple(_IMPORTERS)

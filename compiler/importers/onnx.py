@@ -18,23 +18,25 @@ from ..errors import GrammarError, ImportModelError, UnsupportedOpError
 from ..grammar import check
 from ..graph import Array
 from .layout import Frame, Imported, NoWordError, Operand, Plan, Source, Tensor, solve
-from .onnx_file import MOST_ELEMENTS, OnnxModel, OnnxNode, one_line, read_onnx
+from .onnx_file import MOST_ELEMENTS, MOST_RANK, OnnxModel, OnnxNode, one_line, read_onnx
 
 WAYS_OUT = (
     "replace it before you export, compute it outside of the model, or end the model before it"
 )
 _NEWEST_MEANING = 28  # operators changed later are refused until somebody has read them
+_MOST_CONSTANT_ELEMENTS = 1 << 28
 _DAMAGES = (
     ValueError,
-    IndexError,
+    LookupError,
     TypeError,
-    KeyError,
     AttributeError,
-    ZeroDivisionError,
-    OverflowError,
+    ArithmeticError,
+    RuntimeError,
+    StopIteration,
     MemoryError,
     AssertionError,
 )
+"""What numpy and Python raise where a damaged node's operands do not fit each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,13 @@ class OnnxReader:
         self._record = record
         self._name = name
         self.notes: list[str] = []
-        used = {read for node in record.nodes for read in node.inputs} | set(record.outputs)
+        self._budget = _MOST_CONSTANT_ELEMENTS
+        self._read = {name for node in record.nodes for name in node.inputs} | set(record.outputs)
         floats = []
         for declared in record.inputs:
             if declared.dtype == "float":
                 floats.append(Source(declared.name, declared.shape))
-            elif declared.name in used:
+            elif declared.name in self._read:
                 raise ImportModelError(
                     f"{name}: input '{declared.name}' is {declared.dtype}; inputs are float32, "
                     "bind shapes, axes and indices to constants"
@@ -167,21 +170,29 @@ class OnnxReader:
             raise ImportModelError(
                 f"{self.place(node)}: operands or attributes do not fit ({one_line(error)})"
             ) from error
-        return list(result) if isinstance(result, list) else [result]
+        results = result if isinstance(result, list) else [result]
+        return [np.asarray(found) if isinstance(found, np.generic) else found for found in results]
 
     def _put(self, node: OnnxNode, results: list[Entry | None]) -> None:
-        read = {name for other in self._record.nodes for name in other.inputs}
         for position, name in enumerate(node.outputs):
             result = results[position] if position < len(results) else None
             if result is None:
-                if name and (name in read or name in self._record.outputs):
+                if name in self._read:
                     raise self.unsupported(node, f"its output {position} ('{name}')")
                 continue
             shape = result.shape if isinstance(result, Tensor) else ()
-            if math.prod(shape) > MOST_ELEMENTS or 0 in shape:
+            if math.prod(shape) > MOST_ELEMENTS or 0 in shape or len(shape) > MOST_RANK:
                 raise self.unsupported(node, f"a result of shape {shape}")
+            if isinstance(result, np.ndarray):
+                self._spend(node, result)
             if name:
                 self._entries[name] = result
+
+    def _spend(self, node: OnnxNode, constant: Array) -> None:
+        """A small file may not make many large constants out of small ones."""
+        self._budget -= constant.size
+        if self._budget < 0:
+            raise ImportModelError(f"{self.place(node)}: its constants grow beyond reason")
 
     def _output(self, name: str) -> Operand:
         entry = self._entries.get(name)

@@ -215,7 +215,8 @@ def _input(value: onnx.ValueInfoProto, source: str) -> OnnxInput:
             f"{source}: input '{value.name}' has shape {shape[:MOST_RANK]}; at most "
             f"{MOST_ELEMENTS} elements and {MOST_RANK} axes are supported"
         )
-    dtype = onnx.TensorProto.DataType.Name(declared.elem_type).lower()
+    names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
+    dtype = names.get(declared.elem_type, f"type {declared.elem_type}")
     return OnnxInput(value.name, shape, dtype)
 
 

@@ -10,7 +10,6 @@ int8 or float16 become float32.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -72,16 +71,26 @@ def read_model(data: bytes, name: str) -> TfliteModel:
     return TfliteModel(graph, notes)
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Whether the value `smaller` ≤ the value `larger`, or with `negated` whether it is not."""
+
+    smaller: str
+    larger: str
+    negated: bool
+
+
 class TfliteReader:
     """What handlers of operators need: tensors in, values and nodes out."""
 
     def __init__(self, record: FileRecord, name: str) -> None:
         self._record = record
         self._name = name
-        self._names = _unique_names(record.tensors)
-        self._taken = set(self._names)
+        self._taken: dict[str, int] = {}
+        self._names = _unique_names(record.tensors, self._taken)
         self._values: dict[str, Value] = {}
         self._nodes: list[Node] = []
+        self._comparisons: dict[int, Comparison] = {}
         self._dtype = ""  # of the input
 
     def graph(self) -> Graph:
@@ -154,6 +163,14 @@ class TfliteReader:
     def known(self, name: str) -> Value:
         """A value already added."""
         return self._values[name]
+
+    def compare(self, tensor: TensorRecord, comparison: Comparison) -> None:
+        """Say what the boolean tensor holds; a CAST makes numbers of it."""
+        self._comparisons[tensor.index] = comparison
+
+    def comparison(self, tensor: TensorRecord) -> Comparison | None:
+        """What the boolean tensor holds; None where it is of something else."""
+        return self._comparisons.get(tensor.index)
 
     def append(
         self, op: Op, operator: OperatorRecord, inputs: tuple[str, ...], output: str, attrs: Attrs
@@ -292,16 +309,17 @@ def _converts(
     return operator.op == op and operator.inputs == inputs and dtypes in wanted
 
 
-def _unique_names(tensors: tuple[TensorRecord, ...]) -> list[str]:
+def _unique_names(tensors: tuple[TensorRecord, ...], taken: dict[str, int]) -> list[str]:
     """A name for each tensor: its own, or one like it where another tensor has that."""
-    taken: set[str] = set()
     return [_free_name(tensor.name, taken) for tensor in tensors]
 
 
-def _free_name(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or `wanted.2`, …; and it is taken from now on."""
-    name = wanted
-    if name in taken:
-        name = next(n for n in (f"{wanted}.{i}" for i in itertools.count(2)) if n not in taken)
-    taken.add(name)
+def _free_name(wanted: str, taken: dict[str, int]) -> str:
+    """`wanted`, or `wanted.2`, …; taken from now on, with the last number that it was given."""
+    name, number = wanted, taken.get(wanted, 1)
+    while name in taken:
+        number += 1
+        name = f"{wanted}.{number}"
+    taken[name] = taken.get(name, 1)
+    taken[wanted] = number
     return name

@@ -49,7 +49,7 @@ def as_int8(record: FileRecord, name: str) -> tuple[FileRecord, tuple[str, ...]]
         if places is not None:
             _convert(tensors, operator, places, converted, name)
     moved = tuple(_moved(tensor) for tensor in tensors)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if converted:
         notes = (
             f"import: '{name}' is a uint8 model; the weights of {len(converted)} layers were "
@@ -120,7 +120,8 @@ def _channel_scales(real: Float64, bias: Float64 | None, axis: int, input_scale:
     scales = np.maximum(np.abs(real).max(axis=others) / _LIMIT, _SMALLEST_SCALE)
     if bias is not None and bias.shape == scales.shape:
         scales = np.maximum(scales, np.abs(bias) / (input_scale * _BIAS_LIMIT))
-    return scales.astype(np.float32).astype(np.float64)
+    rounded: Float64 = scales.astype(np.float32).astype(np.float64)
+    return rounded
 
 
 def _symmetric(tensor: TensorRecord, real: Float64, scales: Float64, axis: int) -> TensorRecord:

@@ -17,7 +17,8 @@ from .codes import Codes, scale_of, steps
 from .common import ADD_LEFT_SHIFT, add_multipliers, params
 from .requantize import encoded
 
-_LEFT_SHIFTS = {DType.INT8: ADD_LEFT_SHIFT, DType.INT16: 15}
+FINER_BITS = {DType.INT8: ADD_LEFT_SHIFT, DType.INT16: 15}
+"""By which operands of sums are made finer before they are rescaled."""
 
 Kernel = Callable[[Graph, Node, Codes, Codes], Codes]
 
@@ -27,7 +28,7 @@ def _sum(combine: Callable[[Int64, Int64], Int64]) -> Kernel:
 
     def kernel(graph: Graph, node: Node, a: Codes, b: Codes) -> Codes:
         assert isinstance(node.attrs, BinaryAttrs)
-        shift = _LEFT_SHIFTS[graph.values[node.output].dtype]
+        shift = FINER_BITS[graph.values[node.output].dtype]
         quants = [params(graph, name) for name in (*node.inputs, node.output)]
         *factors, last = add_multipliers(quants[0], quants[1], quants[2], shift)
         sides = [

@@ -11,9 +11,10 @@ from .rewrite import edit
 
 def dequantize_halves(graph: Graph) -> Graph:
     """A DEQUANTIZE for every float16 constant that another operator reads, before the first one."""
-    for value in graph.values.values():
+    halves = [value for value in graph.values.values() if value.dtype is DType.FLOAT16]
+    for value in halves:
         readers = [node for node in graph.consumers(value.name) if node.op is not Op.DEQUANTIZE]
-        if value.dtype is not DType.FLOAT16 or not readers:
+        if not readers:
             continue
         full = dataclasses.replace(
             value, name=f"{value.name}.float32", dtype=DType.FLOAT32, data=None

@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from ..graph import Graph, Node
+from ..int_kernels.moves import fill_code
 from ..ops import (
     NO_PADDING,
     ConvAttrs,
@@ -22,19 +25,22 @@ from ..ops import (
 )
 from ..shapes import same_padding, weight_kernel
 from .rewrite import edit
-from .uneven import Steps, split_average_pool, split_max_pool, split_transpose_conv
+from .uneven import LOWEST, Steps, split_average_pool, split_max_pool, split_transpose_conv
 
 _CONVOLUTIONS = (Op.CONV_2D, Op.DEPTHWISE_CONV_2D)
 
 
 def fuse_padding(graph: Graph) -> Graph:
-    """PAD nodes that only convolutions read become padding of those convolutions."""
+    """PAD nodes that only convolutions read become padding of those convolutions.
+
+    So do those that hold the lowest number there is, where only max pools read them.
+    """
     for node in reversed(graph.nodes):  # the last of several in a row goes first
-        readers = graph.consumers(node.output)
-        if not isinstance(node.attrs, PadAttrs) or node.output in graph.outputs or not readers:
+        if not isinstance(node.attrs, PadAttrs) or node.output in graph.outputs:
             continue
-        amount = node.attrs.image_padding
-        if amount is not None and all(reader.op in _CONVOLUTIONS for reader in readers):
+        amount, readers = _around_image(node.attrs), graph.consumers(node.output)
+        fits = bool(readers) and all(_takes(graph, node, reader) for reader in readers)
+        if amount is not None and fits:
             edits = {reader.name: (_add_padding(reader, amount),) for reader in readers}
             graph = edit(
                 graph,
@@ -42,6 +48,32 @@ def fuse_padding(graph: Graph) -> Graph:
                 redirect={node.output: node.inputs[0]},
             )
     return graph
+
+
+def _around_image(attrs: PadAttrs) -> Padding | None:
+    """The amounts where only height and width of an image are padded, with whatever number."""
+    return dataclasses.replace(attrs, fill=0.0).image_padding
+
+
+def _takes(graph: Graph, pad: Node, reader: Node) -> bool:
+    """Whether the padding of `reader` means what `pad` does."""
+    assert isinstance(pad.attrs, PadAttrs)
+    if reader.op in _CONVOLUTIONS:
+        return pad.attrs.fill == 0.0
+    if not isinstance(reader.attrs, PoolAttrs) or reader.op is not Op.MAX_POOL_2D:
+        return False
+    amounts = _sum(reader.attrs.padding, (pad.attrs.amounts[1], pad.attrs.amounts[2]))
+    inside = all(max(amounts[axis]) < reader.attrs.kernel[axis] for axis in (0, 1))
+    return inside and _is_lowest(graph, pad)
+
+
+def _is_lowest(graph: Graph, pad: Node) -> bool:
+    """Whether no element can be below what `pad` holds."""
+    assert isinstance(pad.attrs, PadAttrs)
+    value = graph.values[pad.output]
+    if value.quant is None:
+        return pad.attrs.fill <= LOWEST
+    return fill_code(graph, pad) == np.iinfo(value.dtype.numpy).min
 
 
 def lower_padding(graph: Graph) -> Graph:
@@ -75,13 +107,17 @@ def _same(graph: Graph, node: Node) -> Padding | None:
 
 
 def _add_padding(node: Node, amount: Padding) -> Node:
-    assert isinstance(node.attrs, ConvAttrs)
-    (top, bottom), (left, right) = node.attrs.padding
-    padding = (
-        (top + amount[0][0], bottom + amount[0][1]),
-        (left + amount[1][0], right + amount[1][1]),
-    )
+    assert isinstance(node.attrs, ConvAttrs | PoolAttrs)
+    padding = _sum(node.attrs.padding, amount)
     return dataclasses.replace(node, attrs=dataclasses.replace(node.attrs, padding=padding))
+
+
+def _sum(inner: Padding, outer: Padding) -> Padding:
+    (top, bottom), (left, right) = inner
+    return (
+        (top + outer[0][0], bottom + outer[0][1]),
+        (left + outer[1][0], right + outer[1][1]),
+    )
 
 
 def _split_convolution(graph: Graph, node: Node) -> Steps:

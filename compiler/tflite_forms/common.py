@@ -35,22 +35,24 @@ def nothing_newer(graph: Graph, node: Node) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One operator of the file format.
+    """One operator of the file format; `most_axes` is the highest rank that LiteRT's kernels take.
 
     `versions`: the lowest operator version that takes activations of a dtype; a dtype that is
     absent cannot be written. `options(schema, graph, node)`: the name of the options table and the
     table, or ("NONE", None). `operands`: what the format passes as further tensors and the graph as
     attributes; those of the output's dtype have its encoding. `operator`: the schema's name of the
     operator. `arrange(own, extra)`: the tensors' order. `at_least`: the version that what else the
-    node says needs.
+    node says needs. `boolean`: the result is boolean there, a CAST makes 0.0 and 1.0 of it.
     """
 
     versions: Versions
     options: Options
     operands: Callable[[Graph, Node], tuple[Array, ...]] = no_operands
+    most_axes: int = 8
     operator: Callable[[Node], str] = own_name
     arrange: Callable[[list[int], list[int]], list[int]] = graph_first
     at_least: Callable[[Graph, Node], int] = nothing_newer
+    boolean: bool = False
 
     def version(self, graph: Graph, node: Node) -> int:
         """The operator version that `node` needs."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..errors import EmitError
 from ..graph import DType, Graph, Node
+from ..int_kernels.binary import FINER_BITS
 from ..ops import BinaryAttrs, GeluAttrs, LeakyAttrs, Op
 from .common import Form, Options, fused, no_options
 
@@ -34,11 +36,25 @@ def _rescaling(name: str) -> Options:
 
     def options(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
         _, table = fusing(schema, graph, node)
-        if graph.values[node.output].dtype is DType.INT16:
+        dtype = graph.values[node.output].dtype
+        if dtype in FINER_BITS:
+            _check_scales(graph, node, FINER_BITS[dtype])
+        if dtype is DType.INT16:
             table.potScaleInt16 = False
         return name, table
 
     return options
+
+
+def _check_scales(graph: Graph, node: Node, bits: int) -> None:
+    """LiteRT ends the process where the last factor is not below 1."""
+    quants = [graph.values[name].quant for name in (*node.inputs, node.output)]
+    a, b, output = (quant.scale[0] for quant in quants if quant is not None)
+    if 2.0 * max(a, b) >= (1 << bits) * output:
+        raise EmitError(
+            f"{node.name}: the scale of its result, {output:g}, is too fine for operands of "
+            f"{a:g} and {b:g}; calibrate with samples that reach larger results"
+        )
 
 
 def _empty(name: str) -> Options:
@@ -95,6 +111,7 @@ ELEMENTWISE: dict[Op, Form] = {
     Op.MUL: Form(_versions(1, 2, 4), _fusing("MulOptions"), at_least=_mul_version),
     Op.DIV: Form(_versions(1, None, None), _fusing("DivOptions"), at_least=_broadcast_version(2)),
     **dict.fromkeys((Op.MINIMUM, Op.MAXIMUM), _CHOICE),
+    Op.LESS_EQUAL: Form(_versions(1, None, None), _empty("LessEqualOptions"), boolean=True),
     Op.RELU: Form(_versions(1, 2, 3), no_options),
     Op.RELU6: Form(_versions(1, 2, 3), no_options),
     Op.LEAKY_RELU: Form(_versions(1, 1, 2), _leaky_relu),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import EmitError
 from ..graph import DType, Graph, Node
 from ..ops import Op
 from .common import Form
@@ -13,12 +12,6 @@ _PER_CHANNEL = 5  # the version that brought it
 
 
 def _quantize(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
-    x, output = graph.values[node.inputs[0]], graph.values[node.output]
-    if x.dtype is DType.INT8 and output.dtype is DType.INT16:
-        raise EmitError(
-            f"{node.name}: LiteRT makes no int16 of int8; keep both sides in one of them, or put a "
-            "dequantize between"
-        )
     return "QuantizeOptions", schema.QuantizeOptionsT()
 
 
@@ -27,8 +20,10 @@ def _dequantize(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 
 
 def _quantize_version(graph: Graph, node: Node) -> int:
-    """Version 2 is the first with int16 results."""
-    return 2 if graph.values[node.output].dtype is DType.INT16 else 1
+    """Version 2 is the first with int16 results, version 3 makes them of int8 too."""
+    if graph.values[node.output].dtype is not DType.INT16:
+        return 1
+    return 3 if graph.values[node.inputs[0]].dtype is DType.INT8 else 2
 
 
 def _dequantize_version(graph: Graph, node: Node) -> int:

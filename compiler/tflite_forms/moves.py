@@ -133,7 +133,12 @@ def _gather(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 
 MOVES: dict[Op, Form] = {
     Op.PAD: Form(
-        float_and_integers((1, 2, 3)), _pad, _pad_operands, _pad_name, at_least=_pad_version
+        float_and_integers((1, 2, 3)),
+        _pad,
+        _pad_operands,
+        operator=_pad_name,
+        at_least=_pad_version,
+        most_axes=5,
     ),
     Op.RESHAPE: Form(float_and_integers((1, 1, 1)), _reshape, _shape),
     Op.TRANSPOSE: Form(
@@ -144,7 +149,7 @@ MOVES: dict[Op, Form] = {
         float_and_integers((1, 2, 4)),
         _slice,
         _slice_operands,
-        _slice_name,
+        operator=_slice_name,
         at_least=_slice_version,
     ),
     Op.GATHER: Form(float_and_integers((1, 2, 4)), _gather),

@@ -41,5 +41,5 @@ def _matmul(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 
 PRODUCTS: dict[Op, Form] = {
     Op.FULLY_CONNECTED: Form(float_and_integers((1, 4, 7)), _dense, at_least=_dense_version),
-    Op.BATCH_MATMUL: Form(float_and_integers((1, 2, 3)), _matmul),
+    Op.BATCH_MATMUL: Form(float_and_integers((1, 2, 3)), _matmul, most_axes=5),
 }

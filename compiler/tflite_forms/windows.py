@@ -99,6 +99,8 @@ def _pool(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
 def _resize(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
     attrs = node.attrs
     assert isinstance(attrs, ResizeAttrs)
+    if attrs.align_corners and attrs.half_pixel_centers:
+        raise EmitError(f"{node.name}: LiteRT aligns corners or centres of pixels, not both")
     bilinear = node.op is Op.RESIZE_BILINEAR
     name = "ResizeBilinearOptions" if bilinear else "ResizeNearestNeighborOptions"
     options = getattr(schema, f"{name}T")()

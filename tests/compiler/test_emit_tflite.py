@@ -224,6 +224,15 @@ def test_inputs_and_outputs_keep_their_order_when_there_are_several() -> None:
     assert [names[index] for index in inside.outputs] == [second, first]
 
 
+def test_operands_of_the_format_are_written_once_when_they_are_equal() -> None:
+    build = GraphBuilder("twice", (1, 4))
+    first = build.reshape(build.input, (1, 2, 2))
+    second = build.reshape(build.fully_connected(build.input, np.ones((4, 4))), (1, 2, 2))
+    inside = parse(emit_tflite(build.finish(first, second))).subgraphs[0]
+    names = [tensor.name.decode() for tensor in inside.tensors]
+    assert [name for name in names if name.endswith(".operand0")] == [f"{first}.operand0"]
+
+
 @pytest.mark.parametrize(
     ("dtype", "description"),
     [

@@ -11,7 +11,15 @@ from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.grammar import UNFUSED, check
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.interpret import run_float
-from edgekiln.compiler.ops import NO_PADDING, Activation, ConvAttrs, Op, PoolAttrs
+from edgekiln.compiler.ops import (
+    NO_PADDING,
+    Activation,
+    BinaryAttrs,
+    ConvAttrs,
+    Op,
+    PadAttrs,
+    PoolAttrs,
+)
 from edgekiln.compiler.passes import lower_padding, optimize
 from edgekiln.compiler.shapes import same_padding
 
@@ -179,6 +187,27 @@ def test_lower_padding_keeps_every_number_when_a_pool_is_padded_otherwise(
         np.testing.assert_allclose(run_float(lowered, batch), run_float(graph, batch), rtol=1e-6)
 
 
+LOWEST = float(np.finfo(np.float32).min)
+
+
+@pytest.mark.parametrize(
+    ("fill", "amount", "fused"),
+    [(LOWEST, 1, True), (0.0, 1, False), (LOWEST, 3, False)],  # 3: windows of padding alone
+)
+def test_fuse_padding_takes_a_pad_into_a_max_pool_when_it_holds_the_lowest_number(
+    fill: float, amount: int, fused: bool, draw_samples: Callable[..., Array]
+) -> None:
+    build = GraphBuilder("stem", (1, 8, 8, 3))
+    attrs = PadAttrs(((0, 0), (amount, 1), (1, amount), (0, 0)), fill)
+    padded = build.node(Op.PAD, (build.input,), attrs)
+    graph = build.finish(build.max_pool2d(padded, (3, 3), (2, 2)))
+    again = optimize(graph)
+    expected = [Op.MAX_POOL_2D] if fused else [Op.PAD, Op.MAX_POOL_2D]
+    assert [node.op for node in again.nodes] == expected
+    batch = draw_samples(graph, 2)
+    np.testing.assert_array_equal(run_float(again, batch), run_float(graph, batch))
+
+
 def test_fuse_padding_keeps_the_pad_when_something_else_reads_it() -> None:
     build = GraphBuilder("shared", (1, 6, 6, 2))
     padded = build.pad(build.input, SAME)
@@ -188,3 +217,40 @@ def test_fuse_padding_keeps_the_pad_when_something_else_reads_it() -> None:
     attrs = graph.nodes[1].attrs
     assert isinstance(attrs, ConvAttrs)
     assert attrs.padding == ((0, 0), (0, 0))
+
+
+@pytest.mark.parametrize("op", [Op.ADD, Op.SUB, Op.MUL, Op.DIV])
+def test_optimize_drops_arithmetic_when_it_changes_nothing(op: Op) -> None:
+    build = GraphBuilder("nothing", (1, 5, 4))
+    neutral = np.full(4, op in (Op.MUL, Op.DIV), np.float32)
+    x = build.relu(build.input)
+    x = build.node(op, (x, build.constant("right", neutral)), BinaryAttrs())
+    if op in (Op.ADD, Op.MUL):
+        x = build.node(op, (build.constant("left", neutral[:1]), x), BinaryAttrs())
+    graph = optimize(build.finish(x))
+    assert [node.op for node in graph.nodes] == [Op.RELU]
+    assert set(graph.values) == {"input", graph.outputs[0]}
+
+
+@pytest.mark.parametrize(
+    ("op", "numbers", "shape"),
+    [
+        (Op.ADD, [0.0, 1e-30], (2,)),
+        (Op.MUL, [1.0, 1.0, 1.0], (3, 1)),  # broadcasts
+        (Op.DIV, [0.0, 0.0], (2,)),
+    ],
+)
+def test_optimize_keeps_arithmetic_when_it_changes_something(
+    op: Op, numbers: list[float], shape: tuple[int, ...]
+) -> None:
+    build = GraphBuilder("something", (1, 1, 2))
+    constant = build.constant("c", np.array(numbers, np.float32).reshape(shape))
+    graph = build.finish(build.node(op, (build.input, constant), BinaryAttrs()))
+    assert [node.op for node in optimize(graph).nodes] == [op]
+
+
+def test_optimize_keeps_a_subtraction_when_the_constant_stands_first() -> None:
+    build = GraphBuilder("turned", (1, 2))
+    zero = build.constant("c", np.zeros(2, np.float32))
+    graph = build.finish(build.node(Op.SUB, (zero, build.input), BinaryAttrs()))
+    assert [node.op for node in optimize(graph).nodes] == [Op.SUB]

@@ -27,6 +27,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from edgekiln.compiler.emit_onnx import emit_onnx
+from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import ImportModelError, UnsupportedOpError
 from edgekiln.compiler.grammar import check
 from edgekiln.compiler.graph import Array
@@ -218,3 +220,30 @@ def test_import_sklearn_names_the_part_when_boosting_is_not_all_numbers() -> Non
         warnings.simplefilter("ignore")
         with pytest.raises(ImportModelError, match="is not fitted"):
             import_sklearn(RandomForestClassifier(), (10,), "raw")
+
+
+def test_emitted_forest_answers_the_same_when_it_runs_in_litert_and_onnx_runtime() -> None:
+    import onnxruntime
+    from ai_edge_litert.interpreter import Interpreter
+
+    x, y = load_wine(return_X_y=True)
+    x = x.astype(np.float32)
+    estimator = make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)).fit(x, y)
+    graph = optimize(import_sklearn(estimator, (13,), "forest"))
+    tree = estimator[-1].estimators_[0].tree_
+    edges = raw_thresholds(tree.feature[:1], tree.threshold[:1], estimator[:-1])
+    rows = x[:20].copy()
+    rows[:, tree.feature[0]] = edges[0]  # on the threshold of a root
+    expected = run_float(graph, rows)
+
+    session = onnxruntime.InferenceSession(emit_onnx(graph), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    interpreter = Interpreter(model_content=emit_tflite(graph))
+    interpreter.allocate_tensors()
+    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    for row, wanted in zip(rows, expected, strict=True):
+        assert np.abs(session.run(None, {name: row[None]})[0][0] - wanted).max() <= 1e-6
+        interpreter.set_tensor(source["index"], row[None])
+        interpreter.invoke()
+        assert np.abs(interpreter.get_tensor(result["index"])[0] - wanted).max() <= 1e-6
+    assert np.abs(softmax(expected) - estimator.predict_proba(rows)).max() <= 2e-6

@@ -19,7 +19,6 @@ from edgekiln.compiler.errors import ImportModelError, UnsupportedOpError
 from edgekiln.compiler.importers.layout import Imported
 from edgekiln.compiler.importers.torch_export import import_program, import_torch
 from edgekiln.compiler.interpret import run_float
-from edgekiln.compiler.ops import Op
 from edgekiln.compiler.passes import optimize
 
 torch.set_num_threads(1)
@@ -278,123 +277,6 @@ def test_import_program_computes_the_same_when_operator_is_known(name: str) -> N
 def test_import_program_computes_the_same_when_program_is_core_aten(name: str) -> None:
     module, x = make(name)
     compare(decompose(export(module, x)), module, x)
-
-
-class InvertedResidual(nn.Module):
-    """MobileNetV2's block."""
-
-    def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__()
-        inside = before * 3
-        self.body = nn.Sequential(
-            nn.Conv2d(before, inside, 1, bias=False),
-            nn.BatchNorm2d(inside),
-            nn.ReLU6(inplace=True),
-            nn.Conv2d(inside, inside, 3, stride, 1, groups=inside, bias=False),
-            nn.BatchNorm2d(inside),
-            nn.ReLU6(inplace=True),
-            nn.Conv2d(inside, after, 1, bias=False),
-            nn.BatchNorm2d(after),
-        )
-        self.residual = before == after and stride == 1
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.body(x)
-        return x + y if self.residual else y
-
-
-class MobileNet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1),
-            nn.ReLU6(),
-            InvertedResidual(8, 8, 1),
-            InvertedResidual(8, 12, 2),
-            InvertedResidual(12, 12, 1),
-        )
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(12, 5))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = functional.adaptive_avg_pool2d(self.features(x), (1, 1))
-        return functional.softmax(self.classifier(torch.flatten(y, 1)), dim=1)
-
-
-class UNet(nn.Module):
-    """Two levels, joined by concatenation; one map for each class."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.down = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU())
-        self.deep = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU())
-        self.up = nn.ConvTranspose2d(8, 6, 2, 2)
-        self.join = nn.Conv2d(20, 4, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        level = self.down(x)
-        deep = self.deep(level)
-        resized = functional.interpolate(deep, scale_factor=2, mode="bilinear")
-        return self.join(torch.cat([level, self.up(deep), resized], dim=1))
-
-
-class Waves(nn.Module):
-    """A 1-D convolutional net."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv1d(6, 8, 5, 2, 2)
-        self.norm = nn.BatchNorm1d(8)
-        self.second = nn.Conv1d(8, 8, 3, padding=1, groups=8)
-        self.head = nn.Linear(8 * 8, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = functional.relu(self.norm(self.first(x)))
-        y = functional.max_pool1d(y + self.second(y), 2)
-        return self.head(y.flatten(1))
-
-
-class SqueezeExcite(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, padding=1)
-        self.squeeze = nn.Conv2d(8, 2, 1)
-        self.excite = nn.Conv2d(2, 8, 1)
-        self.head = nn.Linear(8 * 16, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = functional.hardswish(self.conv(x))
-        scale = functional.silu(self.squeeze(y.mean((2, 3), keepdim=True)))
-        y = y * functional.hardsigmoid(self.excite(scale))
-        return self.head(torch.flatten(functional.avg_pool2d(y, 2), 1))
-
-
-NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "mobilenet": (MobileNet, (1, 3, 16, 16)),
-    "unet": (UNet, (1, 3, 8, 8)),
-    "waves": (Waves, (1, 6, 32)),
-    "squeeze_excite": (SqueezeExcite, (1, 3, 8, 8)),
-}
-
-
-@pytest.mark.parametrize("name", NETS)
-def test_import_program_writes_no_transpose_when_net_is_convolutional(name: str) -> None:
-    factory, shape = NETS[name]
-    module = settle(factory())
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(5))
-    for program in (export(module, x), decompose(export(module, x))):
-        graph = optimize(import_program(program, name).graph)
-        assert not [node for node in graph.nodes if node.op is Op.TRANSPOSE]
-    imported = import_program(export(module, x), name)
-    if len(shape) == 4:
-        assert imported.graph.input.shape == (1, shape[2], shape[3], shape[1])
-    result = imported.outputs[0].from_graph(
-        run_float(optimize(imported.graph), imported.inputs[0].to_graph(x.numpy()))
-    )
-    with torch.no_grad():
-        expected = module(x)
-    if name == "mobilenet":  # the softmax at the end is left out
-        result = functional.softmax(torch.from_numpy(result), 1).numpy()
-    assert np.abs(result - expected.numpy()).max() <= 1e-4 * max(1.0, expected.abs().max())
 
 
 def test_import_torch_reads_a_sequence_when_batch_is_free() -> None:

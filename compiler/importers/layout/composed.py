@@ -10,7 +10,7 @@ import numpy as np
 
 from ...graph import Array
 from ...ops import Op
-from .elementwise import binary, unary
+from .elementwise import binary, leaky_relu, unary
 from .frame import Frame
 from .moves import slice_axis
 from .reductions import arg_max, reduce
@@ -35,17 +35,24 @@ def clip(frame: Frame, x: Operand, low: float, high: float) -> Operand:
     return x if high == math.inf else binary(frame, Op.MINIMUM, x, number(high))
 
 
-def hard_sigmoid(frame: Frame, x: Operand, alpha: float, beta: float) -> Operand:
-    """min(max(alpha · x + beta, 0), 1)."""
-    return clip(frame, scaled(frame, x, alpha, beta), 0.0, 1.0)
+def hard_sigmoid(frame: Frame, x: Operand, alpha: float = 1 / 6, beta: float = 0.5) -> Operand:
+    """min(max(alpha · x + beta, 0), 1), by the clamp that fuses: relu6(6 · (alpha · x + beta)) / 6.
+
+    With the usual alpha of 1/6 it takes two nodes.
+    """
+    factor = 1.0 if math.isclose(alpha, 1 / 6, rel_tol=1e-6) else 6 * alpha
+    return scaled(frame, unary(frame, Op.RELU6, scaled(frame, x, factor, 6 * beta)), 1 / 6)
 
 
 def elu(frame: Frame, x: Operand, alpha: float) -> Operand:
-    """x where it is above zero, else alpha · (e^x - 1)."""
-    if alpha == 1.0:
-        return unary(frame, Op.ELU, x)
-    below = unary(frame, Op.ELU, binary(frame, Op.MINIMUM, x, number(0.0)))
-    return binary(frame, Op.ADD, unary(frame, Op.RELU, x), scaled(frame, below, alpha))
+    """x where it is above zero, else alpha · (e^x - 1): the graph's ELU, its lower part scaled."""
+    x = unary(frame, Op.ELU, x)
+    return x if alpha == 1.0 else leaky_relu(frame, x, alpha)
+
+
+def silu(frame: Frame, x: Operand) -> Operand:
+    """x · sigmoid(x)."""
+    return binary(frame, Op.MUL, x, unary(frame, Op.LOGISTIC, x))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ or a RESHAPE where axes of length 1 come and go, and nothing where the value alr
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 
@@ -19,6 +20,28 @@ from .ports import Imported, Plan, Port, Source
 from .tensor import NoWordError, Operand, OtherOrderError, SamplesTouchedError, Tensor
 
 _PLAIN = NoAttrs()
+_CLAMPS = frozenset(
+    {Op.RELU, Op.RELU6, Op.LOGISTIC, Op.SOFTMAX, Op.ABS, Op.EXP, Op.SQRT, Op.RSQRT, Op.LESS_EQUAL}
+)
+_KEEP_SIGN = frozenset(
+    {
+        Op.MEAN,
+        Op.SUM,
+        Op.REDUCE_MAX,
+        Op.MAX_POOL_2D,
+        Op.AVERAGE_POOL_2D,
+        Op.RESIZE_NEAREST_NEIGHBOR,
+        Op.RESIZE_BILINEAR,
+        Op.ADD,
+        Op.MUL,
+        Op.MINIMUM,
+        Op.MAXIMUM,
+        Op.TRANSPOSE,
+        Op.CONCATENATION,
+        Op.SLICE,
+    }
+)
+"""Operators that make nothing negative of operands that are not."""
 Groups = Sequence[Sequence[int]]
 
 
@@ -32,6 +55,8 @@ class Frame:
         self.tied = not plan.lifted and len(first) == 1 and first not in ({()}, {(1,)})
         self.source = ""
         self._constants = 0
+        self._never_negative: set[str] = set()
+        self._weights: dict[tuple[Shape, bytes], str] = {}
         self._plan = plan
         self._ports = tuple(
             plan.port(source, _value_name(place), tied=self.tied)
@@ -48,17 +73,38 @@ class Frame:
 
     def node(self, op: Op, values: Iterable[str], attrs: Attrs = _PLAIN) -> str:
         """Write a node over values of the graph; its output."""
-        return self.build.node(op, tuple(values), attrs, self.source)
+        read = tuple(values)
+        output = self.build.node(op, read, attrs, self.source)
+        if op in _CLAMPS or (op in _KEEP_SIGN and self._never_negative.issuperset(read)):
+            self._never_negative.add(output)
+        return output
+
+    def never_negative(self, x: Tensor) -> bool:
+        """Whether it is known that no element is below zero."""
+        return x.value in self._never_negative
 
     def constant(self, op: Op, what: str, data: Array) -> str:
         """A constant for the node of `op` that comes next."""
-        return self.build.constant(self.build.unique(op, what), data)
+        name = self.build.constant(self.build.unique(op, what), data)
+        if data.size and data.min() >= 0:
+            self._never_negative.add(name)
+        return name
+
+    def weights(self, op: Op, data: Array) -> str:
+        """The weights of a node: those written before where they are the same."""
+        key = (data.shape, hashlib.sha256(np.ascontiguousarray(data).tobytes()).digest())
+        if key not in self._weights:
+            self._weights[key] = self.constant(op, "weights", data)
+        return self._weights[key]
 
     def reshape(self, value: str, shape: Shape) -> str:
         """`value` in another shape of the graph; nothing is written where it has it."""
         if self.build.shape(value) == shape:
             return value
-        return self.build.reshape(value, shape, self.source)
+        output = self.build.reshape(value, shape, self.source)
+        if value in self._never_negative:
+            self._never_negative.add(output)
+        return output
 
     def computed(self, x: Operand) -> Tensor:
         """`x` as a value; a constant keeps the framework's order."""

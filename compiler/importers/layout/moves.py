@@ -73,6 +73,8 @@ def split(frame: Frame, x: Operand, axis: int, sizes: Sequence[int]) -> list[Ope
     """Slices of these sizes, one after the other."""
     if sum(sizes) != x.shape[axis]:
         raise NoWordError(f"a split of {x.shape[axis]} into {tuple(sizes)}")
+    if isinstance(x, Tensor) and len(sizes) > 1 and x.shape[axis] > 1:
+        x = frame.with_axis(x, axis)  # once for all
     begins = np.cumsum([0, *sizes[:-1]])
     return [
         slice_axis(frame, x, axis, int(begin), size)

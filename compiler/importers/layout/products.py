@@ -25,7 +25,7 @@ def linear(frame: Frame, x: Operand, weights: Array, bias: Array | None = None) 
     filled = np.zeros(len(weights), np.float32) if bias is None else bias
     operands = (
         value,
-        frame.constant(Op.FULLY_CONNECTED, "weights", weights[:, order]),
+        frame.weights(Op.FULLY_CONNECTED, weights[:, order]),  # unrolled steps share them
         frame.constant(Op.FULLY_CONNECTED, "bias", filled),
     )
     output = frame.node(Op.FULLY_CONNECTED, operands, DenseAttrs())

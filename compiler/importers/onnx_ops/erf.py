@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,106 +17,118 @@ _GELU_VERSION = 20
 
 def fuse_erf(nodes: Sequence[OnnxNode], constants: Mapping[str, Array]) -> tuple[OnnxNode, ...]:
     """The nodes with each such product as a Gelu; an Erf that is no part of one stays."""
-    known = dict(constants) | {
-        node.outputs[0]: np.asarray(value)
-        for node in nodes
-        if node.op == "Constant" and (value := _constant(node)) is not None
-    }
-    fused = list(nodes)
+    if not any(node.op == "Erf" for node in nodes):
+        return tuple(nodes)
+    links = _Links(nodes, constants)
+    gone: set[int] = set()
+    fused: dict[int, OnnxNode] = {}
     for node in nodes:
-        if node.op == "Erf":
-            fused = _fuse(fused, node, known) or fused
-    return tuple(fused)
+        found = links.product(node) if node.op == "Erf" else None
+        if found is not None:
+            x, last, between = found
+            gone |= between
+            fused[last.index] = OnnxNode(
+                last.index, "Gelu", last.name, (x,), last.outputs, {}, _GELU_VERSION
+            )
+    return tuple(
+        fused.get(node.index, node)
+        for node in nodes
+        if node.index not in gone or node.index in fused
+    )
 
 
-def _constant(node: OnnxNode) -> Array | float | None:
+class _Links:
+    """Who writes and reads what, and the numbers among the constants."""
+
+    def __init__(self, nodes: Iterable[OnnxNode], constants: Mapping[str, Array]) -> None:
+        self._writer: dict[str, OnnxNode] = {}
+        self._readers: dict[str, list[OnnxNode]] = defaultdict(list)
+        self._numbers: dict[str, float] = {}
+        for name, data in constants.items():
+            if data.size == 1 and data.dtype.kind == "f":
+                self._numbers[name] = float(data.reshape(()))
+        for node in nodes:
+            for name in node.outputs:
+                self._writer[name] = node
+            for name in node.inputs:
+                self._readers[name].append(node)
+            if node.op == "Constant" and (number := _number_of(node)) is not None:
+                self._numbers[node.outputs[0]] = number
+
+    def product(self, erf: OnnxNode) -> tuple[str, OnnxNode, set[int]] | None:
+        """x, the last multiplication and what stands between, of a GELU around `erf`."""
+        x = self._over_root(self._writer.get(erf.inputs[0]))
+        one = self._only_reader(erf.outputs[0])
+        if x is None or one is None or one.op != "Add":
+            return None
+        if self._other_number(one, erf.outputs[0]) != 1.0:
+            return None
+        return self._factors(x, one, {erf.index, one.index})
+
+    def _factors(
+        self, x: str, node: OnnxNode, between: set[int]
+    ) -> tuple[str, OnnxNode, set[int]] | None:
+        """Multiplications by x and by ½, in any order, or by ½ · x at once."""
+        by_x = by_half = False
+        while not (by_x and by_half):
+            reached = node.outputs[0]
+            following = self._only_reader(reached)
+            if following is None or following.op != "Mul" or len(set(following.inputs)) != 2:
+                return None
+            other = next(name for name in following.inputs if name != reached)
+            if not by_half and self._numbers.get(other) == 0.5:
+                by_half = True
+            elif not by_x and other == x:
+                by_x = True
+            elif not by_x and not by_half and self._half_of(other) == x:
+                by_x = by_half = True
+            else:
+                return None
+            node = following
+            between.add(node.index)
+        return x, node, between
+
+    def _over_root(self, node: OnnxNode | None) -> str | None:
+        """x of x / √2, or of x times its inverse."""
+        if node is None or len(node.inputs) != 2 or node.op not in ("Mul", "Div"):
+            return None
+        first, second = node.inputs
+        if node.op == "Div":
+            return first if _is(self._numbers.get(second), _ROOT) else None
+        if _is(self._numbers.get(second), 1 / _ROOT):
+            return first
+        return second if _is(self._numbers.get(first), 1 / _ROOT) else None
+
+    def _half_of(self, name: str) -> str | None:
+        """x of a value that is ½ · x."""
+        node = self._writer.get(name)
+        if node is None or node.op != "Mul" or len(node.inputs) != 2:
+            return None
+        first, second = node.inputs
+        if self._numbers.get(second) == 0.5:
+            return first
+        return second if self._numbers.get(first) == 0.5 else None
+
+    def _other_number(self, node: OnnxNode, name: str) -> float | None:
+        others = [read for read in node.inputs if read != name]
+        return self._numbers.get(others[0]) if len(others) == 1 else None
+
+    def _only_reader(self, name: str) -> OnnxNode | None:
+        readers = self._readers.get(name, [])
+        return readers[0] if len(readers) == 1 else None
+
+
+def _is(number: float | None, expected: float) -> bool:
+    return number is not None and math.isclose(number, expected, rel_tol=1e-5)
+
+
+def _number_of(node: OnnxNode) -> float | None:
     from onnx import TensorProto
 
     from ..onnx_file import as_array
 
     value = node.attributes.get("value", node.attributes.get("value_float"))
-    return as_array(value, f"node '{node.name}'") if isinstance(value, TensorProto) else value
-
-
-def _fuse(
-    nodes: list[OnnxNode], erf: OnnxNode, known: Mapping[str, Array]
-) -> list[OnnxNode] | None:
-    inner = next((node for node in nodes if erf.inputs[0] in node.outputs), None)
-    x = None if inner is None else _over_root(inner, known)
-    one = _only_reader(nodes, erf.outputs[0])
-    if x is None or inner is None or one is None or one.op != "Add":
+    data = as_array(value, node.name) if isinstance(value, TensorProto) else np.asarray(value)
+    if data.dtype.kind != "f" or data.size != 1:
         return None
-    if _other_number(one, erf.outputs[0], known) != 1.0:
-        return None
-    factors = [x, one.outputs[0]]
-    last = _only_reader(nodes, one.outputs[0])
-    gone = {erf.index, one.index}
-    halved = False
-    reached = one.outputs[0]
-    while last is not None and last.op == "Mul":
-        number = _other_number(last, reached, known)
-        other = last.inputs[1] if last.inputs[0] == reached else last.inputs[0]
-        half = next((node for node in nodes if other in node.outputs), None)
-        if number == 0.5 and not halved:
-            halved = True
-        elif other == x and x in factors:
-            factors.remove(x)
-        elif x in factors and not halved and half is not None and _half_of(half, known) == x:
-            factors.remove(x)
-            halved = True
-        else:
-            return None
-        gone.add(last.index)
-        reached = last.outputs[0]
-        if halved and x not in factors:
-            gelu = OnnxNode(
-                last.index, "Gelu", last.name, (x,), last.outputs, {}, _GELU_VERSION, None
-            )
-            return [
-                gelu if n.index == last.index else n
-                for n in nodes
-                if n.index not in gone or n.index == last.index
-            ]
-        last = _only_reader(nodes, reached)
-    return None
-
-
-def _over_root(node: OnnxNode, known: Mapping[str, Array]) -> str | None:
-    """x of x / √2."""
-    if len(node.inputs) != 2:
-        return None
-    for x, number in (node.inputs, node.inputs[::-1]):
-        value = _number(known.get(number))
-        if value is None or x in known:
-            continue
-        if node.op == "Mul" and math.isclose(value, 1 / _ROOT, rel_tol=1e-5):
-            return x
-        if node.op == "Div" and number == node.inputs[1]:
-            return x if math.isclose(value, _ROOT, rel_tol=1e-5) else None
-    return None
-
-
-def _half_of(node: OnnxNode, known: Mapping[str, Array]) -> str | None:
-    """x of ½ · x."""
-    if node.op != "Mul":
-        return None
-    for x, number in (node.inputs, node.inputs[::-1]):
-        if _number(known.get(number)) == 0.5:
-            return x
-    return None
-
-
-def _other_number(node: OnnxNode, name: str, known: Mapping[str, Array]) -> float | None:
-    others = [read for read in node.inputs if read != name]
-    return _number(known.get(others[0])) if len(others) == 1 else None
-
-
-def _number(data: Array | None) -> float | None:
-    if data is None or np.size(data) != 1 or np.asarray(data).dtype.kind != "f":
-        return None
-    return float(np.asarray(data).reshape(()))
-
-
-def _only_reader(nodes: Sequence[OnnxNode], name: str) -> OnnxNode | None:
-    readers = [node for node in nodes if name in node.inputs]
-    return readers[0] if len(readers) == 1 else None
+    return float(data.reshape(()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -143,6 +144,9 @@ _BROADCAST: Mapping[str, Callable[..., Any]] = {
     "Or": np.logical_or,
     "Not": np.logical_not,
     "Where": np.where,
+    "Max": lambda *operands: functools.reduce(np.maximum, operands),
+    "Min": lambda *operands: functools.reduce(np.minimum, operands),
+    "Sum": lambda *operands: functools.reduce(np.add, operands),
 }
 _REDUCE: Mapping[str, Callable[..., Any]] = {
     "ReduceProd": np.prod,

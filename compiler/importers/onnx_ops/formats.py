@@ -14,7 +14,7 @@ _FLOAT = 1  # TensorProto.FLOAT
 _ZERO_TO_SIX = 6.0
 _NOTE = (
     "QuantizeLinear and DequantizeLinear between operators are left out: this is the float32 model "
-    "behind them, to be quantized anew"
+    "behind them, to be quantized anew; a ReLU6 that the quantizer left out may come back as a ReLU"
 )
 
 
@@ -33,8 +33,10 @@ def _quantize(call: Call) -> Result:
     call.reader.note(_NOTE)
     if scale.size == 1 and int(lowest) == int(0 if zero is None else zero.reshape(-1)[0]):
         top = (highest - lowest) * float(scale.reshape(()))
-        near_six = abs(top - _ZERO_TO_SIX) < 1e-3
-        x = layout.unary(call.frame, Op.RELU6 if near_six else Op.RELU, x)
+        clamp = Op.RELU6 if abs(top - _ZERO_TO_SIX) < 1e-3 else Op.RELU
+        known = isinstance(x, Tensor) and call.frame.never_negative(x)
+        if clamp is Op.RELU6 or not known:
+            x = layout.unary(call.frame, clamp, x)
     return Quantized(x)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,27 +20,35 @@ _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False,
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """One direction: weights of the input and of the state, both biases, LSTM's peepholes."""
+    """One direction: weights and biases of the input and of the state, LSTM's peepholes."""
 
     size: int
     of_input: Array  # (gates · size, features)
     of_state: Array  # (gates · size, size)
     input_bias: Array
     state_bias: Array
-    peepholes: tuple[Array, Array, Array] | None = None  # of the gates i, o and f
+    peepholes: tuple[Array, ...] = ()  # of the gates i, o and f
 
     def gate(self, index: int) -> slice:
         """Rows of one gate."""
         return slice(index * self.size, (index + 1) * self.size)
 
+    def merged(self, rows: slice) -> _Cell:
+        """Both biases of these rows in the input's."""
+        input_bias, state_bias = self.input_bias.copy(), self.state_bias.copy()
+        input_bias[rows] += state_bias[rows]
+        state_bias[rows] = 0.0
+        return dataclasses.replace(self, input_bias=input_bias, state_bias=state_bias)
+
 
 State = tuple[Operand, ...]  # the hidden state (n, size); LSTM's memory after it
 Step = Callable[[Frame, _Cell, Operand, State], State]
+"""The next state from what the gates take of the input, (n, gates · size), and the state."""
 
 
-def _lstm_step(frame: Frame, cell: _Cell, x: Operand, state: State) -> State:
+def _lstm_step(frame: Frame, cell: _Cell, read: Operand, state: State) -> State:
     hidden, memory = state
-    sums = _sum(frame, cell, x, hidden, slice(None))
+    sums = _sum(frame, cell, read, hidden, slice(None))
     i, o, f, c = layout.split(frame, sums, 1, (cell.size,) * 4)
     i = layout.unary(frame, Op.LOGISTIC, _peek(frame, cell, 0, i, memory))
     f = layout.unary(frame, Op.LOGISTIC, _peek(frame, cell, 2, f, memory))
@@ -50,28 +59,29 @@ def _lstm_step(frame: Frame, cell: _Cell, x: Operand, state: State) -> State:
     return layout.binary(frame, Op.MUL, o, layout.unary(frame, Op.TANH, new)), new
 
 
-def _gru_step(frame: Frame, cell: _Cell, x: Operand, state: State) -> State:
+def _gru_step(frame: Frame, cell: _Cell, read: Operand, state: State) -> State:
     """The reset gate is applied to the state before its product."""
     (hidden,) = state
-    z, r = _gru_gates(frame, cell, x, hidden)
+    gates, last = layout.split(frame, read, 1, (2 * cell.size, cell.size))
+    z, r = _gru_gates(frame, cell, gates, hidden)
     kept = layout.binary(frame, Op.MUL, r, hidden)
-    return _gru_state(frame, z, hidden, _sum(frame, cell, x, kept, cell.gate(2)))
+    return _gru_state(frame, z, hidden, _sum(frame, cell, last, kept, cell.gate(2)))
 
 
-def _gru_step_reset_after(frame: Frame, cell: _Cell, x: Operand, state: State) -> State:
+def _gru_step_reset_after(frame: Frame, cell: _Cell, read: Operand, state: State) -> State:
     """The reset gate is applied to the state's product, as cuDNN and torch have it."""
     (hidden,) = state
-    z, r = _gru_gates(frame, cell, x, hidden)
+    gates, last = layout.split(frame, read, 1, (2 * cell.size, cell.size))
+    z, r = _gru_gates(frame, cell, gates, hidden)
     rows = cell.gate(2)
-    read = layout.linear(frame, x, cell.of_input[rows], cell.input_bias[rows])
     old = layout.linear(frame, hidden, cell.of_state[rows], cell.state_bias[rows])
-    sums = layout.binary(frame, Op.ADD, read, layout.binary(frame, Op.MUL, r, old))
+    sums = layout.binary(frame, Op.ADD, layout.binary(frame, Op.MUL, r, old), last)
     return _gru_state(frame, z, hidden, sums)
 
 
-def _gru_gates(frame: Frame, cell: _Cell, x: Operand, hidden: Operand) -> list[Operand]:
+def _gru_gates(frame: Frame, cell: _Cell, read: Operand, hidden: Operand) -> list[Operand]:
     """Update and reset."""
-    sums = _sum(frame, cell, x, hidden, slice(0, 2 * cell.size))
+    sums = _sum(frame, cell, read, hidden, slice(0, 2 * cell.size))
     return layout.split(frame, layout.unary(frame, Op.LOGISTIC, sums), 1, (cell.size,) * 2)
 
 
@@ -82,22 +92,21 @@ def _gru_state(frame: Frame, z: Operand, hidden: Operand, sums: Operand) -> Stat
     return (layout.binary(frame, Op.ADD, new, layout.binary(frame, Op.MUL, z, change)),)
 
 
-def _rnn_step(frame: Frame, cell: _Cell, x: Operand, state: State) -> State:
+def _rnn_step(frame: Frame, cell: _Cell, read: Operand, state: State) -> State:
     (hidden,) = state
-    return (layout.unary(frame, Op.TANH, _sum(frame, cell, x, hidden, slice(None))),)
+    return (layout.unary(frame, Op.TANH, _sum(frame, cell, read, hidden, slice(None))),)
 
 
-def _sum(frame: Frame, cell: _Cell, x: Operand, hidden: Operand, rows: slice) -> Operand:
+def _sum(frame: Frame, cell: _Cell, read: Operand, hidden: Operand, rows: slice) -> Operand:
     """What goes into gates before their activation."""
-    bias = cell.input_bias[rows] + cell.state_bias[rows]
-    read = layout.linear(frame, x, cell.of_input[rows], bias)
     if _is_zero(hidden):
         return read
-    return layout.binary(frame, Op.ADD, read, layout.linear(frame, hidden, cell.of_state[rows]))
+    recalled = layout.linear(frame, hidden, cell.of_state[rows], cell.state_bias[rows])
+    return layout.binary(frame, Op.ADD, recalled, read)
 
 
 def _peek(frame: Frame, cell: _Cell, gate: int, sums: Operand, memory: Operand) -> Operand:
-    if cell.peepholes is None or _is_zero(memory):
+    if not cell.peepholes or _is_zero(memory):
         return sums
     seen = layout.binary(frame, Op.MUL, memory, cell.peepholes[gate])
     return layout.binary(frame, Op.ADD, sums, seen)
@@ -110,65 +119,75 @@ def _is_zero(x: Operand) -> bool:
 def _lstm(call: Call) -> Result:
     if call.integer("input_forget", 0):
         raise call.unsupported("coupled gates (input_forget)")
-    return _unrolled(call, _lstm_step, 4, ("Sigmoid", "Tanh", "Tanh"))
+    return _unrolled(call, _lstm_step, 4, ("Sigmoid", "Tanh", "Tanh"), merged_gates=4)
 
 
 def _gru(call: Call) -> Result:
-    after = call.integer("linear_before_reset", 0)
-    step = _gru_step_reset_after if after else _gru_step
-    return _unrolled(call, step, 3, ("Sigmoid", "Tanh"))
+    activations = ("Sigmoid", "Tanh")
+    if call.integer("linear_before_reset", 0):
+        return _unrolled(call, _gru_step_reset_after, 3, activations, merged_gates=2)
+    return _unrolled(call, _gru_step, 3, activations, merged_gates=3)
 
 
 def _rnn(call: Call) -> Result:
-    return _unrolled(call, _rnn_step, 1, ("Tanh",))
+    return _unrolled(call, _rnn_step, 1, ("Tanh",), merged_gates=1)
 
 
-def _unrolled(call: Call, step: Step, gates: int, activations: tuple[str, ...]) -> Result:
-    """All hidden states, and the last state."""
+def _unrolled(
+    call: Call, step: Step, gates: int, activations: tuple[str, ...], *, merged_gates: int
+) -> Result:
+    """All hidden states, the last one, and LSTM's last memory."""
     directions = _DIRECTIONS.get(call.text("direction", "forward"))
     if directions is None or "clip" in call.node.attributes:
         raise call.unsupported("an unknown direction, or clipped gates")
     _check_activations(call, activations * len(directions))
-    inputs = _inputs(call)
-    frame, batch_first = call.frame, bool(call.integer("layout", 0))
+    x = _steps_first(call)
     hidden: list[list[Operand]] = []
     last: list[State] = []
     for index, reverse in enumerate(directions):
         cell = _cell(call, index, gates)
-        state = _initial(call, index, cell, inputs[0].shape[0], memory=gates == 4)
+        cell = cell.merged(slice(0, merged_gates * cell.size))
+        state = _initial(call, index, cell, x.shape[1], memory=gates == 4)
+        reads = _reads(call.frame, cell, x)
         states = []
-        for x in reversed(inputs) if reverse else inputs:
-            state = step(frame, cell, x, state)
+        for read in reversed(reads) if reverse else reads:
+            state = step(call.frame, cell, read, state)
             states.append(state[0])
         hidden.append(states[::-1] if reverse else states)
         last.append(state)
-    found: list[Operand | None] = (
-        [_all_states(frame, hidden, batch_first)] if call.wants(0) else [None]
-    )
+    return _results(call, hidden, last)
+
+
+def _results(call: Call, hidden: list[list[Operand]], last: list[State]) -> Result:
+    found: list[Operand | None] = [_all_states(call, hidden) if call.wants(0) else None]
     for part in range(len(last[0])):
         ends = [state[part] for state in last]
-        found.append(
-            _stacked(frame, ends, 1 if batch_first else 0) if call.wants(part + 1) else None
-        )
+        found.append(_ends(call, ends) if call.wants(part + 1) else None)
     return found
 
 
-def _all_states(frame: Frame, hidden: list[list[Operand]], batch_first: bool) -> Operand:
+def _all_states(call: Call, hidden: list[list[Operand]]) -> Operand:
     """(steps, directions, n, size), or (n, steps, directions, size)."""
-    steps = [
-        _stacked(frame, list(ends), 1 if batch_first else 0) for ends in zip(*hidden, strict=True)
-    ]
-    return _stacked(frame, steps, 1 if batch_first else 0)
+    ordered = [state for states in zip(*hidden, strict=True) for state in states]
+    rows = layout.concat(call.frame, ordered, 1)  # (n, steps · directions · size)
+    samples, size = ordered[0].shape
+    shape = samples, len(hidden[0]), len(hidden), size
+    states = layout.reshape(call.frame, rows, shape)
+    first = (0, 1, 2, 3) if call.integer("layout", 0) else (1, 2, 0, 3)
+    return layout.transpose(call.frame, states, first)
 
 
-def _stacked(frame: Frame, parts: list[Operand], axis: int) -> Operand:
-    return layout.concat(frame, [layout.unsqueeze(frame, part, (axis,)) for part in parts], axis)
+def _ends(call: Call, states: list[Operand]) -> Operand:
+    """(directions, n, size), or (n, directions, size)."""
+    rows = layout.concat(call.frame, states, 1)
+    samples, size = states[0].shape
+    ends = layout.reshape(call.frame, rows, (samples, len(states), size))
+    return ends if call.integer("layout", 0) else layout.transpose(call.frame, ends, (1, 0, 2))
 
 
 def _check_activations(call: Call, expected: tuple[str, ...]) -> None:
-    named = [
-        item.decode("utf-8", "replace") for item in call.node.attributes.get("activations", [])
-    ]
+    listed = call.node.attributes.get("activations", [])
+    named = [item.decode("utf-8", "replace") for item in listed]
     if named and [name.lower() for name in named] != [name.lower() for name in expected]:
         raise call.unsupported(f"activations {named}")
 
@@ -178,13 +197,12 @@ def _cell(call: Call, index: int, gates: int) -> _Cell:
     size = of_state.shape[1]
     bias, peepholes = call.floats(3, "bias"), call.floats(7, "peepholes")
     both = np.zeros(2 * gates * size, np.float32) if bias is None else bias[index]
-    seen = None if peepholes is None else tuple(np.split(peepholes[index], 3))
-    rows = gates * size
-    return _Cell(size, of_input, of_state, both[:rows], both[rows:], seen)  # type: ignore[arg-type]
+    seen = () if peepholes is None else tuple(np.split(peepholes[index], 3))
+    return _Cell(size, of_input, of_state, both[: gates * size], both[gates * size :], seen)
 
 
-def _inputs(call: Call) -> list[Operand]:
-    """Each step's input (n, features)."""
+def _steps_first(call: Call) -> Operand:
+    """The input (steps, n, features)."""
     x = call.operand()
     if call.integer("layout", 0):
         x = layout.transpose(call.frame, x, (1, 0, 2))
@@ -194,8 +212,17 @@ def _inputs(call: Call) -> list[Operand]:
     lengths = call.constant(4, "sequence lengths")
     if lengths is not None and (lengths != length).any():
         raise call.unsupported("sequences of different lengths")
-    steps = (layout.slice_axis(call.frame, x, 0, step, 1) for step in range(length))
-    return [layout.squeeze(call.frame, step, (0,)) for step in steps]
+    return x
+
+
+def _reads(frame: Frame, cell: _Cell, x: Operand) -> list[Operand]:
+    """What the gates take of the input at each step: one product for all of them."""
+    length, samples, _ = x.shape
+    reads = layout.linear(frame, x, cell.of_input, cell.input_bias)
+    rows = layout.transpose(frame, reads, (1, 0, 2))
+    gates = len(cell.of_input)
+    flat = layout.reshape(frame, rows, (samples, length * gates))
+    return layout.split(frame, flat, 1, (gates,) * length)
 
 
 def _initial(call: Call, index: int, cell: _Cell, samples: int, *, memory: bool) -> State:

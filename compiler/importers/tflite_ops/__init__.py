@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from .blocks import BLOCKS
 from .common import Handler
+from .comparisons import COMPARISONS
+from .composed import COMPOSED
 from .elementwise import ELEMENTWISE
 from .formats import FORMATS
 from .moves import MOVES
@@ -20,5 +22,15 @@ from .slices import SLICES
 from .windows import WINDOWS
 
 HANDLERS: Mapping[str, Handler] = (
-    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | SLICES | BLOCKS | RECURRENT | FORMATS
+    WINDOWS
+    | PRODUCTS
+    | ELEMENTWISE
+    | COMPARISONS
+    | COMPOSED
+    | REDUCTIONS
+    | MOVES
+    | SLICES
+    | BLOCKS
+    | RECURRENT
+    | FORMATS
 )

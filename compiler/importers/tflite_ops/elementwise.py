@@ -1,4 +1,4 @@
-"""Operators that work element by element, and those that are composed of them."""
+"""Operators that work element by element."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...ops import BinaryAttrs, GeluAttrs, LeakyAttrs, NoAttrs, Op
 from ..tflite import TfliteReader
 from ..tflite_file import OperatorRecord
 from .common import Handler, activation, options
-from .nodes import append, between, is_quantized, operand, unary
+from .nodes import append, between, operand, unary
 
 _UNARY = ("ELU", "HARD_SWISH", "LOGISTIC", "TANH", "EXP", "SQRT", "RSQRT", "ABS", "RELU", "RELU6")
 
@@ -53,32 +53,6 @@ def _gelu(reader: TfliteReader, operator: OperatorRecord) -> None:
     append(reader, operator, Op.GELU, (operand(reader, operator, 0),), GeluAttrs(approximate))
 
 
-def _negate(reader: TfliteReader, operator: OperatorRecord) -> None:
-    """x · -1. In int8 LiteRT negates codes, zero points and all."""
-    x = operand(reader, operator, 0)
-    if is_quantized(reader, x):
-        raise reader.unsupported(operator, "LiteRT has no sound quantized form of it")
-    append(reader, operator, Op.MUL, (x, _constant(reader, x, "minus_one", -1.0)), BinaryAttrs())
-
-
-def _square(reader: TfliteReader, operator: OperatorRecord) -> None:
-    x = operand(reader, operator, 0)
-    if is_quantized(reader, x):
-        raise reader.unsupported(operator, "LiteRT has no quantized form of it")
-    append(reader, operator, Op.MUL, (x, x), BinaryAttrs())
-
-
-def _squared_difference(reader: TfliteReader, operator: OperatorRecord) -> None:
-    """(a - b)². In integers the difference would be rounded on its way."""
-    operands = _two(reader, operator)
-    output = reader.value(reader.output(operator))
-    if is_quantized(reader, output):
-        raise reader.unsupported(operator, "a difference and a square would round it twice")
-    difference = between(reader, operator, output, "difference")
-    reader.append(Op.SUB, operator, operands, difference, BinaryAttrs())
-    append(reader, operator, Op.MUL, (difference, difference), BinaryAttrs())
-
-
 def _clip(low: float) -> Handler:
     """The larger of x and `low`, then the smaller of that and 1."""
 
@@ -119,9 +93,6 @@ ELEMENTWISE: dict[str, Handler] = {
     "LEAKY_RELU": _leaky_relu,
     "PRELU": _prelu,
     "GELU": _gelu,
-    "NEG": _negate,
-    "SQUARE": _square,
-    "SQUARED_DIFFERENCE": _squared_difference,
     "RELU_N1_TO_1": _clip(-1.0),
     "RELU_0_TO_1": _clip(0.0),
 }

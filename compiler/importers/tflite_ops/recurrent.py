@@ -63,6 +63,8 @@ class _Unrolling:
             for gate in gates
             if gate.peephole is not None and reader.has_operand(operator, gate.peephole)
         }
+        self._ones = self._constant("one", np.ones(self._cells, np.float32))
+        self._cell_bounds = self._bounds(self._options.CellClip())
         self._project = self._projection()
 
     def run(self, x: str, steps: int) -> list[str]:
@@ -84,14 +86,13 @@ class _Unrolling:
         parts = {gate: self._slice(share, place) for place, gate in enumerate(self._gates)}
         forget = self._open(_FORGET, parts, cell)
         if self._coupled:
-            ones = self._constant("one", np.ones(self._cells, np.float32))
-            kept = self._two(Op.SUB, ones, forget)
+            kept = self._two(Op.SUB, self._ones, forget)
         else:
             kept = self._open(_INPUT, parts, cell)
         new = self._two(Op.MUL, kept, self._activated(parts[_CELL]))
         if cell is not None:
             new = self._two(Op.ADD, self._two(Op.MUL, forget, cell), new)
-        new = self._clipped(new, self._options.CellClip())
+        new = self._clipped(new, self._cell_bounds)
         shown = self._open(_OUTPUT, parts, new)
         return self._project(self._two(Op.MUL, shown, self._activated(new))), new
 
@@ -110,12 +111,16 @@ class _Unrolling:
             raise self._reader.unsupported(self._operator, f"the activation of code {code}")
         return self._node(_ACTIVATIONS[code], (x,))
 
-    def _clipped(self, x: str, limit: float) -> str:
+    def _bounds(self, limit: float) -> tuple[str, str] | None:
         if limit <= 0.0:
+            return None
+        low, high = (np.array([bound], np.float32) for bound in (-limit, limit))
+        return self._constant("low", low), self._constant("high", high)
+
+    def _clipped(self, x: str, bounds: tuple[str, str] | None) -> str:
+        if bounds is None:
             return x
-        high = self._constant("clip", np.array([limit], np.float32))
-        low = self._constant("clip", np.array([-limit], np.float32))
-        return self._node(Op.MAXIMUM, (self._node(Op.MINIMUM, (x, high)), low))
+        return self._node(Op.MAXIMUM, (self._node(Op.MINIMUM, (x, bounds[1])), bounds[0]))
 
     def _projection(self) -> Callable[[str], str]:
         """From what the cell shows to the state: the same, or a product of it."""
@@ -126,10 +131,11 @@ class _Unrolling:
         if self._reader.has_operand(self._operator, _PROJECTION_BIAS):
             bias = self._floats(_PROJECTION_BIAS)
         names = self._constant("projection", weights), self._constant("projection.bias", bias)
+        bounds = self._bounds(self._options.ProjClip())
 
         def project(x: str) -> str:
             product = self._node(Op.FULLY_CONNECTED, (x, *names), DenseAttrs())
-            return self._clipped(product, self._options.ProjClip())
+            return self._clipped(product, bounds)
 
         return project
 

@@ -16,19 +16,22 @@ from .nodes import append, is_quantized, operand
 
 
 def _reduction(op: Op) -> Handler:
-    """Over any axes but the samples' own, which has one element and is kept."""
-
     def handler(reader: TfliteReader, operator: OperatorRecord) -> None:
-        keep = bool(options(reader, operator, "KeepDims").KeepDims())
         x = operand(reader, operator, 0)
-        axes = _axes(reader, operator, x)
-        if axes[:1] == (0,):
-            if not keep or len(axes) == 1:
-                raise reader.unsupported(operator, "it reduces the axis that counts samples")
-            axes = axes[1:]
-        append(reader, operator, op, (x,), ReduceAttrs(axes, keep))
+        append(reader, operator, op, (x,), reduced_axes(reader, operator, x))
 
     return handler
+
+
+def reduced_axes(reader: TfliteReader, operator: OperatorRecord, x: str) -> ReduceAttrs:
+    """What a reduction of `x` says; the samples' axis, which has one element, must be kept."""
+    keep = bool(options(reader, operator, "KeepDims").KeepDims())
+    axes = _axes(reader, operator, x)
+    if axes[:1] == (0,):
+        if not keep or len(axes) == 1:
+            raise reader.unsupported(operator, "it reduces the axis that counts samples")
+        axes = axes[1:]
+    return ReduceAttrs(axes, keep)
 
 
 def _axes(reader: TfliteReader, operator: OperatorRecord, x: str) -> tuple[int, ...]:

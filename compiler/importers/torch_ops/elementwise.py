@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 
 import numpy as np
 
-from ... import compose
-from ...builder import GraphBuilder
 from ...ops import Op
-from ..layout import NoWordError, Operand, Tensor, binary, gelu, leaky_relu, prelu, unary
+from ..layout import Frame, NoWordError, Operand, Tensor, binary, gelu, leaky_relu, prelu, unary
+from ..layout.composed import clip, elu, hard_sigmoid, scaled, silu
 from .call import Call, Handler, operand
 
 _MASKED = -1e4  # what minus infinity becomes in a mask: e^-10000 is 0 in float32, too
@@ -22,14 +20,9 @@ def _unary(op: Op) -> Handler:
     return lambda call: unary(call.frame, op, call.operand("self"))
 
 
-def _composed(compose_on: Callable[[GraphBuilder, str, str], str]) -> Handler:
-    """An operator of one element, composed over the value as it lies."""
-    return lambda call: _over(call, call.tensor("self"), compose_on)
-
-
-def _over(call: Call, x: Tensor, compose_on: Callable[[GraphBuilder, str, str], str]) -> Tensor:
-    value = compose_on(call.frame.build, x.value, call.frame.source)
-    return dataclasses.replace(x, value=value)
+def _composed(compose: Callable[[Frame, Operand], Operand]) -> Handler:
+    """An operator of one element that is made of others."""
+    return lambda call: compose(call.frame, call.operand("self"))
 
 
 def _binary(op: Op) -> Handler:
@@ -89,7 +82,7 @@ def _square(call: Call) -> Operand:
 
 
 def _neg(call: Call) -> Operand:
-    return binary(call.frame, Op.MUL, call.operand("self"), operand(-1.0))
+    return scaled(call.frame, call.operand("self"), -1.0)
 
 
 def _reciprocal(call: Call) -> Operand:
@@ -103,11 +96,7 @@ def _clamp(call: Call) -> Operand:
         raise NoWordError("a clamp by tensors")
     low = -math.inf if low is None else float(low)
     high = math.inf if high is None else float(high)
-    return _over(
-        call,
-        call.tensor("self"),
-        lambda build, x, source: compose.clip(build, x, low, high, source),
-    )
+    return clip(call.frame, call.operand("self"), low, high)
 
 
 def _leaky_relu(call: Call) -> Operand:
@@ -136,17 +125,10 @@ def _celu(call: Call) -> Operand:
     return _any_elu(call, float(call["alpha"]), 1.0, 1.0 / float(call["alpha"]))
 
 
-def _any_elu(call: Call, alpha: float, scale: float, inside: float) -> Tensor:
+def _any_elu(call: Call, alpha: float, scale: float, inside: float) -> Operand:
     """scale · (x where x > 0, else alpha · (e^(inside · x) - 1))."""
-
-    def build_on(build: GraphBuilder, x: str, source: str) -> str:
-        if inside != 1.0:
-            x = compose.with_constant(build, Op.MUL, x, inside, source)
-        x = compose.elu(build, x, alpha * inside, source)
-        factor = scale / inside
-        return x if factor == 1.0 else compose.with_constant(build, Op.MUL, x, factor, source)
-
-    return _over(call, call.tensor("self"), build_on)
+    x = scaled(call.frame, call.operand("self"), inside)
+    return scaled(call.frame, elu(call.frame, x, alpha * inside), scale / inside)
 
 
 def _gelu(call: Call) -> Operand:
@@ -243,14 +225,10 @@ ELEMENTWISE: dict[str, Handler] = {
     "aten.selu_.default": _selu,
     "aten.celu.default": _celu,
     "aten.celu_.default": _celu,
-    "aten.silu.default": _composed(compose.silu),
-    "aten.silu_.default": _composed(compose.silu),
-    "aten.hardsigmoid.default": _composed(
-        lambda build, x, source: compose.hard_sigmoid(build, x, source=source)
-    ),
-    "aten.hardsigmoid_.default": _composed(
-        lambda build, x, source: compose.hard_sigmoid(build, x, source=source)
-    ),
+    "aten.silu.default": _composed(silu),
+    "aten.silu_.default": _composed(silu),
+    "aten.hardsigmoid.default": _composed(hard_sigmoid),
+    "aten.hardsigmoid_.default": _composed(hard_sigmoid),
     "aten.hardswish.default": _unary(Op.HARD_SWISH),
     "aten.hardswish_.default": _unary(Op.HARD_SWISH),
     "aten.sigmoid.default": _unary(Op.LOGISTIC),

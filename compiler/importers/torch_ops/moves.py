@@ -18,6 +18,7 @@ from ..layout import (
     slice_axis,
     split,
 )
+from ..layout.composed import flip
 from .call import Call, Handler, axis_of, operand
 
 _NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -96,7 +97,7 @@ def _index(call: Call) -> Operand:
 def _flip(call: Call) -> Operand:
     x = call.operand("self")
     for axis in (axis_of(axis, x) for axis in call["dims"]):
-        x = slice_axis(call.frame, x, axis, x.shape[axis] - 1, x.shape[axis], -1)
+        x = flip(call.frame, x, axis)
     return x
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from ...graph import Array
 from ...ops import Op
 from ..layout import NoWordError, Operand, batch_norm, binary, reduce, reshape, unary
+from ..layout.composed import normalize, scaled
 from .call import Call, Handler, operand
 
 
@@ -42,7 +43,10 @@ def _rms_norm(call: Call) -> Operand:
     x = call.operand("input")
     axes = range(len(x.shape) - len(call["normalized_shape"]), len(x.shape))
     epsilon = float(np.finfo(np.float32).eps) if call["eps"] is None else float(call["eps"])
-    normal = binary(call.frame, Op.MUL, x, _inverse_size(call, x, axes, epsilon))
+    square = binary(call.frame, Op.MUL, x, x)
+    mean = reduce(call.frame, Op.MEAN, square, axes, keep_dims=True)
+    inverse = unary(call.frame, Op.RSQRT, scaled(call.frame, mean, 1.0, epsilon))
+    normal = binary(call.frame, Op.MUL, x, inverse)
     return _scale_shift(call, normal, call.array("weight"), None)
 
 
@@ -92,19 +96,9 @@ def _reshaped(weights: Array | None, shape: Sequence[int]) -> Array | None:
 
 
 def _normalize(call: Call, x: Operand, axes: Sequence[int], epsilon: float) -> Operand:
-    """(x - mean) / sqrt(variance + epsilon)."""
     if all(x.shape[axis] == 1 for axis in axes):
         raise NoWordError("a norm over a single element")
-    mean = reduce(call.frame, Op.MEAN, x, axes, keep_dims=True)
-    apart = binary(call.frame, Op.SUB, x, mean)
-    return binary(call.frame, Op.MUL, apart, _inverse_size(call, apart, axes, epsilon))
-
-
-def _inverse_size(call: Call, x: Operand, axes: Sequence[int], epsilon: float) -> Operand:
-    """1 / sqrt(mean of x² + epsilon)."""
-    square = binary(call.frame, Op.MUL, x, x)
-    mean = reduce(call.frame, Op.MEAN, square, axes, keep_dims=True)
-    return unary(call.frame, Op.RSQRT, binary(call.frame, Op.ADD, mean, operand(epsilon)))
+    return normalize(call.frame, x, axes, epsilon).x
 
 
 def _scale_shift(call: Call, x: Operand, scale: Array | None, offset: Array | None) -> Operand:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...ops import Op
 from ...shapes import Shape
 from ..layout import NoWordError, Operand, Tensor, arg_max, binary, reduce, reshape, softmax
+from ..layout.composed import smallest
 from .call import Call, Handler, axis_of, operand
 
 
@@ -26,11 +27,8 @@ def _reduce(op: Op) -> Handler:
 
 
 def _amin(call: Call) -> Operand:
-    """The least is the largest of the opposites, turned round."""
-    x = binary(call.frame, Op.MUL, call.operand("self"), operand(-1.0))
-    keep_dims = bool(call["keepdim"])
-    largest = reduce(call.frame, Op.REDUCE_MAX, x, _axes(call, x), keep_dims=keep_dims)
-    return binary(call.frame, Op.MUL, largest, operand(-1.0))
+    x = call.operand("self")
+    return smallest(call.frame, x, _axes(call, x), keep_dims=bool(call["keepdim"]))
 
 
 def _max_along(call: Call) -> list[Operand | None]:

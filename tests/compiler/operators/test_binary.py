@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.emit_tflite import emit_tflite
+from edgekiln.compiler.errors import EmitError
 from edgekiln.compiler.graph import Array, DType, Graph, Node, QuantParams, Value
 from edgekiln.compiler.interpret import run_all
 from edgekiln.compiler.ops import Activation, BinaryAttrs, LeakyAttrs, Op, ReduceAttrs
@@ -102,12 +103,37 @@ def test_choice_agrees_when_encodings_are_shared(
         agree(drawn.graph(), drawn.codes((5, *IMAGE[1:])))
 
 
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16])
+@pytest.mark.parametrize("op", [Op.ADD, Op.SUB])
+def test_emit_tflite_raises_where_litert_would_end_the_process(
+    op: Op, dtype: DType, draft: Make
+) -> None:
+    drawn = draft(dtype, 0)
+    x = drawn.input(IMAGE, QuantParams((1.0,), (0,)))
+    drawn.node(op, (x, drawn.constant((3,))), BinaryAttrs(), largest=1e-5)
+    with pytest.raises(EmitError, match="too fine for operands"):
+        emit_tflite(drawn.graph())
+
+
 def test_division_agrees_when_numbers_are_floats(draft: Make, agree: Agree) -> None:
     drawn = draft(DType.FLOAT32, 0)
     x = drawn.input(IMAGE)
     quotient = drawn.node(Op.DIV, (drawn.constant(IMAGE), x), BinaryAttrs(Activation.RELU6))
     drawn.node(Op.DIV, (quotient, drawn.constant((3,))), BinaryAttrs())
     agree(drawn.graph(), drawn.codes((5, *IMAGE[1:])) + np.float32(9.0))
+
+
+def test_comparison_agrees_when_numbers_are_equal_or_nearly(draft: Make, agree: Agree) -> None:
+    drawn = draft(DType.FLOAT32, 0)
+    x = drawn.input(IMAGE)
+    below = drawn.node(Op.LESS_EQUAL, (x, drawn.constant((3,))))
+    drawn.node(Op.MUL, (x, below), BinaryAttrs())
+    limits = drawn.graph().constant("c1")
+    batch = np.broadcast_to(limits, (5, *IMAGE[1:])).copy()
+    batch[1] = np.nextafter(batch[1], np.float32(9))
+    batch[2] = np.nextafter(batch[2], np.float32(-9))
+    found = agree(drawn.graph(), batch)[below]
+    np.testing.assert_array_equal(found[:, 0, 0, 0], [1, 0, 1, 1, 1])
 
 
 @pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16])

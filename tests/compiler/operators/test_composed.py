@@ -15,7 +15,7 @@ from edgekiln.compiler.errors import UnsupportedOpError
 from edgekiln.compiler.graph import Array, DType, Graph, Node, Value
 from edgekiln.compiler.importers.tflite import import_tflite
 from edgekiln.compiler.interpret import run_all
-from edgekiln.compiler.ops import Attrs, BinaryAttrs, NoAttrs, Op, ReduceAttrs
+from edgekiln.compiler.ops import Attrs, AxisAttrs, BinaryAttrs, NoAttrs, Op, ReduceAttrs
 
 Draft = Any  # of this folder's conftest.py
 Make = Callable[[DType, int], Draft]
@@ -26,7 +26,7 @@ SHAPE = (1, 4, 6)
 
 
 def rewritten(model: bytes, edit: Callable[[Any], None]) -> bytes:
-    """The file after `edit` of its only operator's code, its options or its tensors."""
+    """The file after `edit` of its object form."""
     parsed = schema.ModelT.InitFromPackedBuf(model, 0)
     for operator in parsed.subgraphs[0].operators:
         operator.inputs = operator.inputs.tolist()
@@ -37,7 +37,7 @@ def rewritten(model: bytes, edit: Callable[[Any], None]) -> bytes:
 
 
 def renamed(model: bytes, name: str) -> bytes:
-    """The file whose only operator is another one, without options."""
+    """The file whose first operator is another one, without options."""
 
     def edit(parsed: Any) -> None:
         code = parsed.operatorCodes[0]
@@ -54,6 +54,13 @@ def assert_same(model: bytes, batch: Array, run_reference: Run) -> None:
     graph = import_tflite(model, "composed")
     ours = run_all(graph, {graph.inputs[0]: batch})[graph.outputs[0]]
     np.testing.assert_array_equal(ours, run_reference(model, batch)[graph.outputs[0]])
+
+
+def assert_close(model: bytes, batch: Array, run_reference: Run) -> None:
+    graph = import_tflite(model, "composed")
+    ours = run_all(graph, {graph.inputs[0]: batch})[graph.outputs[0]]
+    theirs = run_reference(model, batch)[graph.outputs[0]]
+    np.testing.assert_allclose(ours, theirs, rtol=5e-7, atol=1e-30)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +94,85 @@ def test_squared_difference_equals_litert_when_numbers_are_floats(
     drawn.node(Op.SUB, (drawn.input(SHAPE), drawn.constant((6,))), BinaryAttrs())
     model = renamed(emit_tflite(drawn.graph()), "SQUARED_DIFFERENCE")
     assert_same(model, drawn.codes((5, *SHAPE[1:])), run_reference)
+
+
+@pytest.mark.parametrize("name", ["LESS_EQUAL", "GREATER_EQUAL", "LESS", "GREATER"])
+def test_comparison_is_turned_and_negated_when_a_cast_follows(
+    name: str, draft: Make, run_reference: Run
+) -> None:
+    drawn = draft(FLOAT32, 0)
+    drawn.node(Op.LESS_EQUAL, (drawn.input(SHAPE), drawn.constant((6,))))
+    graph = drawn.graph()
+    batch = drawn.codes((5, *SHAPE[1:]))
+    batch[0] = graph.constant(graph.nodes[0].inputs[1])  # equal on both sides
+    assert_same(renamed(emit_tflite(graph), name), batch, run_reference)
+
+
+@pytest.mark.parametrize("exponent", [2.0, 0.5, -0.5, -1.0])
+def test_power_equals_litert_when_products_and_roots_make_it(
+    exponent: float, draft: Make, run_reference: Run
+) -> None:
+    drawn = draft(FLOAT32, 0)
+    drawn.node(Op.MUL, (drawn.input(SHAPE), drawn.constant(())), BinaryAttrs())
+
+    def set_exponent(parsed: Any) -> None:
+        constant = parsed.subgraphs[0].tensors[1]
+        parsed.buffers[constant.buffer].data = np.array([exponent], np.float32).view(np.uint8)
+
+    model = rewritten(renamed(emit_tflite(drawn.graph()), "POW"), set_exponent)
+    batch = np.abs(drawn.codes((5, *SHAPE[1:]))) + np.float32(0.01)
+    assert_close(model, batch, run_reference)
+
+
+def test_minimum_along_axes_equals_litert_when_it_is_a_negated_maximum(
+    draft: Make, run_reference: Run
+) -> None:
+    drawn = draft(FLOAT32, 0)
+    drawn.node(Op.REDUCE_MAX, (drawn.input(SHAPE),), ReduceAttrs((2,), True))
+
+    def to_minimum(parsed: Any) -> None:
+        code = parsed.operatorCodes[0]
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.REDUCE_MIN
+
+    model = rewritten(emit_tflite(drawn.graph()), to_minimum)
+    assert_same(model, drawn.codes((5, *SHAPE[1:])), run_reference)
+
+
+def test_l2_normalization_equals_litert_also_where_all_is_zero(
+    draft: Make, run_reference: Run
+) -> None:
+    drawn = draft(FLOAT32, 0)
+    drawn.node(Op.SOFTMAX, (drawn.input(SHAPE),))
+    batch = drawn.codes((5, *SHAPE[1:]))
+    batch[1] = 0.0
+    batch[2] *= np.float32(1e-8)
+    model = renamed(emit_tflite(drawn.graph()), "L2_NORMALIZATION")
+    assert_close(model, batch, run_reference)
+
+
+def test_sum_of_several_equals_litert_when_it_is_added_one_by_one(
+    draft: Make, run_reference: Run
+) -> None:
+    drawn = draft(FLOAT32, 0)
+    x = drawn.input(SHAPE)
+    drawn.node(Op.CONCATENATION, (x, drawn.constant(SHAPE), x), AxisAttrs(1))
+
+    def keep_shape(parsed: Any) -> None:
+        parsed.subgraphs[0].tensors[-1].shape = list(SHAPE)
+
+    model = rewritten(renamed(emit_tflite(drawn.graph()), "ADD_N"), keep_shape)
+    assert_same(model, drawn.codes(SHAPE), run_reference)
+
+
+def test_import_refuses_a_cast_when_it_makes_integers(draft: Make) -> None:
+    drawn = draft(FLOAT32, 0)
+    drawn.node(Op.LESS_EQUAL, (drawn.input(SHAPE), drawn.constant((6,))))
+
+    def to_integers(parsed: Any) -> None:
+        parsed.subgraphs[0].tensors[-1].type = schema.TensorType.INT32
+
+    with pytest.raises(UnsupportedOpError, match=r"\(CAST\).*makes int32 of bool"):
+        import_tflite(rewritten(emit_tflite(drawn.graph()), to_integers), "refused")
 
 
 def test_softmax_scales_its_logits_when_beta_is_not_one(draft: Make, run_reference: Run) -> None:

@@ -29,6 +29,7 @@ from edgekiln.compiler.ops import (
     TransposeAttrs,
     TransposeConvAttrs,
 )
+from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quant_rules import WEIGHTED
 from edgekiln.compiler.shapes import Shape
 
@@ -339,9 +340,51 @@ def test_constant_operand_gives_the_bytes_of_litert_when_it_comes_second(
     np.testing.assert_array_equal(run_all(import_tflite(data, "c"), batches)["y"], expected)
 
 
-def test_transposed_convolution_of_int4_weights_says_what_to_do_when_it_is_written(
-    one_operator: Callable[..., Graph],
+@pytest.mark.parametrize(
+    ("case", "weights", "message"),
+    [
+        (CASES["transpose_conv"], DType.INT4, "keep them in int8"),
+        ((Op.PAD, PadAttrs(((0, 0),) + ((1, 0),) * 5), ((1, 2, 2, 2, 2, 2),)), DType.INT8,
+         "at most 5 axes, not 6"),
+        ((Op.BATCH_MATMUL, MatmulAttrs(), ((1, 2, 2, 2, 2, 2),) * 2), DType.INT8, "at most 5 axes"),
+        ((Op.RESIZE_BILINEAR, ResizeAttrs((2, 2), True, True), ((1, 3, 3, 1),)), DType.INT8,
+         "not both"),
+    ],
+)  # fmt: skip
+def test_emit_tflite_says_what_it_lacks_when_litert_could_not_run_it(
+    case: Case, weights: DType, message: str, one_operator: Callable[..., Graph]
 ) -> None:
-    graph = one_operator(*CASES["transpose_conv"], DType.INT8, 0, DType.INT4)
-    with pytest.raises(EmitError, match="keep them in int8"):
-        emit_tflite(graph)
+    with pytest.raises(EmitError, match=message):
+        emit_tflite(one_operator(*case, DType.INT8, 0, weights))
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_padded_max_pool_is_one_operator_again_when_its_file_is_read(
+    dtype: DType, one_operator: Callable[..., Graph]
+) -> None:
+    graph = one_operator(*CASES["max_pool_torch"], dtype, 1)
+    again = optimize(import_tflite(emit_tflite(graph), "again"))
+    assert [node.attrs for node in again.nodes] == [node.attrs for node in graph.nodes]
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("case", ["depthwise", "dense_of_rank_3", "transpose_conv"])
+def test_operator_adds_nothing_when_its_file_has_no_bias(
+    case: str,
+    dtype: DType,
+    one_operator: Callable[..., Graph],
+    draw_codes: Callable[..., dict[str, Array]],
+    run_litert_samples: Callable[..., tuple[Array, ...]],
+) -> None:
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = one_operator(*CASES[case], dtype, 3)
+    model = schema.ModelT.InitFromPackedBuf(emit_tflite(graph), 0)
+    operator = model.subgraphs[0].operators[-1]
+    operator.inputs = operator.inputs[:-1]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    data, batches = bytes(builder.Output()), draw_codes(graph, SAMPLES, 1)
+    imported = import_tflite(data, "bare")
+    assert_equal(run_all(imported, batches)["y"], run_litert_samples(data, batches)[0])
