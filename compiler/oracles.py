@@ -13,6 +13,7 @@ import math
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -87,10 +88,15 @@ def litert_call(model: bytes, sample: Floats) -> Callable[[], object]:
 
 
 def litert_tensors(model: bytes, x: Floats) -> dict[str, Logits]:
-    """Every activation of the reference kernels by name, each (n, …)."""
+    """Every activation of the reference kernels by name, each (n, …).
+
+    Kernels' own scratch tensors, which share names, are left out.
+    """
     interpreter = _interpreter(model, reference=True, keep=True)
     rows: dict[str, list[Logits]] = {}
-    details = [d for d in interpreter.get_tensor_details() if d["dtype"] in _FORMATS]
+    tensors = interpreter.get_tensor_details()
+    names = Counter(detail["name"] for detail in tensors)
+    details = [d for d in tensors if d["dtype"] in _FORMATS and names[d["name"]] == 1]
     for sample in x:
         _run_litert(interpreter, sample[None])
         for detail in details:
