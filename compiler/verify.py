@@ -24,8 +24,8 @@ from edgekiln.runtime.errors import MemberError
 from edgekiln.runtime.golden import Golden
 from edgekiln.runtime.manifest import Artifact
 from edgekiln.runtime.quant import Logits
-from edgekiln.targets.emulate import MACHINES
 from edgekiln.targets.errors import MeasurementError, TargetError
+from edgekiln.targets.machines import MACHINES
 from edgekiln.targets.profiles import load_target
 
 from .artifacts import EmittedArtifact
@@ -223,8 +223,9 @@ def _checked(found: Logits, golden: Golden) -> Logits:
 
 
 def _row(job: _Job, expected: Logits, found: Logits, depth: int) -> EngineRow:
-    version, artifact = _version(job.engine), job.artifact
-    return compare(job.engine, artifact.format, artifact.target, version, expected, found, depth)
+    artifact = job.artifact
+    place, version = (artifact.format, artifact.target), _version(job.engine)
+    return compare(job.engine, *place, version, expected, found, depth, artifact.numerics)
 
 
 def _opposite(expected: Logits) -> Logits:
