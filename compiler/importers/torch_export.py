@@ -41,6 +41,12 @@ def import_torch(program: torch.export.ExportedProgram, name: str) -> Graph:
     UnsupportedOpError or ImportModelError.
     """
     imported = import_program(program, name)
+    (port,) = imported.inputs
+    if not port.samples and not imported.outputs[0].samples:
+        raise ImportModelError(
+            f"{name}: the model mixes the {port.shape[0]} samples that it was exported for; "
+            "export it with a batch of 1, or with a free batch axis"
+        )
     if len(imported.outputs[0].shape) != 2 or not imported.outputs[0].samples:
         raise ImportModelError(
             f"{name}: the output must be logits (n, classes); end the model in a Linear"

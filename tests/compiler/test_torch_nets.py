@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from edgekiln.compiler.emit_onnx import emit_onnx
 from edgekiln.compiler.emit_tflite import emit_tflite
+from edgekiln.compiler.errors import ImportModelError
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.importers.torch_export import import_program, import_torch
 from edgekiln.compiler.interpret import run_float
@@ -203,6 +204,13 @@ def test_import_torch_takes_steps_first_when_that_spares_transposes() -> None:
     with torch.no_grad():
         expected = module(x).numpy()
     assert np.abs(run_float(graph, x.numpy().transpose(0, 2, 1)) - expected).max() <= 1e-5
+
+
+def test_import_torch_says_how_to_export_when_several_samples_are_mixed() -> None:
+    layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+    module = settle(nn.Sequential(layer, nn.Flatten(), nn.Linear(30, 3)))
+    with pytest.raises(ImportModelError, match=r"mixes the 4 samples .* a batch of 1, or with a f"):
+        import_torch(export(module, torch.randn(4, 5, 6)), "mixed")
 
 
 class LastStep(nn.Module):
