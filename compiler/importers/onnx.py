@@ -163,7 +163,7 @@ class OnnxReader:
         handler = HANDLERS.get(node.op)
         try:
             operands = [self.entry(node, position) for position in range(len(node.inputs))]
-            folded = fold(node, operands)
+            folded = fold(node, operands, self.place(node))
             if folded is not None:
                 return list(folded)
             if handler is None or node.version == 0:

@@ -302,7 +302,7 @@ def _one(op: str, shape: Shape = (1, 4), **attributes: Any) -> onnx.ModelProto:
     ("build", "message"),
     [
         (_cyclic, "inconsistent ONNX model"),
-        (_huge_constant, "makes a constant"),
+        (_huge_constant, r"net: node 0 'c' \(ConstantOfShape\).*a constant of shape"),
         (_own_functions, "inline them first"),
         (
             lambda: _one("Relu", [1, "width"]),
