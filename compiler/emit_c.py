@@ -2,8 +2,9 @@
 
 model.h is the whole interface: a context struct that holds every activation, and three functions.
 Nothing is allocated, nothing is global but constants, so any number of contexts can run at once.
-Layers are calls of the kernels in c/, of which only those in use are copied. Outputs equal
-`reference.run_int8` byte for byte; main.c proves it wherever it runs, on the golden vectors.
+Layers are calls of the kernels in c/, of which only those in use are copied. Families of kernels
+differ in speed alone: outputs equal `reference.run_int8` byte for byte; main.c proves it wherever
+it runs, on the golden vectors.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from .emit_c_layers import Layer, layer
+from .emit_c_family import Family
+from .emit_c_layer import Layer
+from .emit_c_layers import layer
+from .emit_c_scratch import MemoryPlan, plan_memory
+from .emit_c_sources import kernel_files, main_file
 from .emit_c_text import array, comment, float_literal, matrix, statement
 from .errors import EmitError
 from .graph import DType, Graph
 from .int_kernels.common import params
 from .ops import Op
-from .plan import ArenaPlan, plan_arena
 from .reference import run_int8
 
-_KERNELS = Path(__file__).parent / "c"
-_ALWAYS = ("ek_kernels.h", "ek_requantize.h", "ek_window.h", "main.c")
 _WORD_BYTES = 8  # the arena is made of 64-bit words, so that it is aligned in plain C99
 
 
@@ -42,8 +44,12 @@ class CSources:
             (folder / name).write_bytes(data)
 
 
-def emit_c(graph: Graph, golden: npt.NDArray[np.int8]) -> CSources:
+def emit_c(
+    graph: Graph, golden: npt.NDArray[np.int8], family: Family = Family.PORTABLE
+) -> CSources:
     """C99 of an int8 `graph`, with golden int8 inputs (n, …), n ≥ 1, and their outputs.
+
+    `emit_c_family.family_of_core` says which `family` is fastest on a core.
 
     Raises EmitError where the graph is not int8, an operator has no kernel, or `golden` does not
     fit the input.
@@ -55,9 +61,8 @@ def emit_c(graph: Graph, golden: npt.NDArray[np.int8]) -> CSources:
             f"{graph.name}: golden inputs are {golden.dtype} {golden.shape}, "
             f"C needs int8 (n, {', '.join(map(str, graph.input.shape[1:]))}) with n >= 1"
         )
-    calls = [node for node in graph.nodes if node.op is not Op.RESHAPE]  # a reshape is no work
-    layers = tuple(layer(graph, node, index) for index, node in enumerate(calls))
-    plan = plan_arena(graph)
+    layers = _layers(graph, family)
+    plan = plan_memory(graph, {call.output: call.scratch_bytes for call in layers})
     texts = {
         "model.h": "".join(_model_h(graph, plan)),
         "model.c": "".join(_model_c(graph, plan, layers)),
@@ -66,12 +71,23 @@ def emit_c(graph: Graph, golden: npt.NDArray[np.int8]) -> CSources:
         "golden.h": "".join(_golden_h(golden, run_int8(graph, golden))),
     }
     files = {name: text.encode("ascii") for name, text in texts.items()}
-    for name in (*_ALWAYS, *(f"{call.kernel}.c" for call in layers)):
-        files[name] = (_KERNELS / name).read_bytes()
+    files |= kernel_files({call.kernel for call in layers}, {call.header for call in layers})
+    files["main.c"] = main_file()
     return CSources(MappingProxyType(dict(sorted(files.items()))))
 
 
-def _model_h(graph: Graph, plan: ArenaPlan) -> Iterator[str]:
+def memory_plan(graph: Graph, family: Family = Family.PORTABLE) -> MemoryPlan:
+    """Memory of a context of the int8 `graph`, scratch included. Raises EmitError as `emit_c`."""
+    layers = _layers(graph, family)
+    return plan_memory(graph, {call.output: call.scratch_bytes for call in layers})
+
+
+def _layers(graph: Graph, family: Family) -> tuple[Layer, ...]:
+    calls = [node for node in graph.nodes if node.op is not Op.RESHAPE]  # a reshape is no work
+    return tuple(layer(graph, node, index, family) for index, node in enumerate(calls))
+
+
+def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
     yield f"/* {comment(graph.name)}: int8 inference. real = scale * (q - zero point). */\n"
     yield "#ifndef MODEL_H\n#define MODEL_H\n\n#include <stdint.h>\n\n"
     for end, value in (("INPUT", graph.input), ("OUTPUT", graph.output)):
@@ -80,7 +96,8 @@ def _model_h(graph: Graph, plan: ArenaPlan) -> Iterator[str]:
         yield f"#define MODEL_{end}_SIZE {value.elements}\n"
         yield f"#define MODEL_{end}_SCALE {float_literal(quant.scale[0])}\n"
         yield f"#define MODEL_{end}_ZERO_POINT ({quant.zero_point[0]})\n"
-    yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n\n"
+    yield f"/* activations and, between them, at most {plan.scratch_bytes} bytes of scratch */\n"
+    yield f"#define MODEL_ARENA_SIZE {plan.total_bytes}\n\n"
     yield "/* All memory of one instance; needs no initialisation. */\n"
     yield f"typedef struct {{\n    int64_t arena[MODEL_ARENA_SIZE / {_WORD_BYTES}];\n}} model;\n\n"
     yield "/* MODEL_INPUT_SIZE elements to fill before each invoke, which overwrites them. */\n"
@@ -91,18 +108,21 @@ def _model_h(graph: Graph, plan: ArenaPlan) -> Iterator[str]:
     yield "const int8_t *model_output(const model *m);\n\n#endif\n"
 
 
-def _model_c(graph: Graph, plan: ArenaPlan, layers: tuple[Layer, ...]) -> Iterator[str]:
-    yield '#include "model.h"\n\n#include "ek_kernels.h"\n#include "weights.h"\n\n'
+def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Iterator[str]:
+    headers = "".join(f'#include "{name}"\n' for name in sorted({call.header for call in layers}))
+    yield f'#include "model.h"\n\n{headers}#include "weights.h"\n\n'
     for call in layers:
         yield statement(f"static const {call.params_type} {call.symbol}", call.params) + "\n"
     yield "int8_t *model_input(model *m) {\n"
-    yield f"    return (int8_t *)m->arena + {plan.offsets[graph.inputs[0]]};\n}}\n\n"
+    yield f"    return (int8_t *)m->arena + {plan.arena.offsets[graph.inputs[0]]};\n}}\n\n"
     yield "const int8_t *model_output(const model *m) {\n"
-    yield f"    return (const int8_t *)m->arena + {plan.offsets[graph.outputs[0]]};\n}}\n\n"
+    yield f"    return (const int8_t *)m->arena + {plan.arena.offsets[graph.outputs[0]]};\n}}\n\n"
     yield "void model_invoke(model *m) {\n    int8_t *arena = (int8_t *)m->arena;\n"
     for call in layers:
-        places = (f"arena + {plan.offsets[name]}" for name in (*call.inputs, call.output))
-        yield f"    {call.kernel}(&{call.symbol}, {', '.join(places)});\n"
+        places = (f"arena + {plan.arena.offsets[name]}" for name in (*call.inputs, call.output))
+        scratch = f", arena + {plan.scratch[call.output]}" if call.scratch_bytes else ""
+        yield f"    /* {comment(call.remark)} */\n"
+        yield f"    {call.kernel}(&{call.symbol}, {', '.join(places)}{scratch});\n"
     yield "}\n" if layers else "    (void)arena;\n}\n"
 
 

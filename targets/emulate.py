@@ -18,42 +18,30 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import MeasurementError, MissingToolError
 from .evidence import Estimate, Tier
+from .machines import MACHINES, PACKAGES, Machine
 from .target import Target
 
 HARNESS = Path(__file__).parent / "emulator"
 TIMEOUT_S = 120
 EVIDENCE_ID = "qemu-instructions"
-# tool -> the Debian package that brings it
-TOOLS = {
-    "arm-none-eabi-gcc": "gcc-arm-none-eabi",
-    "qemu-system-arm": "qemu-system-arm",
-    "gcc": "gcc",
-}
 # Between model_invoke's return and the first instruction of ek_probe_end stands one branch.
 CALL_INSTRUCTIONS = 1
 COMPILE_FLAGS = (
     *("-std=gnu99", "-O2", "-g0", "-DEK_PORT", "-ffreestanding", "-ffunction-sections"),
     *("-fdata-sections", "-fno-tree-loop-distribute-patterns", "-fno-common", "-w"),
 )
+_MODEL_CODE = "ek_text_start"  # of emulator/link.ld: what lies before is the harness
 LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--build-id=none")
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """A QEMU board and the compiler flags of its core."""
-
-    board: str
-    flags: tuple[str, ...]
-
-
-_CORTEX_M4 = Machine("mps2-an386", ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=soft"))
-# Integer kernels: with or without a floating-point unit, the code is the same.
-MACHINES = {"cortex-m4": _CORTEX_M4, "cortex-m4f": _CORTEX_M4}
+# What the Cortex-M boards need, and the Debian packages.
+TOOLS = {tool: PACKAGES[tool] for tool in MACHINES["cortex-m4"].tools}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +62,9 @@ class Emulation:
     stack_bytes: int
 
 
-def missing_tools() -> tuple[str, ...]:
-    """Tools that emulation needs and that are not installed."""
-    return tuple(tool for tool in TOOLS if shutil.which(tool) is None)
+def missing_tools(tools: Iterable[str] = TOOLS) -> tuple[str, ...]:
+    """Those of `tools`, by default what the Cortex-M boards need, that are not installed."""
+    return tuple(tool for tool in tools if shutil.which(tool) is None)
 
 
 def latency_from_instructions(target: Target, instructions: int) -> Estimate:
@@ -99,14 +87,11 @@ def emulate_folder(folder: Path, target: Target) -> Emulation:
     Raises MissingToolError where a tool is absent, MeasurementError where the folder does not
     build, does not fit the board's 4 MiB of code and 4 MiB of RAM, faults, or hangs.
     """
-    _require_tools()
-    machine = _machine(target)
+    machine = machine_of(target)
     with tempfile.TemporaryDirectory(prefix="edgekiln-emulate-") as name:
-        build = Path(name)
-        image = _build(folder, machine, build)
-        symbols = _symbols(image)
-        sizes = _section_sizes(image)
-        counts, text = _run(image, machine, symbols)
+        image = build_image(folder, machine, Path(name))
+        sizes = _section_sizes(image, machine)
+        counts, text = run_image(image, machine)
     outputs, stack = _parse(text)
     return Emulation(
         instructions=max(counts) - CALL_INSTRUCTIONS,
@@ -118,47 +103,61 @@ def emulate_folder(folder: Path, target: Target) -> Emulation:
     )
 
 
-def _require_tools() -> None:
-    absent = missing_tools()
+def _require_tools(machine: Machine) -> None:
+    absent = missing_tools(machine.tools)
     if absent:
-        packages = " ".join(TOOLS[tool] for tool in absent)
+        packages = " ".join(PACKAGES[tool] for tool in absent)
         mend = f"install with `make system` (apt-get install {packages})"
         raise MissingToolError(f"{', '.join(absent)} not found; {mend}")
 
 
-def _machine(target: Target) -> Machine:
+def machine_of(target: Target) -> Machine:
+    """The machine of the core of `target`. Raises MeasurementError, MissingToolError."""
     machine = MACHINES.get(target.core.lower())
     if machine is None:
         known = ", ".join(sorted(MACHINES))
         msg = f"target '{target.id}': core '{target.core}' has no emulated board; known: {known}"
         raise MeasurementError(msg)
+    _require_tools(machine)
     return machine
 
 
-def _build(folder: Path, machine: Machine, build: Path) -> Path:
+def build_image(folder: Path, machine: Machine, build: Path) -> Path:
+    """The image of the C files of `folder`, in the folder `build`. Raises MeasurementError."""
     sources = sorted(folder.resolve().glob("*.c"))
     if not sources:
         raise MeasurementError(f"{folder}: no C files to build")
-    compiler = ("arm-none-eabi-gcc", *machine.flags)
-    files = [str(path) for path in (*sources, HARNESS / "startup.c")]
+    compiler = (f"{machine.prefix}gcc", *machine.flags)
+    files = [str(path) for path in (*sources, HARNESS / "harness.c", HARNESS / machine.harness)]
     include = ("-I", str(HARNESS))
     _call((*compiler, *COMPILE_FLAGS, *include, "-c", *files), f"{folder}: compile", build)
     objects = [f"{Path(file).stem}.o" for file in files]
+    places = zip(("code", "ram"), (machine.code, machine.ram), strict=True)
+    memory = [
+        f"-Wl,--defsym=ek_{name}_{what}={number}"
+        for name, place in places
+        for what, number in zip(("origin", "length"), place, strict=True)
+    ]
     link = ("-T", str(HARNESS / "link.ld"), *objects, "-lgcc", "-o", "image.elf")
-    _call((*compiler, *LINK_FLAGS, *link), f"{folder}: link", build)
+    _call((*compiler, *LINK_FLAGS, *memory, *link), f"{folder}: link", build)
     return build / "image.elf"
 
 
-def _run(image: Path, machine: Machine, symbols: dict[str, int]) -> tuple[list[int], str]:
-    """Instruction counts of each invoke, and what the program printed."""
+def run_image(image: Path, machine: Machine, *options: str) -> tuple[list[int], str]:
+    """Instruction counts of each invoke, and what the program printed.
+
+    `options` are further arguments of the counting plugin.
+    """
     printed, counted = image.with_name("printed.txt"), image.with_name("counts.txt")
+    symbols = _symbols(image, machine)
     begin, end = (symbols[name] & ~1 for name in ("model_invoke", "ek_probe_end"))
+    plugin = (str(_plugin()), f"begin={begin}", f"end={end}", f"out={counted}")
     command = (
-        *("qemu-system-arm", "-M", machine.board, "-kernel", str(image)),
+        *(*machine.qemu, "-M", machine.board, "-kernel", str(image)),
         *("-display", "none", "-monitor", "none", "-serial", "none"),
         *("-chardev", f"file,id=printed,path={printed}"),
         *("-semihosting-config", "enable=on,target=native,chardev=printed"),
-        *("-plugin", f"{_plugin()},begin={begin},end={end},out={counted}"),
+        *("-plugin", ",".join((*plugin, *options))),
     )
     result = _process(command, image.parent)
     if result.returncode not in (0, 1):
@@ -176,14 +175,23 @@ def _parse(text: str) -> tuple[bytes, int]:
     return bytes.fromhex("".join(lines)), int(last.removeprefix("stack "))
 
 
-def _symbols(image: Path) -> dict[str, int]:
-    listing = _call(("arm-none-eabi-nm", str(image)), "nm", image.parent)
+def _symbols(image: Path, machine: Machine) -> dict[str, int]:
+    listing = _call((f"{machine.prefix}nm", str(image)), "nm", image.parent)
     rows = (line.split() for line in listing.splitlines())
     return {row[-1]: int(row[0], 16) for row in rows if len(row) == 3}
 
 
-def _section_sizes(image: Path) -> dict[str, int]:
-    listing = _call(("arm-none-eabi-size", "-A", "-d", str(image)), "size", image.parent)
+def functions_of(image: Path, machine: Machine) -> tuple[tuple[int, str], ...]:
+    """(address, name) of the functions of the model in `image`, by rising address."""
+    start = _symbols(image, machine)[_MODEL_CODE]
+    listing = _call((f"{machine.prefix}nm", "-n", str(image)), "nm", image.parent)
+    rows = [line.split() for line in listing.splitlines()]
+    functions = ((int(row[0], 16) & ~1, row[2]) for row in rows if row[1] in "tT")
+    return tuple(pair for pair in functions if pair[0] >= start and pair[1] != _MODEL_CODE)
+
+
+def _section_sizes(image: Path, machine: Machine) -> dict[str, int]:
+    listing = _call((f"{machine.prefix}size", "-A", "-d", str(image)), "size", image.parent)
     return {name: int(size) for name, size in re.findall(r"^(\.\S+)\s+(\d+)", listing, re.M)}
 
 

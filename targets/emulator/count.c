@@ -1,7 +1,8 @@
 /* QEMU TCG plugin: instructions executed between two addresses.
  *
  * Arguments: begin=ADDRESS (the instruction there is counted), end=ADDRESS (not counted),
- * out=FILE. Writes one decimal number a line for each region, in order.
+ * out=FILE, profile=FILE. Writes to the first one decimal number a line for each region, in order;
+ * to the second, where it is given, "ADDRESS COUNT" for each instruction of the whole run.
  *
  * QEMU packages bring no plugin header, so the few functions of plugin API version 1 that are
  * used here are declared from QEMU's documentation; QEMU >= 4.2 provides them to a plugin that
@@ -45,7 +46,11 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *in
 static uint64_t executed, started;
 static uint64_t begin_address, end_address;
 static bool inside;
-static FILE *out;
+static FILE *out, *profile;
+
+/* One counter for each half word of 8 MiB of code; addresses beyond the first 8 MiB fold. */
+#define SLOTS (1u << 22)
+static uint64_t *counts, *addresses;
 
 static void on_begin(unsigned int cpu, void *data) {
     (void)cpu;
@@ -67,6 +72,20 @@ static void on_exit_close(qemu_plugin_id_t id, void *data) {
     (void)id;
     (void)data;
     fclose(out);
+    if (profile != NULL) {
+        for (size_t slot = 0; slot < SLOTS; slot++) {
+            if (counts[slot] != 0) {
+                fprintf(profile, "%" PRIu64 " %" PRIu64 "\n", addresses[slot], counts[slot]);
+            }
+        }
+        fclose(profile);
+    }
+}
+
+static void profile_instruction(struct qemu_plugin_insn *insn, uint64_t address) {
+    const size_t slot = (address >> 1) & (SLOTS - 1);
+    addresses[slot] = address;
+    qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64, &counts[slot], 1);
 }
 
 /* QEMU runs an instruction's callbacks before its inline operations. */
@@ -83,6 +102,9 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_end, QEMU_PLUGIN_CB_NO_REGS, NULL);
         }
         qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64, &executed, 1);
+        if (profile != NULL) {
+            profile_instruction(insn, address);
+        }
     }
 }
 
@@ -96,6 +118,13 @@ int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *info, int
             end_address = strtoull(argv[i] + 4, NULL, 0);
         } else if (strncmp(argv[i], "out=", 4) == 0) {
             out = fopen(argv[i] + 4, "w");
+        } else if (strncmp(argv[i], "profile=", 8) == 0) {
+            profile = fopen(argv[i] + 8, "w");
+            counts = calloc(SLOTS, sizeof *counts);
+            addresses = calloc(SLOTS, sizeof *addresses);
+            if (profile == NULL || counts == NULL || addresses == NULL) {
+                return 1;
+            }
         }
     }
     if (out == NULL) {

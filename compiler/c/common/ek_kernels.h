@@ -1,9 +1,8 @@
 /* int8 operators, NHWC, batch 1, as TensorFlow Lite's int8 specification defines them.
  *
- * A tensor's real value is scale * (q - zero_point). Weights are symmetric; multiplier and shift
- * hold one fixed-point factor for each output channel (see ek_requantize.h). Fully connected
- * layers have real factors, because LiteRT's reference kernel scales them in double precision. No kernel allocates,
- * recurses or keeps state; input and output never overlap.
+ * A tensor's real value is scale * (q - zero_point); weights are symmetric. No kernel allocates,
+ * recurses or keeps state; input, output and scratch never overlap. Convolutions and products
+ * come in families: portable (ek_portable.h) and dsp (ek_dsp_kernels.h).
  */
 #ifndef EK_KERNELS_H
 #define EK_KERNELS_H
@@ -20,44 +19,56 @@ typedef struct {
     int32_t pad_top, pad_left;
 } ek_window;
 
-/* What turns an accumulator into an output. */
+/* What turns a channel's sum of products into an output: its factor is
+ * multiplier * 2^(shift - 31). The input's zero point is folded into the bias, so sums are of
+ * weights times inputs as they are stored, and padding is stored as the zero point. */
 typedef struct {
+    const int32_t *bias;
     const int32_t *multiplier;
     const int8_t *shift;
     int32_t zero_point;
     int32_t minimum, maximum;
 } ek_output;
 
-/* Weights [out][kernel_height][kernel_width][in], one bias for each output channel. */
+/* Each input channel gives `multiplier` outputs. Weights are [channels][kernel_height]
+ * [kernel_width] or as the kernel says. A plane is one channel with the padding that windows
+ * reach. */
 typedef struct {
     ek_window window;
-    int32_t in_channels, out_channels;
+    int32_t channels, multiplier;
     int32_t input_zero_point;
+    int32_t plane_height, plane_width;
     const int8_t *weights;
-    const int32_t *bias;
-    ek_output output;
-} ek_conv2d_params;
-
-/* Weights [kernel_height][kernel_width][channels], one bias for each channel. */
-typedef struct {
-    ek_window window;
-    int32_t channels;
-    int32_t input_zero_point;
-    const int8_t *weights;
-    const int32_t *bias;
     ek_output output;
 } ek_depthwise_conv2d_params;
 
-/* Weights [out][in], one bias and one real factor for each output. */
+/* Outputs of fully connected layers are scaled with one rounding: sum * multiplier / 2^(32 + shift)
+ * (ek_single_rounding.h). Entry `channel & channels` is a channel's: -1 where each has its own, 0
+ * where one serves all. */
 typedef struct {
-    int32_t in_size, out_size;
-    int32_t input_zero_point;
-    const int8_t *weights;
-    const int32_t *bias;
-    const double *factor;
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t channels;
     int32_t zero_point;
     int32_t minimum, maximum;
-} ek_fully_connected_params;
+} ek_dense_output;
+
+/* The same with multipliers of more bits: sum * multiplier / 2^shift. */
+typedef struct {
+    const int64_t *multiplier;
+    int32_t shift;
+    int32_t channels;
+    int32_t zero_point;
+    int32_t minimum, maximum;
+} ek_dense_wide_output;
+
+/* The same in double precision. */
+typedef struct {
+    const double *factor;
+    int32_t channels;
+    int32_t zero_point;
+    int32_t minimum, maximum;
+} ek_dense_double_output;
 
 /* One addend: (q - zero_point) << 20 is brought to the scale that both share. */
 typedef struct {
@@ -97,9 +108,6 @@ typedef struct {
     int32_t smallest;
 } ek_softmax_params;
 
-void ek_conv2d(const ek_conv2d_params *p, const int8_t *input, int8_t *output);
-void ek_depthwise_conv2d(const ek_depthwise_conv2d_params *p, const int8_t *input, int8_t *output);
-void ek_fully_connected(const ek_fully_connected_params *p, const int8_t *input, int8_t *output);
 void ek_add(const ek_add_params *p, const int8_t *a, const int8_t *b, int8_t *output);
 void ek_max_pool2d(const ek_pool2d_params *p, const int8_t *input, int8_t *output);
 void ek_average_pool2d(const ek_pool2d_params *p, const int8_t *input, int8_t *output);

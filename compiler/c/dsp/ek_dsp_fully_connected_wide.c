@@ -1,0 +1,6 @@
+#include "ek_dsp_fully_connected.h"
+
+void ek_dsp_fully_connected_wide(const ek_dsp_fully_connected_wide_params *p, const int8_t *input,
+                                 int8_t *output, void *scratch) {
+    ek_dsp_dense_rows(&p->dense, &p->output, input, output, scratch, ek_scale_once_wide);
+}

@@ -1,0 +1,5 @@
+#include "ek_dsp_pointwise.h"
+
+EK_DSP_CONV2D(ek_dsp_pointwise_signed) {
+    ek_dsp_pointwise(p, input, output, scratch, ek_finish_signed);
+}

@@ -1,0 +1,48 @@
+"""ADD as a kernel call of a family."""
+
+from __future__ import annotations
+
+from .emit_c_call import Call, bounds, dsp_can, finish
+from .emit_c_family import Family
+from .emit_c_layer import Fields, zero_point
+from .emit_c_text import braces
+from .errors import EmitError
+from .fixedpoint import Multiplier
+from .graph import Graph, Node
+from .int_kernels.common import add_multipliers, params
+
+# Each operand's magnitude: 255 · 2^20, and at most half of that once it is scaled.
+_LARGEST = 255 << 20
+
+
+def add(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
+    """Two activations of one shape; what else ADD can take has no C kernel."""
+    if any(graph.values[name].shape != graph.values[node.output].shape for name in node.inputs):
+        raise EmitError(f"{node.name} (add): C adds tensors of one shape only")
+    if any(graph.values[name].data is not None for name in node.inputs):
+        raise EmitError(f"{node.name} (add): C adds two activations, no constants")
+    a, b, output = (params(graph, name) for name in (*node.inputs, node.output))
+    factors = add_multipliers(a, b, output)
+    low, high = bounds(graph, node)
+    fields: Fields = (
+        ("size", graph.values[node.output].elements),
+        ("a", _addend(zero_point(graph, node.inputs[0]), factors[0])),
+        ("b", _addend(zero_point(graph, node.inputs[1]), factors[1])),
+        ("output_multiplier", factors[2].multiplier),
+        ("output_shift", factors[2].shift),
+        ("output_zero_point", zero_point(graph, node.output)),
+        *(("minimum", low), ("maximum", high)),
+    )
+    shifts = [factor.shift for factor in factors]
+    # Operands are brought to numbers that are scaled in the same way, around zero.
+    fits = dsp_can(_LARGEST, shifts[:2], 0) and dsp_can(_LARGEST, shifts[2:], output.zero_point[0])
+    if family is Family.DSP and fits:
+        kernel = f"ek_dsp_add_{finish(graph, node)}"
+        return Call("ek_dsp_kernels.h", kernel, "ek_add_params", fields, (), 0)
+    return Call("ek_kernels.h", "ek_add", "ek_add_params", fields, (), 0)
+
+
+def _addend(offset: int, factor: Multiplier) -> str:
+    return braces(
+        (("zero_point", offset), ("multiplier", factor.multiplier), ("shift", factor.shift))
+    )

@@ -1,0 +1,76 @@
+/* Output, counters and start-up that are the same on every core.
+ *
+ * After main the deepest stack use between ek_probe_begin and ek_probe_end is printed as a line
+ * "stack BYTES", then the machine exits with main's result.
+ */
+#include "harness.h"
+
+#include <stddef.h>
+
+#include "ek_port.h"
+
+#define PAINT 0xC5C5C5C5u
+
+int main(void);
+
+uint32_t *ek_stack_base;
+static size_t deepest;
+
+/* One call for each line: a trap costs more than the line's characters. */
+int ek_putchar(int character) {
+    static char line[128];
+    static size_t used;
+    line[used++] = (char)character;
+    if (character == '\n' || used == sizeof line - 1) {
+        line[used] = '\0';
+        harness_print(line);
+        used = 0;
+    }
+    return character;
+}
+
+__attribute__((noinline)) void ek_probe_end(void) {
+    const uint32_t *word = ek_stack_limit;
+    while (word < ek_stack_base && *word == PAINT) {
+        word++;
+    }
+    const size_t depth = (size_t)(ek_stack_base - word) * sizeof *word;
+    deepest = depth > deepest ? depth : deepest;
+}
+
+static void print(const char *text) {
+    while (*text != '\0') {
+        ek_putchar(*text++);
+    }
+}
+
+static void print_stack(void) {
+    char digits[12];
+    size_t first = sizeof digits - 1;
+    digits[first] = '\0';
+    size_t rest = deepest;
+    do {
+        digits[--first] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest != 0);
+    print("stack ");
+    print(digits + first);
+    ek_putchar('\n');
+}
+
+void harness_start(void) {
+    const uint32_t *from = ek_data_load;
+    for (uint32_t *to = ek_data_start; to < ek_data_end;) {
+        *to++ = *from++;
+    }
+    for (uint32_t *to = ek_bss_start; to < ek_bss_end;) {
+        *to++ = 0;
+    }
+    const int result = main();
+    print_stack();
+    harness_leave((uint32_t)result);
+}
+
+void harness_fault(void) {
+    harness_leave(FAULT);
+}

@@ -1,0 +1,50 @@
+/* Start-up and Arm semihosting of a bare Cortex-M image; instructions of ARMv6-M alone. */
+#include "harness.h"
+
+enum { SYS_WRITE0 = 0x04, SYS_EXIT_EXTENDED = 0x20 };
+enum { ADP_STOPPED_APPLICATION_EXIT = 0x20026 };
+
+static void semihost(uint32_t operation, const void *argument) {
+    register uint32_t r0 __asm__("r0") = operation;
+    register const void *r1 __asm__("r1") = argument;
+    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
+}
+
+void harness_print(const char *text) {
+    semihost(SYS_WRITE0, text);
+}
+
+void harness_leave(uint32_t code) {
+    const uint32_t block[2] = {ADP_STOPPED_APPLICATION_EXIT, code};
+    semihost(SYS_EXIT_EXTENDED, block);
+    for (;;) {
+    }
+}
+
+/* Assembly, because a compiled function could save registers where it paints. */
+__attribute__((naked)) void ek_probe_begin(void) {
+    __asm__ volatile(
+        ".syntax unified\n"
+        "ldr r0, =ek_stack_limit\n"
+        "ldr r1, =0xC5C5C5C5\n"
+        "mov r2, sp\n"
+        "1: cmp r0, r2\n"
+        "bhs 2f\n"
+        "str r1, [r0]\n"
+        "adds r0, #4\n"
+        "b 1b\n"
+        "2: ldr r1, =ek_stack_base\n"
+        "str r2, [r1]\n"
+        "bx lr\n"
+        ".ltorg\n");
+}
+
+typedef void (*handler)(void);
+
+__attribute__((section(".vectors"), used)) static const struct {
+    uint32_t *stack;
+    handler handlers[15];
+} vectors = {ek_stack_top,
+             {harness_start, harness_fault, harness_fault, harness_fault, harness_fault,
+              harness_fault, 0, 0, 0, 0, harness_fault, harness_fault, 0, harness_fault,
+              harness_fault}};

@@ -1,0 +1,77 @@
+"""Where instructions go: counts of functions that can be checked by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgekiln.targets import emulate
+from edgekiln.targets.emulate import emulate_folder
+from edgekiln.targets.emulate_profile import FunctionCount, profile_folder
+from edgekiln.targets.machines import MACHINES, PACKAGES
+from edgekiln.targets.profiles import load_target
+
+MAIN = """
+#include "ek_port.h"
+void model_invoke(void);
+extern const signed char model_weights[];
+static signed char context[8];
+int main(void) {
+    for (int sample = 0; sample < 2; sample++) {
+        context[0] = model_weights[0];
+        ek_probe_begin();
+        model_invoke();
+        ek_probe_end();
+        ek_putchar('0');
+        ek_putchar('0' + context[0]);
+        ek_putchar('\\n');
+    }
+    return 0;
+}
+"""
+ARM = """
+__attribute__((naked)) void helper(void) { __asm__ volatile("nop\\n nop\\n bx lr\\n"); }
+__attribute__((naked)) void model_invoke(void) {
+    __asm__ volatile("push {r4, lr}\\n bl helper\\n bl helper\\n pop {r4, pc}\\n");
+}
+"""
+# Any core's compiler makes something of this.
+PLAIN = "void model_invoke(void) { volatile int sum = 0; for (int i = 0; i < 9; i++) sum += i; }"
+
+
+def _folder(path: Path, model: str) -> Path:
+    weights = "const signed char model_weights[4] = {7};\n"
+    for name, text in (("main.c", MAIN), ("model.c", model), ("weights.c", weights)):
+        (path / name).write_text(text)
+    return path
+
+
+def test_functions_have_their_own_instructions_when_profiled(
+    tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    for tool in emulate.TOOLS:
+        require_tool(tool)
+    target, folder = load_target("cortex-m4"), _folder(tmp_path, ARM)
+    found = profile_folder(folder, target)
+    assert found == (FunctionCount("helper", 6), FunctionCount("model_invoke", 4))
+    assert emulate_folder(folder, target).instructions == 10
+
+
+@pytest.mark.tool
+@pytest.mark.parametrize("core", MACHINES)
+def test_figures_are_equal_when_a_core_runs_twice(
+    core: str, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    for tool in MACHINES[core].tools:
+        assert tool in PACKAGES
+        require_tool(tool)
+    target = dataclasses.replace(load_target("cortex-m4"), core=core)
+    result = emulate_folder(_folder(tmp_path, PLAIN), target)
+    assert result.outputs == b"\x07\x07"
+    assert 9 * 4 < result.instructions < 9 * 20
+    assert 0 < result.stack_bytes <= 32
+    assert (result.weight_bytes, result.ram_bytes) == (4, 8)
+    assert result == emulate_folder(tmp_path, target)
