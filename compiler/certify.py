@@ -123,7 +123,7 @@ def _file_rows(
     """Every engine that takes a file."""
     rows = []
     if "tflite" in artifacts:
-        rows.append(_reference_row(artifacts["tflite"].model, x, expected))
+        rows.append(_reference_row(graph, artifacts["tflite"].model, x, expected))
     rows += [
         _runtime_row(graph, artifacts[fmt], x, expected)
         for fmt in RUNTIME_ENGINES
@@ -149,10 +149,11 @@ def _float_row(float_graph: Graph, graph: Graph, x: Floats, expected: Logits) ->
     return compare(Engine.FLOAT, "float32", "", version, expected, found)
 
 
-def _reference_row(model: bytes, x: Floats, expected: Logits) -> EngineRow:
+def _reference_row(graph: Graph, model: bytes, x: Floats, expected: Logits) -> EngineRow:
     version = f"ai-edge-litert {distribution_version('ai-edge-litert')}"
     found = run_litert_reference(model, x)
-    return compare(Engine.LITERT_REFERENCE, "tflite", "", version, expected, found)
+    course = depth_of(graph), numerics_of(graph)
+    return compare(Engine.LITERT_REFERENCE, "tflite", "", version, expected, found, *course)
 
 
 def _tflm_row(graph: Graph, model: bytes, x: Floats, expected: Logits) -> EngineRow:
@@ -167,7 +168,8 @@ def _runtime_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: L
     engine, package = RUNTIME_ENGINES[artifact.format]
     found = run_runtime(artifact.format, artifact.model, x, output_scale(graph, expected))
     version = f"{package} {distribution_version(package)}"
-    return compare(engine, artifact.format, "", version, expected, found, depth_of(graph))
+    course = depth_of(graph), numerics_of(graph)
+    return compare(engine, artifact.format, "", version, expected, found, *course)
 
 
 def _c_row(graph: Graph, x: Floats, expected: Logits) -> EngineRow:

@@ -110,10 +110,12 @@ def compare(
     expected: Logits,
     found: Logits,
     depth: int = 0,
+    numerics: str = "",
 ) -> EngineRow:
     """One row; `expected` and `found` are logits (n, classes) of the same samples and format.
 
-    `depth` is the graph's (`bounds.depth_of`), 0 where it is not known.
+    `depth` and `numerics` are the graph's (`bounds.depth_of`, `numerics_of`); 0 and an empty text
+    where they are not known.
 
     Raises:
         ParityError: they differ in shape or number format.
@@ -139,7 +141,8 @@ def compare(
     )
     if expected.dtype.kind == "f":
         return _judged_floats(row, engine, expected, found)
-    return _judged_codes(row, bound_of(engine, depth, expected.dtype), expected, found)
+    bound = bound_of(engine, depth, expected.dtype, numerics)
+    return _judged_codes(row, bound, expected, found)
 
 
 def _judged_codes(
