@@ -144,6 +144,8 @@ def forward(program: ExportedProgram) -> Forward:
 def model_inputs(program: ExportedProgram, samples: Floats) -> torch.Tensor:
     """Preprocessed samples (n, h, w, c) or (n, f) in the program's layout.
 
+    Sequences come as images of one channel, (n, steps, features, 1).
+
     Raises:
         ImportModelError: no layout of the samples has the shape that the program takes.
     """
@@ -153,6 +155,8 @@ def model_inputs(program: ExportedProgram, samples: Floats) -> torch.Tensor:
     layouts = [samples]
     if samples.ndim == 4:
         layouts.append(samples.transpose(0, 3, 1, 2))
+        if len(wanted) == 2 and samples.shape[3] == 1:
+            layouts.append(_sequences(program, samples[..., 0]))
     layouts.append(samples.reshape(len(samples), -1))
     for layout in layouts:
         if layout.shape[1:] == wanted:
@@ -160,6 +164,14 @@ def model_inputs(program: ExportedProgram, samples: Floats) -> torch.Tensor:
     raise ImportModelError(
         f"the model takes samples of shape {wanted}, the data set has {samples.shape[1:]}"
     )
+
+
+def _sequences(program: ExportedProgram, samples: Floats) -> Floats:
+    """Samples in the graph's order of axes, (n, steps, features), in the program's."""
+    from .importers.torch_export import import_program
+
+    (port,) = import_program(program, "sequence").inputs
+    return samples if port.order == (1, 2) else samples.transpose(0, 2, 1)
 
 
 def _copy(program: ExportedProgram) -> ExportedProgram:

@@ -1,6 +1,6 @@
-"""Requantization arithmetic of the numeric contract `int8.v1`.
+"""Requantization arithmetic of the numeric contracts `int8.v1` and `int16x8.v1`.
 
-Every operator but fully connected uses gemmlowp's fixed point: a real factor is
+Every operator but fully connected uses gemmlowp's fixed point for sums of 32 bits: a real factor is
 `multiplier · 2^(shift - 31)` with `multiplier` in [2^30, 2^31), and products are rounded twice:
 the high half of the doubled product, half up, then the right shift, half away from zero. All
 arrays are int64 that hold int32 numbers, so no step overflows.

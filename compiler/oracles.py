@@ -13,7 +13,7 @@ import math
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,6 +45,7 @@ class Engine(enum.StrEnum):
     LITERT_REFERENCE = "litert-reference"  # LiteRT's reference kernels
     LITERT_XNNPACK = "litert-xnnpack"  # what a Linux device runs
     ONNXRUNTIME = "onnxruntime"
+    TFLM = "tflm"  # TensorFlow Lite Micro's portable kernels
     C_HOST = "c-host"  # generated C, built by this machine's compiler
     C_EMULATED = "c-emulated"  # generated C on an emulated core
 
@@ -81,17 +82,20 @@ def run_runtime(fmt: str, model: bytes, x: Floats, output: OutputScale) -> Logit
 
 def litert_call(model: bytes, sample: Floats) -> Callable[[], object]:
     """A callable that runs one preprocessed sample (…), already in place: inference alone."""
-    with without_delegate_notice():
-        interpreter = _interpreter(model, reference=False)
+    interpreter = litert_interpreter(model)
     _run_litert(interpreter, sample[None])
     return cast(Callable[[], object], interpreter.invoke)
 
 
-def litert_tensors(model: bytes, x: Floats) -> dict[str, Logits]:
-    """Every activation of the reference kernels by name, each (n, …)."""
+def litert_tensors(model: bytes, x: Floats, names: Collection[str]) -> dict[str, Logits]:
+    """The activations `names` of the reference kernels, each (n, …), where the file has them.
+
+    Interpreters add tensors of their own, some without a name or under one that is taken.
+    """
     interpreter = _interpreter(model, reference=True, keep=True)
     rows: dict[str, list[Logits]] = {}
-    details = [d for d in interpreter.get_tensor_details() if d["dtype"] in _FORMATS]
+    found = {d["name"]: d for d in reversed(interpreter.get_tensor_details())}
+    details = [found[n] for n in names if n in found and found[n]["dtype"] in _FORMATS]
     for sample in x:
         _run_litert(interpreter, sample[None])
         for detail in details:
@@ -102,15 +106,40 @@ def litert_tensors(model: bytes, x: Floats) -> dict[str, Logits]:
     return {name: np.concatenate(parts) for name, parts in rows.items()}
 
 
-def onnx_call(model: bytes, sample: Floats) -> Callable[[], object]:
-    """A callable that runs one preprocessed sample (…) in ONNX Runtime on one thread."""
+def litert_interpreter(model: bytes) -> Any:
+    """An allocated LiteRT interpreter with the kernels that a Linux device runs.
+
+    Raises:
+        CompileError: LiteRT refuses the model.
+    """
+    with without_delegate_notice():
+        return _interpreter(model, reference=False)
+
+
+def onnx_session(model: bytes) -> Any:
+    """An ONNX Runtime session on one thread.
+
+    Raises:
+        MissingToolError: ONNX Runtime is not installed.
+        CompileError: it refuses the model.
+    """
+    if distribution_version("onnxruntime") == "absent":
+        raise MissingToolError("onnxruntime is not installed; pip install edgekiln[onnx]")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # failures come back as exceptions
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise CompileError(f"ONNX Runtime refuses the model: {_first_line(error)}") from error
+
+
+def onnx_call(model: bytes, sample: Floats) -> Callable[[], object]:
+    """A callable that runs one preprocessed sample (…) in ONNX Runtime on one thread."""
+    session = onnx_session(model)
     entry = session.get_inputs()[0]
     inputs = {entry.name: sample.reshape(1, *entry.shape[1:])}
     return lambda: session.run(None, inputs)

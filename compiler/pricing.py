@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgekiln.targets.emulate import Emulation, latency_from_instructions
 from edgekiln.targets.engines import engine_of
-from edgekiln.targets.errors import MeasurementError, UnsupportedOperatorError
+from edgekiln.targets.errors import MeasurementError, NoCostTableError, UnsupportedOperatorError
 from edgekiln.targets.estimate import estimate_latency, footprint
 from edgekiln.targets.evidence import Budget, Estimate, Footprint, Tier
 from edgekiln.targets.measure import measure_callable
@@ -23,7 +23,7 @@ from edgekiln.targets.target import Target
 
 from .artifacts import EmittedArtifact, c_constant_bytes
 from .emit_c import memory_plan
-from .graph import Graph
+from .graph import DType, Graph
 from .oracles import RUNTIME_CALLS, run_c_emulated
 from .passes import lower_padding
 from .plan import plan_arena
@@ -59,7 +59,8 @@ def price(
 ) -> tuple[Footprint, tuple[str, ...]]:
     """Latency, RAM and flash of `artifact` on `target`, and notes on what they rest on.
 
-    Where the table lacks an operator and nothing limits latency, it stays unknown: a note says so.
+    Where the table lacks an operator, or there is none for this number format, and nothing limits
+    latency, it stays unknown: a note says so.
 
     Raises:
         NoCostTableError: nothing was emulated, and no cost table is of the artifact's engine.
@@ -71,8 +72,8 @@ def price(
     if emulation is None:
         try:
             latency = estimate_latency(target, workload(graph), engine_of(target, artifact.format))
-        except UnsupportedOperatorError as error:
-            if budget.latency_ms is not None:
+        except (NoCostTableError, UnsupportedOperatorError) as error:
+            if budget.latency_ms is not None or _calibrates(error, graph):
                 raise
             notes = (*notes, f"{target.id}/{artifact.format}: its latency is not known: {error}")
     else:
@@ -80,6 +81,11 @@ def price(
         notes = (*notes, _emulation_note(f"{target.id}/{artifact.format}", emulation))
     arena, flash = _arena_bytes(graph, artifact), _flash(artifact, target, emulation)
     return footprint(target, latency, arena, flash), notes
+
+
+def _calibrates(error: Exception, graph: Graph) -> bool:
+    """Whether a calibration would make the table that lacks: tables are of int8 so far."""
+    return isinstance(error, NoCostTableError) and graph.input.dtype is DType.INT8
 
 
 def measure_artifact(

@@ -65,7 +65,7 @@ def quantize_by(graph: Graph, calibration: Floats, recipe: Recipe) -> Quantized:
     """
     check_recipe(recipe, graph)
     if recipe.activation_dtype is not DType.FLOAT32:
-        graph = say_in_integer_words(graph)
+        graph = say_in_integer_words(graph, recipe.activation_dtype, recipe.wants_float)
     graph = own_constants(graph, recipe, float_islands(graph, recipe))
     if Step.EQUALIZE in recipe.steps:
         graph = equalize(graph, recipe)

@@ -73,7 +73,10 @@ class VerifyReport:
         """Places of the rows that broke their bound."""
         again = self.certificate.engines if self.certificate else ()
         rows = [row for row in (*self.rows, *again) if not row.passed]
-        return tuple(dict.fromkeys(f"{row.target or row.engine}/{row.format}" for row in rows))
+        places = [f"{row.target or row.engine}/{row.format}" for row in rows]
+        diverging = self.certificate.diverging if self.certificate else {}
+        places += [f"layer '{layer}' in {engine}" for engine, layer in diverging.items()]
+        return tuple(dict.fromkeys(places))
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,15 @@ def verify_bundle(path: Path, dataset: Dataset | None = None) -> VerifyReport:
         except TargetError as error:
             notes.append(f"{place} was not run: {error}")
         except CompileError as error:
-            rows.append(_row(job, golden.expected, _opposite(golden.expected)))
+            rows.append(_row(job, golden.expected, _opposite(golden.expected), recorded.depth))
             notes.append(f"{place} failed: {error}")
         else:
-            rows.append(_row(job, golden.expected, found))
+            rows.append(_row(job, golden.expected, found, recorded.depth))
     again = None if dataset is None else _certify_again(bundle, dataset, notes)
     return VerifyReport(
         bundle_id=bundle.bundle_id,
-        passed=all(row.passed for row in (*rows, *(again.engines if again else ()))),
+        passed=all(row.passed for row in (*rows, *(again.engines if again else ())))
+        and not (again and again.diverging),
         rows=tuple(rows),
         certificate=again,
         differences=differences(bundle.manifest, recorded, rows, again),
@@ -218,9 +222,10 @@ def _checked(found: Logits, golden: Golden) -> Logits:
     return found
 
 
-def _row(job: _Job, expected: Logits, found: Logits) -> EngineRow:
-    version = _version(job.engine)
-    return compare(job.engine, job.artifact.format, job.artifact.target, version, expected, found)
+def _row(job: _Job, expected: Logits, found: Logits, depth: int) -> EngineRow:
+    artifact = job.artifact
+    place, version = (artifact.format, artifact.target), _version(job.engine)
+    return compare(job.engine, *place, version, expected, found, depth, artifact.numerics)
 
 
 def _opposite(expected: Logits) -> Logits:

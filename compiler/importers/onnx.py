@@ -18,23 +18,26 @@ from ..errors import GrammarError, ImportModelError, UnsupportedOpError
 from ..grammar import check
 from ..graph import Array
 from .layout import Frame, Imported, NoWordError, Operand, Plan, Source, Tensor, solve
-from .onnx_file import MOST_ELEMENTS, OnnxModel, OnnxNode, one_line, read_onnx
+from .onnx_file import MOST_ELEMENTS, MOST_RANK, OnnxModel, OnnxNode, one_line, read_onnx
 
 WAYS_OUT = (
     "replace it before you export, compute it outside of the model, or end the model before it"
 )
 _NEWEST_MEANING = 28  # operators changed later are refused until somebody has read them
+_IMAGE_RANK = 4  # that images are read channels last goes without saying
+_MOST_CONSTANT_ELEMENTS = 1 << 28
 _DAMAGES = (
     ValueError,
-    IndexError,
+    LookupError,
     TypeError,
-    KeyError,
     AttributeError,
-    ZeroDivisionError,
-    OverflowError,
+    ArithmeticError,
+    RuntimeError,
+    StopIteration,
     MemoryError,
     AssertionError,
 )
+"""What numpy and Python raise where a damaged node's operands do not fit each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class OnnxReader:
         self._record = record
         self._name = name
         self.notes: list[str] = []
+        self._budget = _MOST_CONSTANT_ELEMENTS
         self._read = {name for node in record.nodes for name in node.inputs} | set(record.outputs)
         floats = []
         for declared in record.inputs:
@@ -117,6 +121,12 @@ class OnnxReader:
             self._put(node, self._results(node))
         outputs = [(name, self._output(name)) for name in self._record.outputs]
         imported = self.frame.finish(outputs)
+        for port in imported.inputs:
+            if port.order != tuple(sorted(port.order)) and len(port.shape) != _IMAGE_RANK:
+                self.note(
+                    f"input '{port.name}', declared {port.shape}, is read as {port.graph_shape}: "
+                    "channels last"
+                )
         return Imported(imported.graph, imported.inputs, imported.outputs, tuple(self.notes))
 
     def entry(self, node: OnnxNode, position: int) -> Entry | None:
@@ -153,7 +163,7 @@ class OnnxReader:
         handler = HANDLERS.get(node.op)
         try:
             operands = [self.entry(node, position) for position in range(len(node.inputs))]
-            folded = fold(node, operands)
+            folded = fold(node, operands, self.place(node))
             if folded is not None:
                 return list(folded)
             if handler is None or node.version == 0:
@@ -178,10 +188,18 @@ class OnnxReader:
                     raise self.unsupported(node, f"its output {position} ('{name}')")
                 continue
             shape = result.shape if isinstance(result, Tensor) else ()
-            if math.prod(shape) > MOST_ELEMENTS or 0 in shape:
+            if math.prod(shape) > MOST_ELEMENTS or 0 in shape or len(shape) > MOST_RANK:
                 raise self.unsupported(node, f"a result of shape {shape}")
+            if isinstance(result, np.ndarray):
+                self._spend(node, result)
             if name:
                 self._entries[name] = result
+
+    def _spend(self, node: OnnxNode, constant: Array) -> None:
+        """A small file may not make many large constants out of small ones."""
+        self._budget -= constant.size
+        if self._budget < 0:
+            raise ImportModelError(f"{self.place(node)}: its constants grow beyond reason")
 
     def _output(self, name: str) -> Operand:
         entry = self._entries.get(name)

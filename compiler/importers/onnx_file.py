@@ -111,8 +111,12 @@ def one_line(error: BaseException) -> str:
 
 
 def _parse(data: bytes, source: str) -> onnx.ModelProto:
-    import onnx
-
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportModelError(
+            f"{source}: it needs onnx; install it with: pip install 'edgekiln[onnx]'"
+        ) from error
     if len(data) > LARGEST_FILE:
         raise ImportModelError(f"{source}: {len(data)} bytes; models up to 1 GiB are supported")
     try:
@@ -215,7 +219,8 @@ def _input(value: onnx.ValueInfoProto, source: str) -> OnnxInput:
             f"{source}: input '{value.name}' has shape {shape[:MOST_RANK]}; at most "
             f"{MOST_ELEMENTS} elements and {MOST_RANK} axes are supported"
         )
-    dtype = onnx.TensorProto.DataType.Name(declared.elem_type).lower()
+    names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
+    dtype = names.get(declared.elem_type, f"type {declared.elem_type}")
     return OnnxInput(value.name, shape, dtype)
 
 

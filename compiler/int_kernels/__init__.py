@@ -1,4 +1,4 @@
-"""What operators mean in integers: `int8.v1` and `int16x8.v1`, one file for each family.
+"""What operators mean in integers, one file for each family.
 
 `int8.v1` and `int16x8.v1` (int16 activations, int8 weights): byte for byte what LiteRT's reference
 kernels compute (`OpResolverType.BUILTIN_REF`), vectorised over the samples. Matrix products run in

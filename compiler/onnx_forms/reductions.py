@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..graph import Node
-from ..onnx_layouts import CHANNELS_FIRST, natural, without
+from ..onnx_layouts import CHANNELS_FIRST, Layout, natural, without
 from ..onnx_writer import Writer
 from ..ops import AxisAttrs, Op, ReduceAttrs
 from .common import Form
@@ -32,22 +32,35 @@ def _softmax(writer: Writer, node: Node) -> None:
 
 
 def _mean(writer: Writer, node: Node) -> None:
+    """ONNX Runtime has an integer kernel for GlobalAveragePool, but none for ReduceMean."""
     assert isinstance(node.attrs, ReduceAttrs)
-    if node.attrs.axes == (1, 2) and len(writer.shape(node.inputs[0])) == 4:
-        _global_pool(writer, node, node.attrs.keep_dims)
+    x = node.inputs[0]
+    shape = writer.shape(x)
+    kept = [axis for axis in range(1, len(shape)) if axis not in node.attrs.axes]
+    channels = kept if len(kept) == 1 else [axis for axis in kept if shape[axis] > 1]
+    layout = (0, *channels, *(axis for axis in range(1, len(shape)) if axis not in channels))
+    if len(channels) == 1 and len(shape) > 2 and _pools(writer, x, layout):
+        _global_pool(writer, node, layout)
     else:
         _reduce(writer, node, "ReduceMean", _AXES_ARE_INPUTS)
 
 
-def _global_pool(writer: Writer, node: Node, keep_dims: bool) -> None:
-    # ONNX Runtime has an integer kernel for this, not for ReduceMean.
+def _pools(writer: Writer, x: str, layout: Layout) -> bool:
+    """Whether the layout is there, or worth a transpose as it is for images."""
+    return layout == CHANNELS_FIRST or writer.cost(x, layout) == 0
+
+
+def _global_pool(writer: Writer, node: Node, layout: Layout) -> None:
+    """`layout`: samples, the only long axis that is kept, and all that may be averaged."""
+    assert isinstance(node.attrs, ReduceAttrs)
     x, output = node.inputs[0], node.output
-    pooled = writer.op("GlobalAveragePool", [writer.want(x, CHANNELS_FIRST)], f"{output}.pool")
-    if keep_dims:
-        writer.define(output, pooled, CHANNELS_FIRST)
+    pooled = writer.op("GlobalAveragePool", [writer.want(x, layout)], f"{output}.pool")
+    if node.attrs.keep_dims:
+        writer.define(output, pooled, layout)
         return
+    shape = writer.shape(output)
     pooled = writer.rounded(writer.graph.values[output], pooled, f"{output}.pooled")
-    writer.define(output, writer.op("Flatten", [pooled], f"{output}.raw", axis=1), natural(2))
+    writer.define(output, writer.reshape(pooled, shape, f"{output}.raw"), natural(len(shape)))
 
 
 def _sum(writer: Writer, node: Node) -> None:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..graph import Graph, Node
-from ..ops import Op, PadAttrs, PoolAttrs, SliceAttrs, TransposeAttrs
+from ..graph import DType, Graph, Node
+from ..ops import (
+    Activation,
+    BinaryAttrs,
+    Op,
+    PadAttrs,
+    PoolAttrs,
+    SliceAttrs,
+    TransposeAttrs,
+)
 from .rewrite import edit, has_one_reader, producer
 
 
@@ -25,15 +33,36 @@ def _merge_reshapes(graph: Graph) -> Graph:
 
 def _drop_identities(graph: Graph) -> Graph:
     for node in graph.nodes:
-        if _is_identity(graph, node):
+        place = _passed_place(graph, node)
+        if place is not None:
             # A node before this one may just have been dropped: look its new input up.
             current = next(kept for kept in graph.nodes if kept.name == node.name)
             graph = edit(
                 graph,
                 nodes={node.name: ()},
-                redirect={current.output: current.inputs[0]},
+                redirect={current.output: current.inputs[place]},
             )
     return graph
+
+
+def _passed_place(graph: Graph, node: Node) -> int | None:
+    """Which operand the node hands on as it is."""
+    if isinstance(node.attrs, BinaryAttrs):
+        return _unchanged_side(graph, node, node.attrs)
+    return 0 if _is_identity(graph, node) else None
+
+
+def _unchanged_side(graph: Graph, node: Node, attrs: BinaryAttrs) -> int | None:
+    """The side to which 0 is added, or that is multiplied by 1; floats only."""
+    if attrs.activation is not Activation.NONE:
+        return None
+    nothing = 0.0 if node.op in (Op.ADD, Op.SUB) else 1.0
+    for place in (0,) if node.op in (Op.SUB, Op.DIV) else (0, 1):
+        x, other = (graph.values[node.inputs[side]] for side in (place, 1 - place))
+        fits = other.dtype is DType.FLOAT32 and x.shape == graph.values[node.output].shape
+        if fits and other.data is not None and (other.data == nothing).all():
+            return place
+    return None
 
 
 def _is_identity(graph: Graph, node: Node) -> bool:

@@ -3,29 +3,40 @@
 - x / c by a constant is x · (1 / c): LiteRT's integer quotient is wrong for small numerators.
 - A sum is the mean times the count: LiteRT 2.3 reads the codes of an int8 sum as uint8 in its
   reference kernel and has no sum of int16.
+- LiteRT has no hard swish and no PRELU of int16: x · relu6(x + 3) / 6, and the positive part plus
+  the slope times the negative one.
 
-Floats change by one rounding, so graphs that stay in float32 keep the first form.
+Floats change by a rounding, so graphs that stay in float32 keep the first form.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ..graph import Array, Graph, Node, Value
-from ..ops import BinaryAttrs, Op, ReduceAttrs
+from ..graph import Array, DType, Graph, Node, Value
+from ..ops import Activation, BinaryAttrs, NoAttrs, Op, ReduceAttrs
 from .rewrite import constant, edit
 
+Rewrite = Callable[[Graph, Node], Graph]
 
-def say_in_integer_words(graph: Graph) -> Graph:
-    """Without divisions by constants and without sums; nodes keep their names."""
+
+def say_in_integer_words(
+    graph: Graph, dtype: DType, stays_float: Callable[[str], bool] = lambda name: False
+) -> Graph:
+    """The graph in words that activations of `dtype` have; nodes keep their names.
+
+    Nodes for whose name `stays_float` holds are left alone.
+    """
+    rewrites = _EVERY if dtype is DType.INT8 else {**_EVERY, **_INT16}
     for node in graph.nodes:
-        if node.op is Op.DIV:
-            graph = _reciprocal(graph, node)
-        elif node.op is Op.SUM:
-            graph = _mean_times_count(graph, node)
-    return graph
+        if node.op in rewrites and not stays_float(node.name):
+            graph = rewrites[node.op](graph, node)
+    read = {name for node in graph.nodes for name in node.inputs}
+    kept = [value for name, value in graph.values.items() if value.data is None or name in read]
+    return graph.replace(values=kept)
 
 
 def _reciprocal(graph: Graph, node: Node) -> Graph:
@@ -53,3 +64,50 @@ def _mean_times_count(graph: Graph, node: Node) -> Graph:
         dataclasses.replace(node, op=Op.MUL, inputs=(mean.name, factor.name), attrs=BinaryAttrs()),
     )
     return edit(graph, nodes={node.name: steps}, values=[mean, factor])
+
+
+def _gated(graph: Graph, node: Node) -> Graph:
+    x, output = node.inputs[0], graph.values[node.output]
+    three = constant(f"{node.name}.three", np.array([3.0], np.float32))
+    sixth = constant(f"{node.name}.sixth", np.array([1 / 6], np.float32))
+    raised, gate = (
+        dataclasses.replace(output, name=f"{node.name}.{what}") for what in ("raised", "gate")
+    )
+    steps = (
+        _two(node, Op.ADD, (x, three.name), raised.name, Activation.RELU6),
+        _two(node, Op.MUL, (raised.name, sixth.name), gate.name),
+        _two(node, Op.MUL, (x, gate.name), node.output),
+    )
+    return edit(graph, nodes={node.name: steps}, values=[three, sixth, raised, gate])
+
+
+def _two_parts(graph: Graph, node: Node) -> Graph:
+    x, slopes = node.inputs
+    zero = constant(f"{node.name}.zero", np.zeros(1, np.float32))
+    above, below, falling = (
+        dataclasses.replace(graph.values[node.output], name=f"{node.name}.{what}")
+        for what in ("above", "below", "falling")
+    )
+    steps = (
+        Node(Op.RELU, above.name, (x,), (above.name,), NoAttrs(), node.source),
+        Node(Op.MINIMUM, below.name, (x, zero.name), (below.name,), NoAttrs(), node.source),
+        _two(node, Op.MUL, (below.name, slopes), falling.name),
+        _two(node, Op.ADD, (above.name, falling.name), node.output),
+    )
+    return edit(graph, nodes={node.name: steps}, values=[zero, above, below, falling])
+
+
+def _two(
+    node: Node,
+    op: Op,
+    inputs: tuple[str, str],
+    output: str,
+    activation: Activation = Activation.NONE,
+) -> Node:
+    """A step of `node`; the one that writes its output has its name."""
+    name = node.name if output == node.output else output
+    return Node(op, name, inputs, (output,), BinaryAttrs(activation), node.source)
+
+
+_EVERY: Mapping[Op, Rewrite] = {Op.DIV: _reciprocal, Op.SUM: _mean_times_count}
+_INT16: Mapping[Op, Rewrite] = {Op.HARD_SWISH: _gated, Op.PRELU: _two_parts}

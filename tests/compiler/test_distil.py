@@ -121,6 +121,15 @@ def test_samples_take_the_layout_of_the_model_when_they_can() -> None:
         model_inputs(export(torch.nn.Linear(7, 2), (2, 7)), x)
 
 
+def test_sequences_take_the_layout_of_the_model_when_they_come_as_images_of_one_channel() -> None:
+    x = np.arange(2 * 5 * 6, dtype=np.float32).reshape(2, 5, 6, 1)
+    channels_first = model_inputs(export(torch.nn.Conv1d(6, 1, 1), (2, 6, 5)), x)
+    assert channels_first.shape == (2, 6, 5)
+    assert channels_first[1, 4, 3] == x[1, 3, 4, 0]
+    steps_first = model_inputs(export(torch.nn.Linear(6, 2), (2, 5, 6)), x)
+    assert torch.equal(steps_first, torch.from_numpy(x[..., 0]))
+
+
 def test_one_line_is_said_when_the_teacher_has_other_classes(
     digits: Dataset, student_path: Path
 ) -> None:

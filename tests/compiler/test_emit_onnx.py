@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from edgekiln.compiler.errors import EmitError
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.int_kernels.common import params
 from edgekiln.compiler.interpret import run_float
-from edgekiln.compiler.ops import Activation
+from edgekiln.compiler.ops import Activation, Op, ReduceAttrs
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.reference import quantize_input, run_int8
 
@@ -109,20 +110,37 @@ def test_int8_model_has_at_most_one_transpose_when_convolutional(
     assert kinds["Relu"] == 0  # rounding saturates where the zero point is the smallest byte
 
 
-def test_onnxruntime_fuses_every_convolution_when_activations_are_uint8(
-    quantized: Callable[[Graph, int], Graph], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def fused_kinds(graph: Graph, folder: Path) -> Counter[str]:
+    """What ONNX Runtime's optimizer leaves, counted by operator."""
     import onnxruntime
 
-    path = tmp_path_factory.mktemp("onnx") / "optimized.onnx"
+    path = folder / "optimized.onnx"
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(path)
-    model = emit_onnx(quantized(separable(3), 0))
-    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
+    onnxruntime.InferenceSession(emit_onnx(graph), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+def test_onnxruntime_fuses_every_convolution_when_activations_are_uint8(
+    quantized: Callable[[Graph, int], Graph], tmp_path: Path
+) -> None:
+    kinds = fused_kinds(quantized(separable(3), 0), tmp_path)
     assert kinds["Conv"] == 0
     assert (kinds["QLinearConv"], kinds["QLinearAdd"], kinds["QGemm"]) == (3, 1, 1)
+
+
+def test_onnxruntime_fuses_the_mean_over_time_when_its_layout_is_there(
+    quantized: Callable[[Graph, int], Graph], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    build = GraphBuilder("series", (1, 1, 20, 3))
+    x = build.conv2d(build.input, rng.normal(0, 1, (6, 1, 5, 3)))
+    x = build.node(Op.MEAN, (build.reshape(x, (1, 16, 6)),), ReduceAttrs((1,)))
+    graph = quantized(build.finish(build.fully_connected(x, rng.normal(0, 1, (4, 6)))), 0)
+    kinds = fused_kinds(graph, tmp_path)
+    assert (kinds["QLinearConv"], kinds["QLinearGlobalAveragePool"], kinds["QGemm"]) == (1, 1, 1)
+    assert kinds["ReduceMean"] == 0
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from edgekiln.compiler.fixedpoint import (
     Multiplier,
     multiply,
     multiply_real,
+    multiply_wide,
     quantize_multiplier,
 )
 from edgekiln.compiler.graph import Array, DType, Graph, QuantParams
@@ -87,6 +89,20 @@ def test_quantize_multiplier_gives_exact_parts_when_factor_is_special(
     real: float, expected: Multiplier
 ) -> None:
     assert quantize_multiplier(real) == expected
+
+
+@given(
+    st.integers(-(2**47) + 1, 2**47 - 1),
+    st.integers(1 << 30, (1 << 31) - 1),
+    st.integers(-31, 7),
+)
+def test_multiply_wide_rounds_once_and_half_up_when_sums_have_48_bits(
+    value: int, multiplier: int, shift: int
+) -> None:
+    factor = min((multiplier + (1 << 15)) >> 16, 0x7FFF)
+    expected = math.floor(Fraction(value * factor, 1 << (15 - shift)) + Fraction(1, 2))
+    found = multiply_wide(np.array([value]), (Multiplier(multiplier, shift),))
+    assert found.tolist() == [expected]
 
 
 def test_multiply_real_rounds_half_away_from_zero_when_products_are_ties() -> None:

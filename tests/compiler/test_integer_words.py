@@ -12,6 +12,7 @@ from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.grammar import check
 from edgekiln.compiler.graph import Array, DType, Graph
+from edgekiln.compiler.int_kernels import INT16_KERNELS
 from edgekiln.compiler.interpret import run_float
 from edgekiln.compiler.ops import Activation, BinaryAttrs, Op, ReduceAttrs
 from edgekiln.compiler.passes.integer_words import say_in_integer_words
@@ -34,11 +35,21 @@ def summed(axes: tuple[int, ...], keep_dims: bool) -> Graph:
     return build.finish(build.node(Op.SUM, (build.input,), ReduceAttrs(axes, keep_dims)))
 
 
+def activated(op: Op) -> Graph:
+    build = GraphBuilder("activated", SHAPE)
+    operands = [build.input]
+    if op is Op.PRELU:
+        operands.append(build.constant("slopes", np.array([0.3, -0.7, 1.5, 0.0], np.float32)))
+    return build.finish(build.node(op, tuple(operands)))
+
+
 GRAPHS = {
     "division": divided([0.3, -7.0, 3.0, 1e-3]),
     "division_by_one_number": divided([3.0]),
     "sum": summed((1, 2), False),
     "sum_kept": summed((3,), True),
+    "hard_swish": activated(Op.HARD_SWISH),
+    "prelu": activated(Op.PRELU),
 }
 
 
@@ -49,9 +60,11 @@ def samples(seed: int, count: int = 40) -> Array:
 @pytest.mark.parametrize("name", GRAPHS)
 def test_words_keep_the_function_when_operators_are_replaced(name: str) -> None:
     graph = GRAPHS[name]
-    said = say_in_integer_words(graph)
+    said = say_in_integer_words(graph, DType.INT16)
     check(said)
-    assert not {Op.DIV, Op.SUM} & {node.op for node in said.nodes}
+    assert all(node.op in INT16_KERNELS for node in said.nodes)
+    assert all(node.op is not Op.DIV for node in said.nodes)
+    assert graph.nodes[0].name in {node.name for node in said.nodes}
     assert said.outputs == graph.outputs
     expected = run_float(graph, samples(0))
     limit = 1e-6 * np.abs(expected).max()
@@ -60,7 +73,13 @@ def test_words_keep_the_function_when_operators_are_replaced(name: str) -> None:
 
 @pytest.mark.parametrize("graph", [divided([1.0, 0.0, 2.0, 1.0]), divided([2.0], turned=True)])
 def test_division_stays_when_there_is_no_reciprocal(graph: Graph) -> None:
-    assert say_in_integer_words(graph).nodes == graph.nodes
+    assert say_in_integer_words(graph, DType.INT8).nodes == graph.nodes
+
+
+@pytest.mark.parametrize("op", [Op.HARD_SWISH, Op.PRELU])
+def test_activations_stay_when_int8_has_them(op: Op) -> None:
+    graph = activated(op)
+    assert say_in_integer_words(graph, DType.INT8).nodes == graph.nodes
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -71,7 +90,7 @@ def test_quantized_words_equal_litert_and_stay_near_the_floats(
     graph = GRAPHS[name]
     recipe = msgspec.structs.replace(DEFAULT_RECIPE, activations=form)
     quantized = quantize_by(graph, samples(1), recipe).int8_graph
-    assert all(node.op not in (Op.QUANTIZE, Op.DEQUANTIZE) for node in quantized.nodes)
+    assert DType.FLOAT32 not in {value.dtype for value in quantized.values.values()}
     quant, dtype = quantized.input.quant, quantized.input.dtype
     assert quant is not None
     limits = np.iinfo(dtype.numpy)

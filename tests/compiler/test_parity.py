@@ -11,20 +11,24 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.artifacts import EmittedArtifact, emit_artifact
+from edgekiln.compiler.bounds import depth_of
+from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.certify import certify
 from edgekiln.compiler.errors import ParityError
 from edgekiln.compiler.graph import Array, Graph
+from edgekiln.compiler.layer_parity import compare_alone
 from edgekiln.compiler.oracles import Engine
 from edgekiln.compiler.parity import (
     Certificate,
     compare,
     compare_layers,
     cpu_flags,
+    diverging,
     enforce_parity,
     first_diverging,
 )
 from edgekiln.compiler.quantize import quantize
-from edgekiln.compiler.reference import quantize_input
+from edgekiln.compiler.reference import quantize_input, run_int8_all
 
 Draw = Callable[..., Array]
 
@@ -113,33 +117,92 @@ def test_layers_agree_when_the_file_is_of_the_graph(
 
 
 @pytest.mark.parametrize(
-    ("engine", "shift", "passed"),
+    ("engine", "shift", "depth", "passed"),
     [
-        (Engine.LITERT_REFERENCE, 1, False),
-        (Engine.C_HOST, 1, False),
-        (Engine.LITERT_XNNPACK, 1, True),
-        (Engine.LITERT_XNNPACK, 2, False),  # every output beyond one step
-        (Engine.ONNXRUNTIME, 40, False),
-        (Engine.FLOAT, 40, True),
+        (Engine.LITERT_REFERENCE, 1, 9, False),
+        (Engine.C_HOST, 1, 9, False),
+        (Engine.LITERT_XNNPACK, 1, 1, True),
+        (Engine.LITERT_XNNPACK, 2, 1, False),  # every output
+        (Engine.LITERT_XNNPACK, 2, 4, True),
+        (Engine.LITERT_XNNPACK, 3, 4, False),
+        (Engine.ONNXRUNTIME, 7, 100, False),  # no depth excuses that
+        (Engine.ONNXRUNTIME, 40, 100, False),
+        (Engine.FLOAT, 40, 1, True),
     ],
 )
-def test_bound_decides_when_every_output_is_shifted(
-    engine: Engine, shift: int, passed: bool
+def test_bound_follows_the_depth_when_every_output_is_shifted(
+    engine: Engine, shift: int, depth: int, passed: bool
 ) -> None:
     expected = np.random.default_rng(0).integers(-60, 60, (50, 4)).astype(np.int8)
-    row = compare(engine, "tflite", "", "", expected, (expected + shift).astype(np.int8))
-    assert (row.max_lsb, row.label_flips, row.passed) == (shift, 0, passed)
+    found = (expected + shift).astype(np.int8)
+    row = compare(engine, "tflite", "", "", expected, found, depth)
+    assert (row.max_lsb, row.mean_lsb, row.label_flips, row.passed) == (shift, shift, 0, passed)
     assert row.beyond_one == (row.outputs if shift > 1 else 0)
 
 
-def test_bound_breaks_when_labels_flip() -> None:
-    expected = np.tile(np.array([[0, 1]], np.int8), (100, 1))
+def test_bound_breaks_when_one_output_is_far_off() -> None:
+    expected = np.zeros((100, 4), np.int8)
     found = expected.copy()
-    found[:6] = [1, 0]
-    row = compare(Engine.ONNXRUNTIME, "onnx", "", "", expected, found)
-    assert (row.label_flips, row.max_lsb, row.passed) == (6, 1, False)
-    found[5:6] = [0, 1]
-    assert compare(Engine.ONNXRUNTIME, "onnx", "", "", expected, found).passed
+    found[7, 2] = 8
+    assert compare(Engine.ONNXRUNTIME, "onnx", "", "", expected, found, 4).passed
+    found[7, 2] = 9
+    row = compare(Engine.ONNXRUNTIME, "onnx", "", "", expected, found, 4)
+    assert (row.max_lsb, row.label_flips, row.passed) == (9, 1, False)
+
+
+def test_reference_kernels_may_round_otherwise_when_layers_run_in_float_between_integers() -> None:
+    expected = np.tile(np.array([[5, 0]], np.int8), (20, 1))
+    found = expected.copy()
+    found[0, 0] += 1
+    for numerics, passed in (
+        ("int8.v1", False),
+        ("int4w.v1+int16x8.v1", False),
+        ("float32+int8.v1", True),
+    ):
+        engine = Engine.LITERT_REFERENCE
+        row = compare(engine, "tflite", "", "1", expected, found, numerics=numerics)
+        assert row.passed is passed
+    exact = compare(Engine.REFERENCE, "", "", "1", expected, found, numerics="float32+int8.v1")
+    assert not exact.passed
+
+
+def test_depth_counts_layers_that_round_on_the_longest_path() -> None:
+    build = GraphBuilder("depth", (1, 8, 8, 3))
+    kernel = np.ones((3, 1, 1, 3))
+    one = build.conv2d(build.input, kernel)
+    padded = build.pad(one, ((1, 1), (0, 0)))
+    two = build.conv2d(build.conv2d(padded, np.ones((3, 3, 1, 3))), kernel)
+    both = build.mean(build.add(one, two))
+    assert depth_of(build.finish(build.reshape(both, (1, 3)))) == 5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_layer_alone_is_within_one_step_when_the_graph_is_random(
+    random_graph: Callable[[int], Graph], draw_samples: Draw, seed: int
+) -> None:
+    graph = random_graph(seed)
+    int8 = quantize(graph, draw_samples(graph, 64))
+    recorded = run_int8_all(int8, quantize_input(int8, draw_samples(graph, 16, 1)))
+    for engine in (Engine.LITERT_XNNPACK, Engine.ONNXRUNTIME):
+        rows, remarks = compare_alone(int8, recorded, engine)
+        assert remarks == ()
+        assert [row.name for row in rows] == [node.name for node in int8.nodes]
+        assert all(row.max_lsb <= 1 and not row.diverges for row in rows)
+        assert all(row.off <= max(1, 0.2 * row.elements) for row in rows)
+
+
+def test_layer_alone_diverges_and_is_named_when_its_engine_computes_another(
+    random_graph: Callable[[int], Graph], draw_samples: Draw
+) -> None:
+    """The reference's record of a layer in the middle is moved: only its row may say so."""
+    int8 = quantize(random_graph(2), draw_samples(random_graph(2), 64))
+    recorded = run_int8_all(int8, quantize_input(int8, draw_samples(int8, 16, 1)))
+    node = int8.nodes[len(int8.nodes) // 2]
+    spoiled = dict(recorded)
+    moved = recorded[node.output].astype(np.int16) // 2 - 3
+    spoiled[node.output] = moved.astype(np.int8)
+    rows, _ = compare_alone(int8, spoiled, Engine.LITERT_XNNPACK)
+    assert diverging(rows)["litert-xnnpack"] == node.name
 
 
 def test_comparison_is_refused_when_shapes_differ() -> None:

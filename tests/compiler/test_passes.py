@@ -11,7 +11,15 @@ from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.grammar import UNFUSED, check
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.interpret import run_float
-from edgekiln.compiler.ops import NO_PADDING, Activation, ConvAttrs, Op, PadAttrs, PoolAttrs
+from edgekiln.compiler.ops import (
+    NO_PADDING,
+    Activation,
+    BinaryAttrs,
+    ConvAttrs,
+    Op,
+    PadAttrs,
+    PoolAttrs,
+)
 from edgekiln.compiler.passes import lower_padding, optimize
 from edgekiln.compiler.shapes import same_padding
 
@@ -209,3 +217,40 @@ def test_fuse_padding_keeps_the_pad_when_something_else_reads_it() -> None:
     attrs = graph.nodes[1].attrs
     assert isinstance(attrs, ConvAttrs)
     assert attrs.padding == ((0, 0), (0, 0))
+
+
+@pytest.mark.parametrize("op", [Op.ADD, Op.SUB, Op.MUL, Op.DIV])
+def test_optimize_drops_arithmetic_when_it_changes_nothing(op: Op) -> None:
+    build = GraphBuilder("nothing", (1, 5, 4))
+    neutral = np.full(4, op in (Op.MUL, Op.DIV), np.float32)
+    x = build.relu(build.input)
+    x = build.node(op, (x, build.constant("right", neutral)), BinaryAttrs())
+    if op in (Op.ADD, Op.MUL):
+        x = build.node(op, (build.constant("left", neutral[:1]), x), BinaryAttrs())
+    graph = optimize(build.finish(x))
+    assert [node.op for node in graph.nodes] == [Op.RELU]
+    assert set(graph.values) == {"input", graph.outputs[0]}
+
+
+@pytest.mark.parametrize(
+    ("op", "numbers", "shape"),
+    [
+        (Op.ADD, [0.0, 1e-30], (2,)),
+        (Op.MUL, [1.0, 1.0, 1.0], (3, 1)),  # broadcasts
+        (Op.DIV, [0.0, 0.0], (2,)),
+    ],
+)
+def test_optimize_keeps_arithmetic_when_it_changes_something(
+    op: Op, numbers: list[float], shape: tuple[int, ...]
+) -> None:
+    build = GraphBuilder("something", (1, 1, 2))
+    constant = build.constant("c", np.array(numbers, np.float32).reshape(shape))
+    graph = build.finish(build.node(op, (build.input, constant), BinaryAttrs()))
+    assert [node.op for node in optimize(graph).nodes] == [op]
+
+
+def test_optimize_keeps_a_subtraction_when_the_constant_stands_first() -> None:
+    build = GraphBuilder("turned", (1, 2))
+    zero = build.constant("c", np.zeros(2, np.float32))
+    graph = build.finish(build.node(Op.SUB, (zero, build.input), BinaryAttrs()))
+    assert [node.op for node in optimize(graph).nodes] == [Op.SUB]

@@ -92,7 +92,7 @@ class Frame:
 
     def weights(self, op: Op, data: Array) -> str:
         """The weights of a node: those written before where they are the same."""
-        key = (data.shape, hashlib.sha256(np.ascontiguousarray(data)).digest())
+        key = (data.shape, hashlib.sha256(np.ascontiguousarray(data).tobytes()).digest())
         if key not in self._weights:
             self._weights[key] = self.constant(op, "weights", data)
         return self._weights[key]

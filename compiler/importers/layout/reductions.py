@@ -16,7 +16,7 @@ def reduce(frame: Frame, op: Op, x: Operand, axes: Sequence[int], *, keep_dims: 
     gone = {axis % x.rank for axis in axes}
     sizes = frame.build.shape(x.value)
     held_axes = frame.graph_axes(x, sorted(gone))
-    graph = tuple(sorted(axis for axis in held_axes if sizes[axis] != 1))
+    graph = _with_row(x, sizes, tuple(sorted(axis for axis in held_axes if sizes[axis] != 1)))
     value = frame.node(op, (x.value,), ReduceAttrs(graph)) if graph else x.value
     shape = tuple(1 if axis in gone else size for axis, size in enumerate(x.shape))
     left = tuple(
@@ -25,6 +25,13 @@ def reduce(frame: Frame, op: Op, x: Operand, axes: Sequence[int], *, keep_dims: 
     )
     reduced = Tensor(value, shape, left)
     return reduced if keep_dims else _dropped(reduced, gone)
+
+
+def _with_row(x: Tensor, sizes: Shape, axes: Shape) -> Shape:
+    """A row of an image of height 1 as the whole image: what every format and kernel knows."""
+    held = {graph for graphs in x.axes for graph in graphs}
+    is_row = axes == (2,) and len(sizes) == 4 and sizes[1] == 1 and 1 not in held
+    return (1, 2) if is_row else axes
 
 
 def softmax(frame: Frame, op: Op, x: Operand, axis: int) -> Tensor:

@@ -88,6 +88,8 @@ class Call:
         data = self.floats(position, what)
         if data is None:
             raise self.unsupported(f"it has no {what}")
+        if not np.isfinite(data).all():
+            raise self.unsupported(f"its {what} are not finite")
         return data
 
     def integers(self, position: int, attribute: str) -> list[int] | None:

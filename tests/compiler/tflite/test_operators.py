@@ -365,3 +365,26 @@ def test_padded_max_pool_is_one_operator_again_when_its_file_is_read(
     graph = one_operator(*CASES["max_pool_torch"], dtype, 1)
     again = optimize(import_tflite(emit_tflite(graph), "again"))
     assert [node.attrs for node in again.nodes] == [node.attrs for node in graph.nodes]
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("case", ["depthwise", "dense_of_rank_3", "transpose_conv"])
+def test_operator_adds_nothing_when_its_file_has_no_bias(
+    case: str,
+    dtype: DType,
+    one_operator: Callable[..., Graph],
+    draw_codes: Callable[..., dict[str, Array]],
+    run_litert_samples: Callable[..., tuple[Array, ...]],
+) -> None:
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = one_operator(*CASES[case], dtype, 3)
+    model = schema.ModelT.InitFromPackedBuf(emit_tflite(graph), 0)
+    operator = model.subgraphs[0].operators[-1]
+    operator.inputs = operator.inputs[:-1]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    data, batches = bytes(builder.Output()), draw_codes(graph, SAMPLES, 1)
+    imported = import_tflite(data, "bare")
+    assert_equal(run_all(imported, batches)["y"], run_litert_samples(data, batches)[0])
