@@ -277,10 +277,10 @@ def test_output_equals_reference_when_a_thousand_inputs_are_run(
 
 # What TensorFlow Lite Micro with CMSIS-NN takes is about twice of these: benchmarks/mcu.py.
 MOST_INSTRUCTIONS = {
-    "ad_fc": 400_000,
-    "ic_resnet8": 15_000_000,
-    "kws_dscnn": 4_000_000,
-    "vww_mbv1": 12_500_000,
+    "ad_fc": 330_000,
+    "ic_resnet8": 14_600_000,
+    "kws_dscnn": 3_900_000,
+    "vww_mbv1": 12_200_000,
 }
 
 
