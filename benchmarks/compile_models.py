@@ -34,7 +34,7 @@ from .figure import FULL, Figure, Scale
 from .plausible import MODELS, models_folder, plausible
 
 TRAINING, VALIDATION = 200, 200
-MOST_SECONDS, MOST_RSS_MIB = 20.0, 1536.0
+MOST_CPU_S, MOST_RSS_MIB = 20.0, 1536.0
 MOST_GROWTH_MIB = 24.0
 QUICK_MODELS = ("ad_fc", "kws_dscnn")
 COMPILES = 10  # in one process
@@ -52,7 +52,8 @@ _RANGES = {
 class Compiled:
     """What a child process tells of its compiles; RSS in MiB, `digest` of the last bundle."""
 
-    seconds: float
+    wall_s: float
+    cpu_s: float
     peak_mib: float
     rss_mib: tuple[float, ...]  # after each
     digest: str
@@ -68,7 +69,8 @@ def run(scale: Scale) -> Iterator[Figure]:
     full = scale.samples >= FULL.samples
     for name in MODELS if full else QUICK_MODELS:
         done = _in_child(folder / f"{name}_float.tflite", 1)
-        yield Figure(f"{name}: import to bundle", done.seconds, "s", at_most=MOST_SECONDS)
+        yield Figure(f"{name}: import to bundle", done.wall_s, "s")
+        yield Figure(f"{name}: import to bundle, CPU", done.cpu_s, "s", at_most=MOST_CPU_S)
         yield Figure(f"{name}: peak RSS", done.peak_mib, "MiB", at_most=MOST_RSS_MIB)
         yield Figure(
             f"{name}: engines over their bound", int(not done.agreed), "", "exact", at_most=0
@@ -126,15 +128,15 @@ def main(arguments: Sequence[str]) -> None:
         force_reason="benchmark: accuracy does not matter",
     )
     rows = []
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     for _ in range(int(arguments[1])):
         result = compile_model(request)
         rows.append(_rss_mib())
-    seconds = time.perf_counter() - started
+    wall_s, cpu_s = time.perf_counter() - started, time.process_time() - worked
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     agreed = all(row.passed for row in result.certificate.engines)
     digest = hashlib.sha256(result.data).hexdigest()
-    told = Compiled(seconds, peak, tuple(rows), digest, agreed)
+    told = Compiled(wall_s, cpu_s, peak, tuple(rows), digest, agreed)
     sys.stdout.buffer.write(msgspec.json.encode(told))
 
 

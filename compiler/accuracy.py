@@ -53,7 +53,7 @@ def engine_accuracies(
     Raises:
         CompileError: an engine refuses what was emitted for it.
     """
-    scale = output_scale(graph, run_int8(graph, quantize_input(graph, x[:_BATCH])))
+    scale = output_scale(graph, np.zeros(0))  # labels need no measure of float distances
     found = []
     for fmt in RUNTIME_ENGINES:
         if fmt not in artifacts:

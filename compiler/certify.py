@@ -13,10 +13,12 @@ from edgekiln.targets.errors import MissingToolError
 from .artifacts import EmittedArtifact
 from .bounds import depth_of
 from .emit_c import emit_c
+from .errors import CompileError
 from .graph import DType, Graph
 from .int_kernels.common import params
 from .interpret import run_float
 from .layer_parity import compare_alone
+from .mcu import TFLM, run_tflm
 from .numerics import numerics_of, output_scale
 from .oracles import (
     RUNTIME_ENGINES,
@@ -44,6 +46,7 @@ from .pricing import EmulatedArtifact
 from .reference import quantize_input, run_int8, run_int8_all
 
 PARITY_SAMPLES = 256
+TFLM_SAMPLES, TFLM_LAYER_SAMPLES = 32, 4  # its portable kernels are slow
 C_SAMPLES = 64  # they are compiled in as text
 
 Floats = npt.NDArray[np.float32]
@@ -68,6 +71,11 @@ def certify(
     rows = [_float_row(float_graph, graph, x, expected)] if float_graph is not None else []
     rows += _file_rows(graph, artifacts, x, expected)
     missing: list[str] = []
+    if "tflite" in artifacts and distribution_version(TFLM) != "absent":
+        try:
+            rows.append(_tflm_row(graph, artifacts["tflite"].model, x, expected))
+        except CompileError as error:
+            missing.append(f"{Engine.TFLM}: {error}")
     layers = _layers(graph, artifacts, x[:LAYER_SAMPLES], missing)
     if "c" in artifacts:
         try:
@@ -103,6 +111,9 @@ def _layers(
             alone, remarks = compare_alone(graph, recorded, engine)
             rows += alone
             missing += remarks
+    if "tflite" in artifacts and distribution_version(TFLM) != "absent":
+        samples = {name: data[:TFLM_LAYER_SAMPLES] for name, data in recorded.items()}
+        rows += compare_alone(graph, samples, Engine.TFLM)[0]
     return tuple(rows)
 
 
@@ -112,7 +123,7 @@ def _file_rows(
     """Every engine that takes a file."""
     rows = []
     if "tflite" in artifacts:
-        rows.append(_reference_row(artifacts["tflite"].model, x, expected))
+        rows.append(_reference_row(graph, artifacts["tflite"].model, x, expected))
     rows += [
         _runtime_row(graph, artifacts[fmt], x, expected)
         for fmt in RUNTIME_ENGINES
@@ -138,10 +149,18 @@ def _float_row(float_graph: Graph, graph: Graph, x: Floats, expected: Logits) ->
     return compare(Engine.FLOAT, "float32", "", version, expected, found)
 
 
-def _reference_row(model: bytes, x: Floats, expected: Logits) -> EngineRow:
+def _reference_row(graph: Graph, model: bytes, x: Floats, expected: Logits) -> EngineRow:
     version = f"ai-edge-litert {distribution_version('ai-edge-litert')}"
     found = run_litert_reference(model, x)
-    return compare(Engine.LITERT_REFERENCE, "tflite", "", version, expected, found)
+    course = depth_of(graph), numerics_of(graph)
+    return compare(Engine.LITERT_REFERENCE, "tflite", "", version, expected, found, *course)
+
+
+def _tflm_row(graph: Graph, model: bytes, x: Floats, expected: Logits) -> EngineRow:
+    version = f"{TFLM} {distribution_version(TFLM)}"
+    found = run_tflm(model, x[:TFLM_SAMPLES])
+    depth = depth_of(graph)
+    return compare(Engine.TFLM, "tflite", "", version, expected[:TFLM_SAMPLES], found, depth)
 
 
 def _runtime_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: Logits) -> EngineRow:
@@ -149,7 +168,8 @@ def _runtime_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: L
     engine, package = RUNTIME_ENGINES[artifact.format]
     found = run_runtime(artifact.format, artifact.model, x, output_scale(graph, expected))
     version = f"{package} {distribution_version(package)}"
-    return compare(engine, artifact.format, "", version, expected, found, depth_of(graph))
+    course = depth_of(graph), numerics_of(graph)
+    return compare(engine, artifact.format, "", version, expected, found, *course)
 
 
 def _c_row(graph: Graph, x: Floats, expected: Logits) -> EngineRow:

@@ -11,7 +11,7 @@ from .emit_c_call import Call, bounds, folded
 from .emit_c_factors import dense_steps, narrow_factors, wide_factors
 from .emit_c_family import Family
 from .emit_c_layer import Constant, Fields, constant, zero_point
-from .emit_c_pack import Int8, Sums, Words, blocks_of_rows, pair_count, pairs_of_rows
+from .emit_c_pack import Int8, Sums, Words, blocks_of_rows, halves_fit, halves_of_rows, pair_count
 from .emit_c_text import braces
 from .graph import Graph, Node
 from .int_kernels.common import dense_factors
@@ -23,8 +23,8 @@ def fully_connected(graph: Graph, node: Node, symbol: str, family: Family) -> Ca
     assert isinstance(node.attrs, DenseAttrs)
     weights, sums = folded(graph, node, filters_axis=0)
     out_size, in_size = weights.shape
-    dsp = family is Family.DSP
-    packed_weights: Int8 | Words = pairs_of_rows(weights) if dsp else blocks_of_rows(weights)
+    dsp = family is Family.DSP and halves_fit(weights, sums)
+    packed_weights: Int8 | Words = halves_of_rows(weights) if dsp else blocks_of_rows(weights)
     packed = constant(f"model_{symbol}_weights", packed_weights)
     bias = constant(f"model_{symbol}_bias", sums.bias.astype(np.int32))
     scaling = _scaling(graph, node, symbol, sums)

@@ -132,3 +132,6 @@ _PARAMS_TYPES = {
     Op.MAX_POOL_2D: "ek_pool2d_params",
     Op.AVERAGE_POOL_2D: "ek_pool2d_params",
 }
+
+C_OPERATORS = frozenset({*_OF_FAMILY, *_FIELDS, Op.RESHAPE})
+"""What generated C can compute; a reshape needs no code."""

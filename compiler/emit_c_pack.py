@@ -66,6 +66,22 @@ def pairs_of_rows(rows: Int8) -> Words:
     return np.ascontiguousarray(ordered).view("<u4").astype(np.uint32)
 
 
+def halves_of_rows(rows: Int8) -> Words:
+    """The words of `pairs_of_rows` whose halves are a + 256 b: c/dsp/ek_dsp_fully_connected.h.
+
+    Where a row's weight a is negative, that of the row after it is one less; b = -128 has no room.
+    """
+    borrowed = rows.copy()
+    whole = len(rows) // 2 * 2
+    borrowed[1:whole:2] -= rows[0:whole:2] < 0
+    return pairs_of_rows(borrowed)
+
+
+def halves_fit(rows: Int8, sums: Sums) -> bool:
+    """Whether sums can be told from halves: 24 bits for those of every second row."""
+    return int(rows.min()) > -128 and sums.largest < 1 << 23
+
+
 def pair_count(taps: int) -> int:
     """Pairs of taps in a column that holds `taps`."""
     return -(-taps // QUAD) * 2

@@ -3,11 +3,13 @@ scale of the QuantizeLinear behind a layer is that layer's quantization."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
 
 from .errors import ImportModelError
+from .importers.onnx import import_onnx
 from .inspect_facts import (
     LayerDescription,
     ModelFacts,
@@ -15,6 +17,7 @@ from .inspect_facts import (
     quantization_text,
     tensor_text,
 )
+from .inspect_graph import planned
 
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _NO_LAYERS = (*_QUANTIZERS, "Constant", "Identity")
@@ -43,10 +46,12 @@ def read_onnx(data: bytes, source: str) -> ModelFacts:
     try:
         onnx.checker.check_model(model)
         model = onnx.shape_inference.infer_shapes(model)
-        return _Reader(model.graph).facts()
+        facts = _Reader(model.graph).facts()
     # The checker's, inference's and the helpers' errors share no base.
     except Exception as error:
         raise ImportModelError(f"{source}: not a valid ONNX model: {_reason(error)}") from error
+    arena, remarks = planned(lambda: import_onnx(data, source).graph)
+    return dataclasses.replace(facts, remarks=(*facts.remarks, *remarks), ram_bytes=arena)
 
 
 def _reason(error: Exception) -> str:

@@ -19,6 +19,7 @@ from .emit_tflite import emit_tflite
 from .errors import CompileError
 from .graph import Array, DType, Graph, Node
 from .int_kernels.common import params
+from .mcu import run_tflm_codes
 from .oracles import Engine, litert_interpreter, onnx_session
 from .parity import LayerRow, layer_row
 
@@ -26,14 +27,34 @@ _FORMATS = (DType.INT8, DType.INT16, DType.FLOAT32)
 
 
 def single_layers(graph: Graph) -> Iterator[tuple[Node, Graph]]:
-    """Each node with the graph of it alone: what it reads that is no constant is an input."""
+    """Each node with the graph of it alone: the activations that it reads are its inputs.
+
+    Nodes that compute weights from constants go with the node that reads them.
+    """
+    makers = _constant_makers(graph)
     for node in graph.nodes:
-        names = (*node.inputs, *node.outputs)
-        values = [graph.values[name] for name in dict.fromkeys(names)]
-        read = dict.fromkeys(name for name in node.inputs if graph.values[name].data is None)
-        if not read or any(value.dtype not in _FORMATS for value in values if value.data is None):
+        if node.output in makers:
             continue
-        yield node, Graph.build(node.name, values, [node], tuple(read), node.outputs)
+        helpers = [makers[name] for name in node.inputs if name in makers]
+        nodes = [*helpers, node]
+        names = [name for each in nodes for name in (*each.inputs, *each.outputs)]
+        values = [graph.values[name] for name in dict.fromkeys(names)]
+        made = {helper.output for helper in helpers}
+        read = dict.fromkeys(
+            name for name in node.inputs if graph.values[name].data is None and name not in made
+        )
+        ends = [graph.values[name] for name in (*read, node.output)]
+        if read and all(value.dtype in _FORMATS for value in ends):
+            yield node, Graph.build(node.name, values, nodes, tuple(read), node.outputs)
+
+
+def _constant_makers(graph: Graph) -> dict[str, Node]:
+    """Nodes that read constants alone, such as one that widens float16 weights, by output."""
+    return {
+        node.output: node
+        for node in graph.nodes
+        if all(graph.values[name].data is not None for name in node.inputs)
+    }
 
 
 def compare_alone(
@@ -69,6 +90,10 @@ def _run_xnnpack(layer: Graph, inputs: Mapping[str, Array]) -> Array:
     return np.concatenate(answers)
 
 
+def _run_tflm(layer: Graph, inputs: Mapping[str, Array]) -> Array:
+    return run_tflm_codes(emit_tflite(layer), list(inputs.values()))
+
+
 def _run_onnx(layer: Graph, inputs: Mapping[str, Array]) -> Array:
     """Codes in and out; the file takes and gives the real numbers that they stand for."""
     session = onnx_session(emit_onnx(layer))
@@ -94,4 +119,5 @@ def _codes(layer: Graph, real: Array) -> Array:
 _RUNNERS: Mapping[Engine, Callable[[Graph, Mapping[str, Array]], Array]] = {
     Engine.LITERT_XNNPACK: _run_xnnpack,
     Engine.ONNXRUNTIME: _run_onnx,
+    Engine.TFLM: _run_tflm,
 }

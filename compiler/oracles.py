@@ -13,7 +13,7 @@ import math
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,6 +45,7 @@ class Engine(enum.StrEnum):
     LITERT_REFERENCE = "litert-reference"  # LiteRT's reference kernels
     LITERT_XNNPACK = "litert-xnnpack"  # what a Linux device runs
     ONNXRUNTIME = "onnxruntime"
+    TFLM = "tflm"  # TensorFlow Lite Micro's portable kernels
     C_HOST = "c-host"  # generated C, built by this machine's compiler
     C_EMULATED = "c-emulated"  # generated C on an emulated core
 
@@ -86,11 +87,15 @@ def litert_call(model: bytes, sample: Floats) -> Callable[[], object]:
     return cast(Callable[[], object], interpreter.invoke)
 
 
-def litert_tensors(model: bytes, x: Floats) -> dict[str, Logits]:
-    """Every activation of the reference kernels by name, each (n, …)."""
+def litert_tensors(model: bytes, x: Floats, names: Collection[str]) -> dict[str, Logits]:
+    """The activations `names` of the reference kernels, each (n, …), where the file has them.
+
+    Interpreters add tensors of their own, some without a name or under one that is taken.
+    """
     interpreter = _interpreter(model, reference=True, keep=True)
     rows: dict[str, list[Logits]] = {}
-    details = [d for d in interpreter.get_tensor_details() if d["dtype"] in _FORMATS]
+    found = {d["name"]: d for d in reversed(interpreter.get_tensor_details())}
+    details = [found[n] for n in names if n in found and found[n]["dtype"] in _FORMATS]
     for sample in x:
         _run_litert(interpreter, sample[None])
         for detail in details:

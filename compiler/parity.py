@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from edgekiln.runtime.quant import Logits
 
-from .bounds import FLOAT_BOUND, LAYER_BOUNDS, Bound, bound_of
+from .bounds import FLOAT_BOUND, Bound, bound_of, layer_bound_of
 from .errors import ParityError
 from .graph import Array, Graph, Node
 from .oracles import Engine, litert_tensors
@@ -110,10 +110,12 @@ def compare(
     expected: Logits,
     found: Logits,
     depth: int = 0,
+    numerics: str = "",
 ) -> EngineRow:
     """One row; `expected` and `found` are logits (n, classes) of the same samples and format.
 
-    `depth` is the graph's (`bounds.depth_of`), 0 where it is not known.
+    `depth` and `numerics` are the graph's (`bounds.depth_of`, `numerics_of`); 0 and an empty text
+    where they are not known.
 
     Raises:
         ParityError: they differ in shape or number format.
@@ -139,7 +141,8 @@ def compare(
     )
     if expected.dtype.kind == "f":
         return _judged_floats(row, engine, expected, found)
-    return _judged_codes(row, bound_of(engine, depth), expected, found)
+    bound = bound_of(engine, depth, expected.dtype, numerics)
+    return _judged_codes(row, bound, expected, found)
 
 
 def _judged_codes(
@@ -176,14 +179,14 @@ def relative_error(expected: Logits, found: Logits) -> float:
 
 def compare_layers(graph: Graph, model: bytes, x: Floats) -> tuple[LayerRow, ...]:
     """Every layer's output in LiteRT's reference kernels against ours; `x` is preprocessed."""
-    theirs = litert_tensors(model, x)
+    theirs = litert_tensors(model, x, [node.output for node in graph.nodes])
     ours = run_int8_all(graph, quantize_input(graph, x))
     rows = []
     for node in graph.nodes:
-        of_constant = graph.values[node.inputs[0]].data is not None  # float16 weights
-        if node.output not in theirs or of_constant:
-            continue
+        of_constants = all(graph.values[name].data is not None for name in node.inputs)
         mine = ours[node.output]
+        if node.output not in theirs or of_constants or theirs[node.output].size != mine.size:
+            continue  # another operator's work in the file, or a weight that is widened once
         found = theirs[node.output].reshape(mine.shape)
         rows.append(layer_row(node, Engine.LITERT_REFERENCE, mine, found))
     return tuple(rows)
@@ -198,7 +201,7 @@ def layer_row(node: Node, engine: Engine, mine: Array, theirs: Array) -> LayerRo
     distance = np.abs(mine.astype(np.int32) - theirs.astype(np.int32))
     worst, off = int(distance.max(initial=0)), int(np.count_nonzero(distance))
     beyond = int(np.count_nonzero(distance > 1))
-    bound = LAYER_BOUNDS[engine]
+    bound = layer_bound_of(engine, mine.dtype)
     return msgspec.structs.replace(
         row,
         max_lsb=worst,

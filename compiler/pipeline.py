@@ -43,7 +43,7 @@ from .parity import enforce_parity
 from .passes import Trace, untraced
 from .pricing import EmulatedArtifact, emulate_artifact, measure_artifact, measured_note, price
 from .quantize import quantize_by
-from .recipe import DEFAULT_RECIPE, Recipe, check_recipe
+from .recipe import DEFAULT_RECIPE, Recipe, check_recipe, suited_recipe
 from .reference import quantize_input
 from .request import (
     CompiledModel,
@@ -184,7 +184,10 @@ def _quantize(
         return CompiledModel(graph, None, None, None, rounded)
     samples = _calibration(graph, request)
     progress(f"quantize: {len(samples)} {_origin(request)} samples set the ranges")
-    done = quantize_by(graph, samples, request.recipe)
+    recipe = suited_recipe(request.recipe, graph)
+    if recipe != request.recipe:
+        progress("quantize: trees compare features with thresholds, so they stay in float32")
+    done = quantize_by(graph, samples, recipe)
     check(done.int8_graph)
     trace("quantize", done.int8_graph)
     exact = float_accuracy(graph, x, labels)

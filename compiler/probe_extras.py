@@ -136,7 +136,6 @@ EXTRAS: Mapping[Op, Extra] = {
     Op.ABS: _unary(Op.ABS),
     Op.SOFTMAX: _unary(Op.SOFTMAX),
     Op.LOG_SOFTMAX: _unary(Op.LOG_SOFTMAX),
-    Op.SUM: _reduce(Op.SUM),
     Op.REDUCE_MAX: _reduce(Op.REDUCE_MAX),
     Op.TRANSPOSE: lambda build, x, size, channels: build.node(
         Op.TRANSPOSE, (x,), TransposeAttrs((0, 3, 1, 2))

@@ -18,6 +18,7 @@ from .recipe import DEFAULT_RECIPE
 from .request import CompileRequest
 
 _DISTRIBUTIONS = ("edgekiln", "numpy", "ai-edge-litert", "flatbuffers")
+_OPTIONAL = ("tflite-micro",)  # a row of the certificate where it is installed
 _BY_FORMAT: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "onnx": (("onnx", "onnxruntime"), ()),
     "c": ((), ("gcc",)),
@@ -61,6 +62,7 @@ def tool_versions(request: CompileRequest, formats: Iterable[str]) -> dict[str, 
         names.append("torch")
     if any(wanted.target.device_class == "mcu" for wanted in request.targets):
         tools += _EMULATION_TOOLS
+    names += [name for name in _OPTIONAL if distribution_version(name) != "absent"]
     versions = {name: distribution_version(name) for name in names}
     versions.update({tool: tool_version(tool) for tool in tools})
     return {"python": platform.python_version(), **versions}

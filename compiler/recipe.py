@@ -41,6 +41,7 @@ from msgspec import Meta
 from .errors import RecipeError
 from .graph import DType, Graph
 from .observers import OBSERVERS, Observer, ObserverName
+from .ops import Op
 
 Percentile = Annotated[float, Meta(ge=50, le=100)]
 Iterations = Annotated[int, Meta(ge=1, le=100_000)]
@@ -158,6 +159,23 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 DEFAULT_RECIPE = Recipe()
+
+
+FLOAT_RECIPE = Recipe(activations=ActivationFormat.FLOAT32, weights=WeightFormat.FLOAT32)
+
+
+def suited_recipe(recipe: Recipe, graph: Graph) -> Recipe:
+    """`recipe`; but the default leaves decision trees in float32.
+
+    Trees compare features with thresholds: a feature in 256 steps falls on the wrong side of many.
+    """
+    return FLOAT_RECIPE if recipe == DEFAULT_RECIPE and _counts_tests(graph) else recipe
+
+
+def _counts_tests(graph: Graph) -> bool:
+    """Whether a product reads zeros and ones of comparisons: the paths of trees."""
+    compared = {node.output for node in graph.nodes if node.op is Op.LESS_EQUAL}
+    return any(node.op is Op.BATCH_MATMUL and node.inputs[0] in compared for node in graph.nodes)
 
 
 def check_recipe(recipe: Recipe, graph: Graph) -> None:

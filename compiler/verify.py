@@ -223,8 +223,9 @@ def _checked(found: Logits, golden: Golden) -> Logits:
 
 
 def _row(job: _Job, expected: Logits, found: Logits, depth: int) -> EngineRow:
-    version, artifact = _version(job.engine), job.artifact
-    return compare(job.engine, artifact.format, artifact.target, version, expected, found, depth)
+    artifact = job.artifact
+    place, version = (artifact.format, artifact.target), _version(job.engine)
+    return compare(job.engine, *place, version, expected, found, depth, artifact.numerics)
 
 
 def _opposite(expected: Logits) -> Logits:

@@ -40,18 +40,9 @@ CONTRACT = "contract.json"
 GOLDEN = "golden.npz"
 REFERENCE = "reference.bin"
 
-# What a device can run, best first: (numerics, format).
-_PREFERENCE = (
-    ("int8.v1", "tflite"),
-    ("int8.v1", "onnx"),
-    ("int4w.v1", "tflite"),
-    ("int4w.v1", "onnx"),
-    ("int16x8.v1", "tflite"),
-    ("int16x8.v1", "onnx"),
-    ("float32", "tflite"),
-    ("float32", "onnx"),
-    ("int8.v1", "c"),
-)
+# What a device runs, best first; what is not named comes last, and C needs a board's compiler.
+_NUMERICS = ("int8.v1", "int4w.v1", "int16x8.v1", "float32")
+_FORMATS = ("tflite", "onnx")
 
 # What the standard library raises for a damaged directory, an encrypted or an unknown member.
 _UNSOUND = (
@@ -206,9 +197,16 @@ def write_bundle(path: Path, draft: Manifest, members: Mapping[str, bytes]) -> B
     return parse_bundle(packed, path.name)
 
 
-def _rank(artifact: Artifact) -> int:
-    key = (artifact.numerics, artifact.format)
-    return _PREFERENCE.index(key) if key in _PREFERENCE else len(_PREFERENCE)
+def _rank(artifact: Artifact) -> tuple[bool, int, int]:
+    return (
+        artifact.format == "c",
+        _place(artifact.numerics, _NUMERICS),
+        _place(artifact.format, _FORMATS),
+    )
+
+
+def _place(name: str, known: tuple[str, ...]) -> int:
+    return known.index(name) if name in known else len(known)
 
 
 def _read_members(data: bytes, source: str, limits: Limits) -> dict[str, bytes]:

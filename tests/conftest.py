@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -59,6 +60,19 @@ def require_tool() -> Callable[[str], str]:
         if found is None:
             _absent(name, f"make system   (apt-get install {SYSTEM_TOOLS[name]})")
         return str(found)
+
+    return require
+
+
+@pytest.fixture(scope="session")
+def require_package() -> Callable[[str, str], None]:
+    """(distribution, extra): skips with the line that installs it where it is absent."""
+
+    def require(name: str, extra: str) -> None:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            _absent(name, f"pip install 'edgekiln[{extra}]'")
 
     return require
 

@@ -64,7 +64,7 @@ def _import_onnx(path: Path) -> Imported:
             f"{path}: it has {len(imported.inputs)} inputs and {len(imported.outputs)} outputs; "
             "models with one of each are supported"
         )
-    return Imported(imported.graph)
+    return Imported(imported.graph, imported.notes)
 
 
 def _import_tflite(path: Path) -> Imported:

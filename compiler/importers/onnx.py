@@ -24,6 +24,7 @@ WAYS_OUT = (
     "replace it before you export, compute it outside of the model, or end the model before it"
 )
 _NEWEST_MEANING = 28  # operators changed later are refused until somebody has read them
+_IMAGE_RANK = 4  # that images are read channels last goes without saying
 _MOST_CONSTANT_ELEMENTS = 1 << 28
 _DAMAGES = (
     ValueError,
@@ -120,6 +121,12 @@ class OnnxReader:
             self._put(node, self._results(node))
         outputs = [(name, self._output(name)) for name in self._record.outputs]
         imported = self.frame.finish(outputs)
+        for port in imported.inputs:
+            if port.order != tuple(sorted(port.order)) and len(port.shape) != _IMAGE_RANK:
+                self.note(
+                    f"input '{port.name}', declared {port.shape}, is read as {port.graph_shape}: "
+                    "channels last"
+                )
         return Imported(imported.graph, imported.inputs, imported.outputs, tuple(self.notes))
 
     def entry(self, node: OnnxNode, position: int) -> Entry | None:
@@ -156,7 +163,7 @@ class OnnxReader:
         handler = HANDLERS.get(node.op)
         try:
             operands = [self.entry(node, position) for position in range(len(node.inputs))]
-            folded = fold(node, operands)
+            folded = fold(node, operands, self.place(node))
             if folded is not None:
                 return list(folded)
             if handler is None or node.version == 0:

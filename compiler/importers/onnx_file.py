@@ -111,8 +111,12 @@ def one_line(error: BaseException) -> str:
 
 
 def _parse(data: bytes, source: str) -> onnx.ModelProto:
-    import onnx
-
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportModelError(
+            f"{source}: it needs onnx; install it with: pip install 'edgekiln[onnx]'"
+        ) from error
     if len(data) > LARGEST_FILE:
         raise ImportModelError(f"{source}: {len(data)} bytes; models up to 1 GiB are supported")
     try:

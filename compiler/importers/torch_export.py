@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ImportModelError
 from ..graph import Graph
+from ..ops import Op
 from .layout import Imported, NoWordError, Plan, Source, solve
 from .torch_program import (
     ProgramReader,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import torch
 
 _INPUT_RANKS = (2, 3, 4)
-_CHANNELS_LAST = (2, 3, 1)
 
 
 def import_torch(program: torch.export.ExportedProgram, name: str) -> Graph:
@@ -41,6 +41,12 @@ def import_torch(program: torch.export.ExportedProgram, name: str) -> Graph:
     UnsupportedOpError or ImportModelError.
     """
     imported = import_program(program, name)
+    (port,) = imported.inputs
+    if not port.samples and not imported.outputs[0].samples:
+        raise ImportModelError(
+            f"{name}: the model mixes the {port.shape[0]} samples that it was exported for; "
+            "export it with a batch of 1, or with a free batch axis"
+        )
     if len(imported.outputs[0].shape) != 2 or not imported.outputs[0].samples:
         raise ImportModelError(
             f"{name}: the output must be logits (n, classes); end the model in a Linear"
@@ -92,8 +98,23 @@ def _read(program: torch.export.ExportedProgram, name: str) -> Imported:
             f"(n, a, b), not {source.shape}"
         )
 
+    found = _attempt(program, name, source, settled=len(source.shape) == 4)
+    if len(source.shape) != 3 or not _transposes(found):
+        return found
+    # The layout asks for an input in another order only where it reads the input itself.
+    return min(found, _attempt(program, name, source, settled=True), key=_transposes)
+
+
+def _attempt(
+    program: torch.export.ExportedProgram, name: str, source: Source, *, settled: bool
+) -> Imported:
+    """The graph; with `settled` the input has its channels last, whatever reads it first."""
+    order = (2, 3, 1) if len(source.shape) == 4 else (2, 1)
+
     def write(plan: Plan) -> Imported:
-        return ProgramReader(program, name, source, _with_images_as_data(plan, source)).read()
+        if settled and not plan.lifted and not plan.settles(source.name):
+            plan = dataclasses.replace(plan, orders=(*plan.orders, (source.name, order)))
+        return ProgramReader(program, name, source, plan).read()
 
     try:
         return solve(write)
@@ -101,11 +122,8 @@ def _read(program: torch.export.ExportedProgram, name: str) -> Imported:
         raise ImportModelError(f"{name}: {error}; keep samples apart from each other") from error
 
 
-def _with_images_as_data(plan: Plan, source: Source) -> Plan:
-    """Data sets hold images as (height, width, channels), whatever reads them first."""
-    if len(source.shape) != 4 or plan.lifted or plan.settles(source.name):
-        return plan
-    return dataclasses.replace(plan, orders=(*plan.orders, (source.name, _CHANNELS_LAST)))
+def _transposes(imported: Imported) -> int:
+    return sum(node.op is Op.TRANSPOSE for node in imported.graph.nodes)
 
 
 def _decomposed(

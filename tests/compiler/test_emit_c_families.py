@@ -20,6 +20,7 @@ from edgekiln.compiler.ops import Activation, Attrs, ConvAttrs, DenseAttrs, Op
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import run_int8
 from edgekiln.targets.emulate import TOOLS, emulate_folder
+from edgekiln.targets.machines import MACHINES
 from edgekiln.targets.profiles import load_target
 
 RequireTool = Callable[[str], str]
@@ -315,6 +316,23 @@ def test_weights_do_not_grow_when_they_are_packed(name: str, data_dir: Path) -> 
         if "_weights[" in line
     )
     assert packed <= original * 1.03
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "rv32imc"])
+def test_code_compiles_without_a_warning_when_the_core_is_small(
+    core: str, tmp_path: Path, require_tool: RequireTool
+) -> None:
+    machine = MACHINES[core]
+    cc = require_tool(machine.tools[0])
+    graph = _quantized(_one_of_each(np.random.default_rng(1)))
+    for family in Family:
+        folder = tmp_path / family
+        folder.mkdir()
+        emit_c(graph, _inputs(graph, 1), family).write(folder)
+        files = sorted(path.name for path in folder.glob("*.c") if path.name != "main.c")
+        command = (cc, *machine.flags, *WARNINGS, "-ffreestanding", "-O2", "-c", *files)
+        built = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stderr
 
 
 @pytest.mark.parametrize("family", Family)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -186,3 +187,25 @@ def test_weights_of_unrolled_steps_are_held_once(tmp_path: Path) -> None:
     matrices = [value for value in constants if len(value.shape) == 2 and min(value.shape) > 1]
     # Two layers of two directions: the input's matrix, the gates' and the new state's; the head's.
     assert len(matrices) == 2 * 2 * 3 + 1
+
+
+LIGHT = {"densenet121": 0, "inception_v2": 0, "resnet50": 0, "squeezenet": 0, "shufflenet": 16}
+"""Architectures that the onnx wheel holds, and their transposes: one for each channel shuffle."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(LIGHT))
+def test_known_architecture_equals_onnxruntime(name: str) -> None:
+    path = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / f"light_{name}.onnx"
+    imported = import_onnx(path, name)
+    check(imported.graph)
+    (source,), (sink,) = imported.inputs, imported.outputs
+    x = np.random.default_rng(0).random(source.shape, np.float32)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its files hold initializers that nobody reads
+    session = onnxruntime.InferenceSession(str(path), options)
+    expected = session.run(None, {source.name: x})[0]
+    actual = run_all(imported.graph, {source.value: source.to_graph(x)})[sink.value]
+    np.testing.assert_allclose(sink.from_graph(actual), expected, rtol=1e-3, atol=1e-6)
+    moved = sum(node.op is Op.TRANSPOSE for node in imported.graph.nodes)
+    assert moved == LIGHT[name]

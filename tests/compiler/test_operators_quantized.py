@@ -166,10 +166,8 @@ LAYERS: dict[str, Layer] = {
     "resize_nearest": one(Op.RESIZE_NEAREST_NEIGHBOR, ResizeAttrs((5, 8))),
     "joined": joined,
     "joined_twice": joined_twice,
-    "float": with_constant(Op.DIV, (2.0,), BinaryAttrs()),
-    "float_twice": lambda net, x: net.node(
-        Op.DIV, net.node(Op.SQRT, net.node(Op.ABS, x)), net.constant(3.0), attrs=BinaryAttrs()
-    ),
+    "div_constant": with_constant(Op.DIV, (2.0,), BinaryAttrs()),
+    "float_twice": lambda net, x: net.node(Op.SQRT, net.node(Op.SQRT, net.node(Op.ABS, x))),
 }
 
 

@@ -150,6 +150,22 @@ def test_bound_breaks_when_one_output_is_far_off() -> None:
     assert (row.max_lsb, row.label_flips, row.passed) == (9, 1, False)
 
 
+def test_reference_kernels_may_round_otherwise_when_layers_run_in_float_between_integers() -> None:
+    expected = np.tile(np.array([[5, 0]], np.int8), (20, 1))
+    found = expected.copy()
+    found[0, 0] += 1
+    for numerics, passed in (
+        ("int8.v1", False),
+        ("int4w.v1+int16x8.v1", False),
+        ("float32+int8.v1", True),
+    ):
+        engine = Engine.LITERT_REFERENCE
+        row = compare(engine, "tflite", "", "1", expected, found, numerics=numerics)
+        assert row.passed is passed
+    exact = compare(Engine.REFERENCE, "", "", "1", expected, found, numerics="float32+int8.v1")
+    assert not exact.passed
+
+
 def test_depth_counts_layers_that_round_on_the_longest_path() -> None:
     build = GraphBuilder("depth", (1, 8, 8, 3))
     kernel = np.ones((3, 1, 1, 3))

@@ -27,16 +27,27 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from edgekiln.compiler.data import load_dataset
 from edgekiln.compiler.emit_onnx import emit_onnx
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import ImportModelError, UnsupportedOpError
 from edgekiln.compiler.grammar import check
-from edgekiln.compiler.graph import Array
+from edgekiln.compiler.graph import Array, DType
 from edgekiln.compiler.importers.sklearn import import_sklearn
 from edgekiln.compiler.importers.sklearn_thresholds import raw_thresholds, round_down
 from edgekiln.compiler.interpret import run_float
 from edgekiln.compiler.ops import Op
 from edgekiln.compiler.passes import optimize
+from edgekiln.compiler.pipeline import compile_model
+from edgekiln.compiler.recipe import (
+    DEFAULT_RECIPE,
+    FLOAT_RECIPE,
+    DenseScales,
+    Recipe,
+    suited_recipe,
+)
+from edgekiln.compiler.request import CompileRequest, TargetRequest
+from edgekiln.targets.profiles import load_target
 
 
 def answers(estimator: Any, x: Array) -> Array:
@@ -247,3 +258,25 @@ def test_emitted_forest_answers_the_same_when_it_runs_in_litert_and_onnx_runtime
         interpreter.invoke()
         assert np.abs(interpreter.get_tensor(result["index"])[0] - wanted).max() <= 1e-6
     assert np.abs(softmax(expected) - estimator.predict_proba(rows)).max() <= 2e-6
+
+
+def test_compile_model_keeps_trees_in_float32_when_the_recipe_is_the_default() -> None:
+    data = load_dataset("sklearn:wine")
+    x = data.contract.preprocess(data.x[data.train])
+    estimator = RandomForestClassifier(8, max_depth=4, random_state=0).fit(x, data.y[data.train])
+    target = TargetRequest(load_target("raspberry-pi-4"), formats=("tflite",))
+    result = compile_model(CompileRequest("wine", estimator, data, (target,)))
+    validation = data.contract.preprocess(data.x[data.validation])
+    score = estimator.score(validation, data.y[data.validation])
+    assert result.accuracies[0].accuracy == pytest.approx(score)
+    assert result.model.graph.input.dtype is DType.FLOAT32
+
+
+def test_suited_recipe_changes_nothing_when_recipe_is_chosen_or_graph_has_no_trees() -> None:
+    x, y = load_wine(return_X_y=True)
+    trees = import_sklearn(RandomForestClassifier(3).fit(x, y), (13,), "forest")
+    chosen = Recipe(dense_scales=DenseScales.TENSOR)
+    assert suited_recipe(chosen, trees) == chosen
+    assert suited_recipe(DEFAULT_RECIPE, trees) == FLOAT_RECIPE
+    layers = import_sklearn(LinearRegression().fit(x, y), (13,), "linear")
+    assert suited_recipe(DEFAULT_RECIPE, layers) == DEFAULT_RECIPE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -15,6 +16,7 @@ from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.encoding import decode
 from edgekiln.compiler.errors import ImportModelError
 from edgekiln.compiler.graph import Array, DType, Graph
+from edgekiln.compiler.importers import import_with_notes
 from edgekiln.compiler.importers.tflite import read_model
 from edgekiln.compiler.ops import Activation, DenseAttrs, Op
 from edgekiln.compiler.quantize import quantize
@@ -159,3 +161,11 @@ def test_import_names_both_layers_when_they_share_uint8_weights() -> None:
     int8 = quantize(build.finish(x), np.random.default_rng(1).random((20, 4), np.float32))
     with pytest.raises(ImportModelError, match=r"operator 0 .*operator 1 .*share uint8 weights"):
         read_model(uint8(int8), "shared")
+
+
+def test_note_comes_with_the_graph_when_a_file_is_imported(tmp_path: Path) -> None:
+    path = tmp_path / "legacy.tflite"
+    path.write_bytes(uint8(quantize(network(), samples(64, 0))))
+    imported = import_with_notes(path)
+    assert "uint8" in imported.notes[0]
+    assert imported.graph.input.dtype is DType.INT8

@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from edgekiln.compiler.emit_onnx import emit_onnx
 from edgekiln.compiler.emit_tflite import emit_tflite
+from edgekiln.compiler.errors import ImportModelError
 from edgekiln.compiler.graph import Array, Graph
-from edgekiln.compiler.importers.torch_export import import_program
+from edgekiln.compiler.importers.torch_export import import_program, import_torch
 from edgekiln.compiler.interpret import run_float
 from edgekiln.compiler.ops import Op, ReduceAttrs
 from edgekiln.compiler.passes import optimize
@@ -180,6 +181,36 @@ def test_import_program_means_the_whole_image_when_a_row_is_averaged() -> None:
     with torch.no_grad():
         expected = module(x).numpy()
     assert np.abs(run_float(graph, x.numpy().transpose(0, 2, 1)) - expected).max() <= 1e-5
+
+
+class Causal(nn.Module):
+    """Padding stands between the input and the convolution that settles its order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, 8, 3, dilation=2)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(functional.relu(self.conv(functional.pad(x, (4, 0))))[:, :, -1])
+
+
+def test_import_torch_takes_steps_first_when_that_spares_transposes() -> None:
+    module = settle(Causal())
+    x = torch.randn(1, 3, 20)
+    graph = import_torch(export(module, x), "causal")
+    assert graph.input.shape == (1, 20, 3)
+    assert not [node for node in graph.nodes if node.op is Op.TRANSPOSE]
+    with torch.no_grad():
+        expected = module(x).numpy()
+    assert np.abs(run_float(graph, x.numpy().transpose(0, 2, 1)) - expected).max() <= 1e-5
+
+
+def test_import_torch_says_how_to_export_when_several_samples_are_mixed() -> None:
+    layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+    module = settle(nn.Sequential(layer, nn.Flatten(), nn.Linear(30, 3)))
+    with pytest.raises(ImportModelError, match=r"mixes the 4 samples .* a batch of 1, or with a f"):
+        import_torch(export(module, torch.randn(4, 5, 6)), "mixed")
 
 
 class LastStep(nn.Module):

@@ -23,17 +23,17 @@ pytestmark = pytest.mark.slow
 # fmt: off
 OURS = frozenset(
     {
-        "Abs", "Add", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "Clip",
-        "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "DepthToSpace",
+        "Abs", "Add", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "Celu",
+        "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "DepthToSpace",
         "DequantizeLinear", "Div", "Dropout", "Elu", "Exp", "Expand", "Flatten", "GRU", "Gather",
         "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "GroupNormalization", "HardSigmoid",
         "HardSwish", "Identity", "InstanceNormalization", "LSTM", "LayerNormalization",
-        "LeakyRelu", "LogSoftmax", "MatMul", "Max", "MaxPool", "Mean", "Min", "Mul", "Neg",
-        "PRelu", "Pad", "QuantizeLinear", "RMSNormalization", "RNN", "Reciprocal", "ReduceL1",
-        "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare", "Relu",
-        "Reshape", "Resize", "Shape", "Sigmoid", "Size", "Slice", "Softmax", "SpaceToDepth",
-        "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Unsqueeze",
-        "Upsample",
+        "LeakyRelu", "LogSoftmax", "MatMul", "Max", "MaxPool", "Mean", "MeanVarianceNormalization",
+        "Min", "Mul", "Neg", "PRelu", "Pad", "QuantizeLinear", "RMSNormalization", "RNN",
+        "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum",
+        "ReduceSumSquare", "Relu", "Reshape", "Resize", "Selu", "Shape", "Sigmoid", "Size",
+        "Slice", "Softmax", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Swish",
+        "Tanh", "Tile", "Transpose", "Unsqueeze", "Upsample", "Where",
     }
 )
 # fmt: on

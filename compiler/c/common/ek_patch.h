@@ -13,6 +13,13 @@ EK_INLINE int8_t *ek_fill_bytes(int8_t value, int32_t count, int8_t *to) {
 }
 
 EK_INLINE int8_t *ek_copy_bytes(const int8_t *from, int32_t count, int8_t *to) {
+#if EK_WORDS_ANYWHERE
+    for (; count >= 4; count -= 4) {
+        __builtin_memcpy(to, from, 4);
+        from += 4;
+        to += 4;
+    }
+#endif
     for (int32_t i = 0; i < count; i++) {
         *to++ = *from++;
     }

@@ -22,10 +22,13 @@ static inline int32_t ek_divide_by_power(int32_t x, int32_t exponent) {
 }
 
 static inline int32_t ek_scale(int32_t x, int32_t multiplier, int32_t shift) {
-    const int32_t left = shift > 0 ? shift : 0;
-    const int32_t right = shift > 0 ? 0 : -shift;
-    const int32_t shifted = (int32_t)((uint32_t)x << left);
-    return ek_divide_by_power(ek_high_multiply(shifted, multiplier), right);
+    if (shift >= 0) {
+        return ek_high_multiply((int32_t)((uint32_t)x << shift), multiplier);
+    }
+    /* ek_divide_by_power of an exponent >= 1, which INT32_MIN does not reach: the last bit but one
+     * rounds up, and ties of negative numbers are one less before. */
+    const int32_t product = ek_high_multiply(x, multiplier);
+    return (((product + (product >> 31)) >> (-shift - 1)) + 1) >> 1;
 }
 
 static inline int32_t ek_clamp(int32_t x, int32_t minimum, int32_t maximum) {

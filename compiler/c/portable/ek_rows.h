@@ -3,13 +3,21 @@
 #ifndef EK_ROWS_H
 #define EK_ROWS_H
 
-#include "ek_compiler.h"
+#include "ek_channel.h"
 #include "ek_portable.h"
-#include "ek_requantize.h"
 
-EK_INLINE int8_t ek_finish(const ek_output *o, int32_t channel, int32_t sum) {
-    const int32_t scaled = ek_scale(sum, o->multiplier[channel], o->shift[channel]);
-    return (int8_t)ek_clamp(scaled + o->zero_point, o->minimum, o->maximum);
+/* One channel of two pixels. */
+EK_INLINE void ek_finish_two(const ek_output *o, int32_t channel, int32_t a, int32_t b,
+                             int8_t *output, int8_t *next) {
+    const ek_channel c = ek_channel_of(o, channel);
+    output[channel] = ek_finish(&c, a);
+    next[channel] = ek_finish(&c, b);
+}
+
+/* One channel of one pixel. */
+EK_INLINE void ek_finish_one(const ek_output *o, int32_t channel, int32_t sum, int8_t *output) {
+    const ek_channel c = ek_channel_of(o, channel);
+    output[channel] = ek_finish(&c, sum);
 }
 
 /* One pixel, four channels. */
@@ -41,18 +49,23 @@ EK_INLINE void ek_sums_2x4(const int8_t *a, const int8_t *b, const int8_t *weigh
                            int32_t sums[2][4]) {
     int32_t a0 = sums[0][0], a1 = sums[0][1], a2 = sums[0][2], a3 = sums[0][3];
     int32_t b0 = sums[1][0], b1 = sums[1][1], b2 = sums[1][2], b3 = sums[1][3];
-    for (const int8_t *const end = a + taps; a != end;) {
-        const int32_t x = *a++, y = *b++;
-        int32_t w = weights[0];
-        a0 += x * w, b0 += y * w;
-        w = weights[1];
-        a1 += x * w, b1 += y * w;
-        w = weights[2];
-        a2 += x * w, b2 += y * w;
-        w = weights[3];
-        a3 += x * w, b3 += y * w;
-        weights += 4;
+#define EK_TAP(i)                                                                                  \
+    x = a[i], y = b[i];                                                                            \
+    w = weights[4 * (i)], a0 += x * w, b0 += y * w;                                                \
+    w = weights[4 * (i) + 1], a1 += x * w, b1 += y * w;                                            \
+    w = weights[4 * (i) + 2], a2 += x * w, b2 += y * w;                                            \
+    w = weights[4 * (i) + 3], a3 += x * w, b3 += y * w;
+    const int8_t *const end = a + taps, *const unrolled_end = a + (taps & ~3);
+    int32_t x, y, w;
+    while (a != unrolled_end) {
+        EK_TAP(0) EK_TAP(1) EK_TAP(2) EK_TAP(3)
+        a += 4, b += 4, weights += 16;
     }
+    while (a != end) {
+        EK_TAP(0)
+        a++, b++, weights += 4;
+    }
+#undef EK_TAP
     sums[0][0] = a0, sums[0][1] = a1, sums[0][2] = a2, sums[0][3] = a3;
     sums[1][0] = b0, sums[1][1] = b1, sums[1][2] = b2, sums[1][3] = b3;
 }
@@ -66,14 +79,15 @@ EK_INLINE void ek_rows_1(const ek_conv2d_params *p, const int8_t *patch, int8_t 
         int32_t sums[4] = {bias[0], bias[1], bias[2], bias[3]};
         ek_sums_1x4(patch, weights, p->taps, sums);
         weights += 4 * p->taps;
-        for (int32_t i = 0; i < 4; i++) {
-            output[channel + i] = ek_finish(&p->output, channel + i, sums[i]);
-        }
+        ek_finish_one(&p->output, channel, sums[0], output);
+        ek_finish_one(&p->output, channel + 1, sums[1], output);
+        ek_finish_one(&p->output, channel + 2, sums[2], output);
+        ek_finish_one(&p->output, channel + 3, sums[3], output);
     }
     for (; channel < p->out_channels; channel++) {
         const int32_t sum = ek_sum_1x1(patch, weights, p->taps, p->output.bias[channel]);
         weights += p->taps;
-        output[channel] = ek_finish(&p->output, channel, sum);
+        ek_finish_one(&p->output, channel, sum, output);
     }
 }
 
@@ -89,16 +103,16 @@ EK_INLINE void ek_rows_2(const ek_conv2d_params *p, const int8_t *a, const int8_
                               {bias[0], bias[1], bias[2], bias[3]}};
         ek_sums_2x4(a, b, weights, p->taps, sums);
         weights += 4 * p->taps;
-        for (int32_t i = 0; i < 4; i++) {
-            output[channel + i] = ek_finish(&p->output, channel + i, sums[0][i]);
-            next[channel + i] = ek_finish(&p->output, channel + i, sums[1][i]);
-        }
+        ek_finish_two(&p->output, channel, sums[0][0], sums[1][0], output, next);
+        ek_finish_two(&p->output, channel + 1, sums[0][1], sums[1][1], output, next);
+        ek_finish_two(&p->output, channel + 2, sums[0][2], sums[1][2], output, next);
+        ek_finish_two(&p->output, channel + 3, sums[0][3], sums[1][3], output, next);
     }
     for (; channel < p->out_channels; channel++) {
         const int32_t bias = p->output.bias[channel];
-        output[channel] =
-            ek_finish(&p->output, channel, ek_sum_1x1(a, weights, p->taps, bias));
-        next[channel] = ek_finish(&p->output, channel, ek_sum_1x1(b, weights, p->taps, bias));
+        const int32_t first = ek_sum_1x1(a, weights, p->taps, bias);
+        const int32_t second = ek_sum_1x1(b, weights, p->taps, bias);
+        ek_finish_two(&p->output, channel, first, second, output, next);
         weights += p->taps;
     }
 }

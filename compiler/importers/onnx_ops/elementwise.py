@@ -102,6 +102,27 @@ def _gelu(call: Call) -> Operand:
     return layout.gelu(call.frame, call.operand(), approximate=approximate)
 
 
+def _celu(call: Call) -> Operand:
+    """alpha · ELU(x / alpha): x stays x above zero."""
+    alpha = call.number("alpha", 1.0)
+    inner = layout.unary(call.frame, Op.ELU, scaled(call.frame, call.operand(), 1 / alpha))
+    return scaled(call.frame, inner, alpha)
+
+
+def _selu(call: Call) -> Operand:
+    """Klambauer and others, "Self-Normalizing Neural Networks", 2017."""
+    alpha = call.number("alpha", 1.6732632423543772)
+    gamma = call.number("gamma", 1.0507009873554805)
+    return scaled(call.frame, elu(call.frame, call.operand(), alpha), gamma)
+
+
+def _swish(call: Call) -> Operand:
+    x = call.operand()
+    inner = scaled(call.frame, x, call.number("alpha", 1.0))
+    gate = layout.unary(call.frame, Op.LOGISTIC, inner)
+    return layout.binary(call.frame, Op.MUL, x, gate)
+
+
 ELEMENTWISE: dict[str, Handler] = {
     "Add": _binary(Op.ADD),
     "Sub": _binary(Op.SUB),
@@ -126,5 +147,8 @@ ELEMENTWISE: dict[str, Handler] = {
     "LeakyRelu": _leaky_relu,
     "PRelu": _prelu,
     "Elu": _elu,
+    "Celu": _celu,
+    "Selu": _selu,
+    "Swish": _swish,
     "Gelu": _gelu,
 }

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ImportModelError
 from ...graph import Array
-from ..layout import Tensor
+from ..layout import NoWordError, Tensor
 from ..onnx_file import MOST_ELEMENTS, OnnxNode
 
 
-def fold(node: OnnxNode, operands: Sequence[object]) -> list[Array] | None:
+def fold(node: OnnxNode, operands: Sequence[object], place: str) -> list[Array] | None:
     """The results of a node that reads constants alone, or only a shape; None where it does not.
 
-    Raises ImportModelError where a constant would be unreasonably large.
+    Raises NoWordError where a constant would be unreasonably large or of an unknown kind, and
+    ImportModelError, which names `place`, where its data is damaged.
     """
     first = operands[0] if operands else None
     if node.op in _OF_SHAPE and isinstance(first, Tensor | np.ndarray):
@@ -28,12 +28,12 @@ def fold(node: OnnxNode, operands: Sequence[object]) -> list[Array] | None:
         return None
     result: Array | None = None
     if node.op in _BROADCAST:
-        _bounded(node, np.broadcast_shapes(*(x.shape for x in known)))
+        _bounded(np.broadcast_shapes(*(x.shape for x in known)))
         result = np.asarray(_BROADCAST[node.op](*known))
     elif node.op in _REDUCE:
         result = _reduced(node, known)
     elif node.op in _MADE:
-        result = np.asarray(_MADE[node.op](node, *known))
+        result = np.asarray(_MADE[node.op](node, place, *known))
     return None if result is None else [result]
 
 
@@ -46,12 +46,12 @@ def _size(node: OnnxNode, shape: tuple[int, ...]) -> Array:
     return np.asarray(math.prod(shape), np.int64)
 
 
-def _bounded(node: OnnxNode, shape: Sequence[int]) -> None:
+def _bounded(shape: Sequence[int]) -> None:
     elements = 1
     for size in shape:
         elements *= max(int(size), 1)
     if elements > MOST_ELEMENTS:
-        raise ImportModelError(f"node '{node.name}' ({node.op}) makes a constant {tuple(shape)}")
+        raise NoWordError(f"a constant of shape {tuple(shape)}")
 
 
 def _divide(a: Array, b: Array) -> Array:
@@ -76,38 +76,43 @@ def _reduced(node: OnnxNode, known: Sequence[Array]) -> Array:
     return np.asarray(_REDUCE[node.op](known[0], axis=axis, keepdims=keep))
 
 
-def _constant(node: OnnxNode) -> Array:
+def _constant(node: OnnxNode, place: str) -> Array:
     from ..onnx_file import as_array
 
     for name, dtype in _CONSTANT_DTYPES.items():
         if name in node.attributes:
             return np.asarray(node.attributes[name], dtype)
-    return as_array(node.attributes["value"], f"node '{node.name}'")
+    return as_array(node.attributes["value"], place)
 
 
-def _constant_of_shape(node: OnnxNode, shape: Array) -> Array:
+def _constant_of_shape(node: OnnxNode, place: str, shape: Array) -> Array:
     from ..onnx_file import as_array
 
-    _bounded(node, shape.tolist())
+    _bounded(shape.tolist())
     value = np.zeros(1, np.float32)
     if "value" in node.attributes:
-        value = as_array(node.attributes["value"], f"node '{node.name}'")
+        value = as_array(node.attributes["value"], place)
     return np.full(shape.tolist(), value.reshape(()), value.dtype)
 
 
-def _cast(node: OnnxNode, x: Array) -> Array:
+def _cast(node: OnnxNode, place: str, x: Array) -> Array:
     from onnx import helper
 
     dtype = helper.tensor_dtype_to_np_dtype(node.attributes["to"])
     if dtype.kind not in "iufb" or x.dtype.kind not in "iufb":
-        raise ImportModelError(f"node '{node.name}' ({node.op}) of {x.dtype} to {dtype}")
+        raise NoWordError(f"a cast of {x.dtype} to {dtype}")
     return x.astype(dtype)
 
 
-def _range(node: OnnxNode, start: Array, end: Array, step: Array) -> Array:
+def _triangle(node: OnnxNode, place: str, x: Array, diagonal: Array | None = None) -> Array:
+    part = np.triu if node.attributes.get("upper", 1) else np.tril
+    return part(x, 0 if diagonal is None else int(diagonal.reshape(())))
+
+
+def _range(node: OnnxNode, place: str, start: Array, end: Array, step: Array) -> Array:
     first, last, stride = (x.reshape(()).item() for x in (start, end, step))
     count = max(math.ceil((last - first) / stride), 0)
-    _bounded(node, [count])
+    _bounded([count])
     return np.asarray(first + np.arange(count) * stride, start.dtype)
 
 
@@ -160,4 +165,5 @@ _MADE: Mapping[str, Callable[..., Any]] = {
     "ConstantOfShape": _constant_of_shape,
     "Cast": _cast,
     "Range": _range,
+    "Trilu": _triangle,
 }

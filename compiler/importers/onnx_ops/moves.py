@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ...graph import Array
 from .. import layout
 from ..layout import Operand
 from .common import Call, Handler, Result
@@ -121,6 +122,29 @@ def _expand(call: Call) -> Operand:
     return x
 
 
+def _where(call: Call) -> Operand:
+    """By a known condition: a gather from both sides.
+
+    Nothing is ever computed of what is left out, which may be infinite or no number at all.
+    """
+    condition = call.constant(0, "condition")
+    if condition is None or condition.dtype.kind != "b":
+        raise call.unsupported("its condition is no truth value")
+    sides = [call.operand(1), call.operand(2)]
+    shape = np.broadcast_shapes(condition.shape, *(side.shape for side in sides))
+    elements = math.prod(shape)
+    rows: list[Operand] = []
+    places: list[Array] = []
+    for side in sides:
+        start = sum(row.shape[0] for row in rows)
+        own = np.arange(math.prod(side.shape)).reshape(side.shape)
+        places.append(start + np.broadcast_to(own, shape).reshape(elements))
+        rows.append(layout.reshape(call.frame, side, (own.size,)))
+    chosen = np.where(np.broadcast_to(condition, shape).reshape(elements), *places)
+    found = layout.gather(call.frame, layout.concat(call.frame, rows, 0), 0, chosen)
+    return layout.reshape(call.frame, found, shape)
+
+
 def _tile(call: Call) -> Operand:
     x = call.movable()
     repeats = call.integers(1, "repeats")
@@ -168,6 +192,7 @@ MOVES: dict[str, Handler] = {
     "Pad": _pad,
     "Expand": _expand,
     "Tile": _tile,
+    "Where": _where,
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
 }

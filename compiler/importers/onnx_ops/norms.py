@@ -67,6 +67,11 @@ def _root_mean_square_norm(call: Call) -> Result:
     return _affine(call, layout.binary(call.frame, Op.MUL, x, inverse), call.operand(1), None)
 
 
+def _mean_variance_norm(call: Call) -> Result:
+    axes = call.several("axes", (0, 2, 3))
+    return normalize(call.frame, call.operand(), axes, 1e-9).x
+
+
 def _affine(call: Call, x: Operand, scale: Operand, offset: Operand | None) -> Operand:
     x = layout.binary(call.frame, Op.MUL, x, scale)
     return x if offset is None else layout.binary(call.frame, Op.ADD, x, offset)
@@ -79,5 +84,6 @@ NORMS: dict[str, Handler] = {
     "LayerNormalization": _layer_norm,
     "InstanceNormalization": _instance_norm,
     "GroupNormalization": _group_norm,
+    "MeanVarianceNormalization": _mean_variance_norm,
     "RMSNormalization": _root_mean_square_norm,
 }

@@ -1,0 +1,111 @@
+"""TensorFlow Lite Micro within a step of the reference, and Vela with every operator on the NPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekiln.compiler.artifacts import emit_artifact
+from edgekiln.compiler.bounds import bound_of, depth_of
+from edgekiln.compiler.certify import certify
+from edgekiln.compiler.emit_tflite import emit_tflite
+from edgekiln.compiler.errors import CompileError
+from edgekiln.compiler.graph import Array, Graph
+from edgekiln.compiler.importers import import_model
+from edgekiln.compiler.layer_parity import compare_alone
+from edgekiln.compiler.mcu import TFLM, VELA, run_tflm, run_vela
+from edgekiln.compiler.oracles import Engine
+from edgekiln.compiler.quantize import quantize
+from edgekiln.compiler.reference import quantize_input, run_int8, run_int8_all
+from edgekiln.targets.errors import MissingToolError
+
+Require = Callable[[str, str], None]
+MODELS = ("ad_fc", "ic_resnet8", "kws_dscnn", "vww_mbv1")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tflm_is_within_a_step_when_the_graph_is_random(
+    random_graph: Callable[[int], Graph],
+    draw_samples: Callable[..., Array],
+    require_package: Require,
+    seed: int,
+) -> None:
+    require_package(TFLM, "mcu")
+    graph = random_graph(seed)
+    x = draw_samples(graph, 16, 1)
+    int8 = quantize(graph, draw_samples(graph, 64))
+    found = run_tflm(emit_tflite(int8), x)
+    expected = run_int8(int8, quantize_input(int8, x))
+    assert found.dtype == np.int8
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_certificate_has_a_row_of_tflm_when_it_is_installed(
+    random_graph: Callable[[int], Graph],
+    draw_samples: Callable[..., Array],
+    require_package: Require,
+) -> None:
+    require_package(TFLM, "mcu")
+    graph = random_graph(1)
+    x = draw_samples(graph, 40, 1)
+    int8 = quantize(graph, x)
+    artifacts = {"tflite": emit_artifact(int8, "tflite", quantize_input(int8, x[:4]))}
+    certificate = certify(graph, int8, artifacts, {}, x)
+    (row,) = (row for row in certificate.engines if row.engine == "tflm")
+    assert (row.samples, row.passed, row.bound) == (32, True, "at most 1 LSB, 1 in the mean")
+    assert {layer.engine for layer in certificate.layers} >= {"tflm", "litert-xnnpack"}
+    assert certificate.diverging == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_vela_leaves_nothing_to_the_cpu_when_a_model_is_emitted_again(
+    name: str, data_dir: Path, require_package: Require
+) -> None:
+    require_package(VELA, "mcu")
+    graph = import_model(data_dir / "mlperf_tiny" / f"{name}_int8.tflite")
+    report = run_vela(emit_tflite(graph))
+    assert report.cpu_operators == 0
+    assert report.npu_operators >= 10
+    assert 0 < report.inference_ms < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_tflm_is_within_a_step_a_layer_on_a_real_model(
+    name: str, data_dir: Path, require_package: Require
+) -> None:
+    require_package(TFLM, "mcu")
+    graph = import_model(data_dir / "mlperf_tiny" / f"{name}_int8.tflite")
+    quant = graph.input.quant
+    assert quant is not None
+    codes = np.random.default_rng(0).integers(-128, 128, (4, *graph.input.shape[1:]))
+    x = ((codes - quant.zero_point[0]) * quant.scale[0]).astype(np.float32)
+    found = run_tflm(emit_tflite(graph), x)
+    recorded = run_int8_all(graph, quantize_input(graph, x))
+    rows, remarks = compare_alone(graph, recorded, Engine.TFLM)
+    assert (len(rows), remarks) == (len(graph.nodes), ())
+    assert max(row.max_lsb for row in rows) <= 1
+    expected = recorded[graph.outputs[0]].reshape(found.shape)
+    bound = bound_of(Engine.TFLM, depth_of(graph), expected.dtype)
+    assert bound is not None
+    assert np.abs(found.astype(int) - expected).max() <= bound.max_lsb <= 6
+
+
+def test_one_line_is_said_when_a_model_is_refused(require_package: Require) -> None:
+    require_package(TFLM, "mcu")
+    with pytest.raises(CompileError, match="TensorFlow Lite Micro refuses the model: ") as caught:
+        run_tflm(b"no model at all", np.zeros((1, 4), np.float32))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("run", "package"), [(run_tflm, TFLM), (run_vela, VELA)])
+def test_install_line_is_said_when_the_package_is_absent(
+    run: Callable[..., object], package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekiln.compiler.mcu.distribution_version", lambda name: "absent")
+    with pytest.raises(MissingToolError, match=rf"{package} is not installed; pip install edge"):
+        run(b"") if run is run_vela else run(b"", np.zeros((1, 4), np.float32))
