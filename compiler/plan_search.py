@@ -22,7 +22,7 @@ _TRIES = 4000  # placements looked at under one limit
 
 def place(tasks: Tasks, steps: Sequence[Step], bound: int) -> Offsets:
     """Offsets of every block; the arena they make is at least `bound`."""
-    best = place_greedily(tasks, steps)
+    best: Offsets = place_greedily(tasks, steps)
     found = _under(tasks, steps, bound) if top(tasks, best) > bound else best
     if found is not None:
         return found

@@ -53,11 +53,12 @@ def tasks_of(graph: Graph, calls: Iterable[KernelCall]) -> Tasks:
     roots = storage_roots(graph)
     sizes = {root: _aligned(graph.values[root].nbytes) for root in roots.values()}
     nodes = [node for node in graph.nodes if node.op is not Op.RESHAPE]
-    tasks, scratch = [], {}
+    tasks: list[Task] = []
+    scratch: dict[str, str] = {}
     for node, call in zip(nodes, calls, strict=True):
         shared = sharing(graph, node, call.kernel)
         reads = frozenset(roots[name] for name in node.inputs if name in roots)
-        overlaps = {}
+        overlaps: dict[Pair, Overlap] = {}
         writes = [call.output]
         if shared.output is not None:
             overlaps |= {(name, call.output): shared.output.on_grid(ALIGNMENT) for name in reads}
