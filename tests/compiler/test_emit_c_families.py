@@ -303,6 +303,27 @@ def test_emulated_core_is_exact_and_fast_when_the_family_is_its_own(
     assert result == emulate_folder(tmp_path, target)
 
 
+@pytest.mark.slow
+@pytest.mark.tool
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("core", MACHINES)
+def test_every_core_gives_the_reference_when_emulated(
+    core: str, family: Family, tmp_path: Path, require_tool: RequireTool
+) -> None:
+    for tool in MACHINES[core].tools:
+        require_tool(tool)
+    target = dataclasses.replace(load_target("cortex-m4"), core=core)
+    for make in (_one_of_each, _odd_channels, _windows_3x3, _dense_rest):
+        graph = _quantized(make(np.random.default_rng(1)))
+        inputs = _inputs(graph, 30)
+        folder = tmp_path / make.__name__
+        folder.mkdir()
+        emit_c(graph, inputs, family).write(folder)
+        result = emulate_folder(folder, target)
+        assert result.outputs == run_int8(graph, inputs).tobytes()
+        assert result.ram_bytes == memory_plan(graph, family).total_bytes
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_do_not_grow_when_they_are_packed(name: str, data_dir: Path) -> None:
     """Against the bytes of the model's constants; three hundredths more at most."""
