@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.builder import GraphBuilder
-from edgekiln.compiler.emit_c import CSources, emit_c, memory_plan
+from edgekiln.compiler.emit_c import CSources, emit_c
 from edgekiln.compiler.emit_c_family import Family, family_of_core
 from edgekiln.compiler.graph import Array, DType, Graph, QuantParams
 from edgekiln.compiler.importers import import_model
@@ -354,16 +354,6 @@ def test_code_compiles_without_a_warning_when_the_core_is_small(
         command = (cc, *machine.flags, *WARNINGS, "-ffreestanding", "-O2", "-c", *files)
         built = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert built.returncode == 0, built.stderr
-
-
-def test_scratch_adds_nothing_when_the_arena_has_a_gap() -> None:
-    build = GraphBuilder("gap", (1, 16, 16, 8))
-    rng = np.random.default_rng(0)
-    x = build.conv2d(build.input, _normal(rng, 8, 1, 1, 8), stride=(2, 2))
-    graph = _quantized(build.finish(build.conv2d(x, _normal(rng, 8, 3, 3, 8))))
-    plan = memory_plan(graph, Family.DSP)
-    assert plan.scratch_bytes == 3 * 3 * 8 * 2 * 4
-    assert plan.added_bytes == 64  # 8 * 8 * 8 activations before the gap, 2048 bytes of input
 
 
 @pytest.mark.parametrize("family", Family)
