@@ -20,13 +20,14 @@ import numpy.typing as npt
 from .emit_c_family import Family
 from .emit_c_layer import Layer
 from .emit_c_layers import layer
-from .emit_c_scratch import MemoryPlan, plan_memory
 from .emit_c_sources import kernel_files, main_file
 from .emit_c_text import array, comment, float_literal, matrix, statement
 from .errors import EmitError
 from .graph import DType, Graph
 from .int_kernels.common import params
 from .ops import Op
+from .plan_memory import MemoryPlan, plan_memory
+from .plan_tasks import KernelCall
 from .reference import run_int8
 
 _WORD_BYTES = 8  # the arena is made of 64-bit words, so that it is aligned in plain C99
@@ -61,8 +62,10 @@ def emit_c(
             f"{graph.name}: golden inputs are {golden.dtype} {golden.shape}, "
             f"C needs int8 (n, {', '.join(map(str, graph.input.shape[1:]))}) with n >= 1"
         )
-    layers = _layers(graph, family)
-    plan = plan_memory(graph, {call.output: call.scratch_bytes for call in layers})
+    made = _layers(graph, family)
+    plan = _plan(graph, made)
+    by_output = {call.output: call for call in made}
+    layers = tuple(by_output[name] for name in plan.order)
     texts = {
         "model.h": "".join(_model_h(graph, plan)),
         "model.c": "".join(_model_c(graph, plan, layers)),
@@ -78,8 +81,12 @@ def emit_c(
 
 def memory_plan(graph: Graph, family: Family = Family.PORTABLE) -> MemoryPlan:
     """Memory of a context of the int8 `graph`, scratch included. Raises EmitError as `emit_c`."""
-    layers = _layers(graph, family)
-    return plan_memory(graph, {call.output: call.scratch_bytes for call in layers})
+    return _plan(graph, _layers(graph, family))
+
+
+def _plan(graph: Graph, layers: tuple[Layer, ...]) -> MemoryPlan:
+    calls = (KernelCall(call.output, call.kernel, call.scratch_bytes) for call in layers)
+    return plan_memory(graph, calls)
 
 
 def _layers(graph: Graph, family: Family) -> tuple[Layer, ...]:
@@ -97,7 +104,7 @@ def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
         yield f"#define MODEL_{end}_SCALE {float_literal(quant.scale[0])}\n"
         yield f"#define MODEL_{end}_ZERO_POINT ({quant.zero_point[0]})\n"
     yield f"/* activations and, between them, at most {plan.scratch_bytes} bytes of scratch */\n"
-    yield f"#define MODEL_ARENA_SIZE {plan.total_bytes}\n\n"
+    yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n\n"
     yield "/* All memory of one instance; needs no initialisation. */\n"
     yield f"typedef struct {{\n    int64_t arena[MODEL_ARENA_SIZE / {_WORD_BYTES}];\n}} model;\n\n"
     yield "/* MODEL_INPUT_SIZE elements to fill before each invoke, which overwrites them. */\n"
@@ -114,12 +121,12 @@ def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Itera
     for call in layers:
         yield statement(f"static const {call.params_type} {call.symbol}", call.params) + "\n"
     yield "int8_t *model_input(model *m) {\n"
-    yield f"    return (int8_t *)m->arena + {plan.arena.offsets[graph.inputs[0]]};\n}}\n\n"
+    yield f"    return (int8_t *)m->arena + {plan.offsets[graph.inputs[0]]};\n}}\n\n"
     yield "const int8_t *model_output(const model *m) {\n"
-    yield f"    return (const int8_t *)m->arena + {plan.arena.offsets[graph.outputs[0]]};\n}}\n\n"
+    yield f"    return (const int8_t *)m->arena + {plan.offsets[graph.outputs[0]]};\n}}\n\n"
     yield "void model_invoke(model *m) {\n    int8_t *arena = (int8_t *)m->arena;\n"
     for call in layers:
-        places = (f"arena + {plan.arena.offsets[name]}" for name in (*call.inputs, call.output))
+        places = (f"arena + {plan.offsets[name]}" for name in (*call.inputs, call.output))
         scratch = f", arena + {plan.scratch[call.output]}" if call.scratch_bytes else ""
         yield f"    /* {comment(call.remark)} */\n"
         yield f"    {call.kernel}(&{call.symbol}, {', '.join(places)}{scratch});\n"

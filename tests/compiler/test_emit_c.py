@@ -170,7 +170,7 @@ def test_output_equals_reference_when_run_on_the_emulated_core(
     emit_c(graph, golden, family).write(tmp_path)
     result = emulate_folder(tmp_path, load_target("cortex-m4"))
     assert result.outputs == run_int8(graph, golden).tobytes()
-    assert result.ram_bytes == memory_plan(graph, family).total_bytes
+    assert result.ram_bytes == memory_plan(graph, family).arena_bytes
 
 
 def test_exit_code_is_one_when_weights_are_another_models(

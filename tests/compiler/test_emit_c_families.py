@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.builder import GraphBuilder
-from edgekiln.compiler.emit_c import CSources, emit_c, memory_plan
+from edgekiln.compiler.emit_c import CSources, emit_c
 from edgekiln.compiler.emit_c_family import Family, family_of_core
 from edgekiln.compiler.graph import Array, DType, Graph, QuantParams
 from edgekiln.compiler.importers import import_model
@@ -277,10 +277,10 @@ def test_output_equals_reference_when_a_thousand_inputs_are_run(
 
 # What TensorFlow Lite Micro with CMSIS-NN takes is about twice of these: benchmarks/mcu.py.
 MOST_INSTRUCTIONS = {
-    "ad_fc": 400_000,
-    "ic_resnet8": 15_000_000,
-    "kws_dscnn": 4_000_000,
-    "vww_mbv1": 12_500_000,
+    "ad_fc": 330_000,
+    "ic_resnet8": 14_600_000,
+    "kws_dscnn": 3_900_000,
+    "vww_mbv1": 12_200_000,
 }
 
 
@@ -333,16 +333,6 @@ def test_code_compiles_without_a_warning_when_the_core_is_small(
         command = (cc, *machine.flags, *WARNINGS, "-ffreestanding", "-O2", "-c", *files)
         built = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert built.returncode == 0, built.stderr
-
-
-def test_scratch_adds_nothing_when_the_arena_has_a_gap() -> None:
-    build = GraphBuilder("gap", (1, 16, 16, 8))
-    rng = np.random.default_rng(0)
-    x = build.conv2d(build.input, _normal(rng, 8, 1, 1, 8), stride=(2, 2))
-    graph = _quantized(build.finish(build.conv2d(x, _normal(rng, 8, 3, 3, 8))))
-    plan = memory_plan(graph, Family.DSP)
-    assert plan.scratch_bytes == 3 * 3 * 8 * 2 * 4
-    assert plan.added_bytes == 64  # 8 * 8 * 8 activations before the gap, 2048 bytes of input
 
 
 @pytest.mark.parametrize("family", Family)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -16,9 +14,7 @@ from edgekiln.compiler.emit_c_pack import (
     pairs_of_rows,
     taps_3x3,
 )
-from edgekiln.compiler.emit_c_scratch import plan_memory
-from edgekiln.compiler.graph import Array, Graph
-from edgekiln.compiler.plan import lifetimes, storage_roots
+from edgekiln.compiler.graph import Array
 
 SHAPES = [(2, 4), (5, 7), (1, 3), (6, 16), (7, 1), (4, 27)]
 
@@ -106,25 +102,3 @@ def test_sums_of_stored_inputs_equal_those_of_centred_ones_when_folded() -> None
     assert highest[0] == sums.high[0]
     assert (sums.low <= sums.bias + wide @ x).all()
     assert (sums.bias + wide @ x <= sums.high).all()
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_scratch_meets_no_live_buffer_when_the_graph_is_random(
-    seed: int, random_graph: Callable[[int], Graph]
-) -> None:
-    graph = random_graph(seed)
-    rng = np.random.default_rng(seed)
-    needs = {node.output: int(rng.integers(0, 3000)) for node in graph.nodes}
-    plan = plan_memory(graph, needs)
-    buffers = lifetimes(graph, storage_roots(graph))
-    for step, node in enumerate(graph.nodes, start=1):
-        need = needs[node.output]
-        if need == 0:
-            continue
-        start = plan.scratch[node.output]
-        assert start + need <= plan.total_bytes
-        for buffer in buffers:
-            if buffer.first <= step <= buffer.last:
-                offset = plan.arena.offsets[buffer.name]
-                assert start + need <= offset or offset + buffer.nbytes <= start
-    assert plan.scratch_bytes == max(needs.values(), default=0)

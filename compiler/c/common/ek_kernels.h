@@ -1,8 +1,9 @@
 /* int8 operators, NHWC, batch 1, as TensorFlow Lite's int8 specification defines them.
  *
  * A tensor's real value is scale * (q - zero_point); weights are symmetric. No kernel allocates,
- * recurses or keeps state; input, output and scratch never overlap. Convolutions and products
- * come in families: portable (ek_portable.h) and dsp (ek_dsp_kernels.h).
+ * recurses or keeps state. Input, output and scratch overlap only as far as the order allows in
+ * which a kernel reads and writes; that order is part of what it promises (compiler/plan_rules.py).
+ * Convolutions and products come in families: portable (ek_portable.h) and dsp (ek_dsp_kernels.h).
  */
 #ifndef EK_KERNELS_H
 #define EK_KERNELS_H
