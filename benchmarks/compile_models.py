@@ -25,6 +25,7 @@ import numpy as np
 from edgekiln.compiler.data import Dataset, SealedTest, dataset_sha256
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.interpret import run_float
+from edgekiln.compiler.oracles import Engine
 from edgekiln.compiler.passes import end_in_logits, optimize
 from edgekiln.runtime.contract import Contract, TensorSpec
 from edgekiln.targets import Tier, load_target
@@ -58,6 +59,8 @@ class Compiled:
     rss_mib: tuple[float, ...]  # after each
     digest: str
     agreed: bool  # every engine kept its bound
+    near: dict[str, float]  # by engine: % of outputs within 1 LSB of the reference
+    layer_lsb: dict[str, int]  # by engine: the most that a layer alone is off
 
 
 def run(scale: Scale) -> Iterator[Figure]:
@@ -75,6 +78,10 @@ def run(scale: Scale) -> Iterator[Figure]:
         yield Figure(
             f"{name}: engines over their bound", int(not done.agreed), "", "exact", at_most=0
         )
+        for engine, share in done.near.items():
+            yield Figure(f"{name}: {engine}, outputs within 1 LSB", share, "%", "exact")
+        for engine, lsb in done.layer_lsb.items():
+            yield Figure(f"{name}: {engine}, farthest layer", lsb, "LSB", "exact")
     path = folder / f"{_SMALL}_float.tflite"
     rows = _in_child(path, COMPILES if full else 4).rss_mib
     yield Figure(f"{_SMALL}: RSS after {len(rows)} compiles", rows[-1], "MiB")
@@ -136,7 +143,15 @@ def main(arguments: Sequence[str]) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     agreed = all(row.passed for row in result.certificate.engines)
     digest = hashlib.sha256(result.data).hexdigest()
-    told = Compiled(wall_s, cpu_s, peak, tuple(rows), digest, agreed)
+    near = {
+        row.engine: 100 * (1 - row.beyond_one / row.outputs)
+        for row in result.certificate.engines
+        if row.max_lsb is not None and row.engine != Engine.FLOAT.value
+    }
+    layer_lsb: dict[str, int] = {}
+    for layer in result.certificate.layers:
+        layer_lsb[layer.engine] = max(layer_lsb.get(layer.engine, 0), layer.max_lsb)
+    told = Compiled(wall_s, cpu_s, peak, tuple(rows), digest, agreed, near, layer_lsb)
     sys.stdout.buffer.write(msgspec.json.encode(told))
 
 

@@ -1,7 +1,8 @@
 """`Op`: the words of the graph, and what each says beside its operands.
 
 Names are TensorFlow Lite's where it has the operator. Whatever else a framework knows is composed
-of these at import (`compose.py`): layer norm, hard sigmoid, clip, split, LSTM, GRU and the like.
+of these at import (`compose.py`, `importers/layout/`): layer norm, hard sigmoid, clip, split, LSTM,
+GRU and the like.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.layer_parity import compare_alone
 from edgekiln.compiler.mcu import TFLM, VELA, run_tflm, run_vela
+from edgekiln.compiler.numerics import numerics_of
 from edgekiln.compiler.oracles import Engine
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import quantize_input, run_int8, run_int8_all
@@ -90,7 +91,7 @@ def test_tflm_is_within_a_step_a_layer_on_a_real_model(
     assert (len(rows), remarks) == (len(graph.nodes), ())
     assert max(row.max_lsb for row in rows) <= 1
     expected = recorded[graph.outputs[0]].reshape(found.shape)
-    bound = bound_of(Engine.TFLM, depth_of(graph), expected.dtype)
+    bound = bound_of(Engine.TFLM, depth_of(graph), expected.dtype, numerics_of(graph))
     assert bound is not None
     assert np.abs(found.astype(int) - expected).max() <= bound.max_lsb <= 6
 

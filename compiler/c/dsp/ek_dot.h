@@ -6,13 +6,12 @@
  *
  * The loops are blocks of assembly because they need every register that a Cortex-M has; GCC
  * spills in the middle of them when it chooses. They are unrolled to hide the loop's own cost.
+ * LDRD asks for words at multiples of 4 bytes, which columns and weights are.
  */
 #ifndef EK_DOT_H
 #define EK_DOT_H
 
 #include "ek_dsp.h"
-
-/* Unaligned-free 64-bit loads: word pairs are 4-byte aligned, which LDRD asks for. */
 
 #if EK_DSP_INSTRUCTIONS
 

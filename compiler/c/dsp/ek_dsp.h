@@ -8,7 +8,10 @@
 
 #include "ek_compiler.h"
 
-#if defined(__GNUC__) && defined(__OPTIMIZE__) && defined(__ARM_FEATURE_DSP)
+/* Words are loaded from any address, so the core's trap on unaligned accesses stays off, as it is
+ * after reset. Loops take every register: they need optimisation, and no frame pointer. */
+#if defined(__GNUC__) && defined(__OPTIMIZE__) && defined(__ARM_FEATURE_DSP) &&                    \
+    defined(__ARM_FEATURE_UNALIGNED)
 #define EK_DSP_INSTRUCTIONS 1
 #else
 #define EK_DSP_INSTRUCTIONS 0
