@@ -37,6 +37,11 @@ class Layer:
     scratch_bytes: int  # 0: the kernel takes none
     remark: str  # shapes and source, for the reader
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the activations it reads."""
+        return tuple(operand for operand in self.operands if isinstance(operand, str))
+
 
 def constant(name: str, data: Array) -> Constant:
     """An array of integers; uint32 words are written in hexadecimal."""

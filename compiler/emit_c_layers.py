@@ -97,6 +97,12 @@ def _softmax(graph: Graph, node: Node) -> Fields:
     )
 
 
+def _log_softmax(graph: Graph, node: Node, symbol: str) -> Call:
+    """The parameters are softmax's."""
+    fields = _softmax(graph, node)
+    return Call("ek_axes_kernels.h", "ek_log_softmax", "ek_softmax_params", fields, (), 0)
+
+
 _OF_FAMILY: Mapping[Op, Callable[[Graph, Node, str, Family], Call]] = {
     Op.CONV_2D: conv2d,
     Op.DEPTHWISE_CONV_2D: depthwise_conv2d,
@@ -122,6 +128,7 @@ _ANY: Mapping[Op, Callable[[Graph, Node, str], Call]] = {
     Op.RESIZE_BILINEAR: resize_bilinear,
     Op.TRANSPOSE_CONV: transpose_conv2d,
     Op.BATCH_MATMUL: batch_matmul,
+    Op.LOG_SOFTMAX: _log_softmax,
 }
 _FIELDS: Mapping[Op, Callable[[Graph, Node], Fields]] = {
     Op.MAX_POOL_2D: _pool2d,

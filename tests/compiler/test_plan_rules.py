@@ -195,7 +195,7 @@ class _Bench:
         (node,) = self.graph.nodes
         call = layer(self.graph, node, 0, family)
         self.shared = sharing(self.graph, node, call.kernel)
-        self.inputs, self.scratch = len(call.operands), call.scratch_bytes
+        self.inputs, self.scratch = len(call.inputs), call.scratch_bytes
         self.read, self.written = self.graph.input.nbytes, self.graph.output.nbytes
         self._room = (self.read + self.written + self.scratch + 64) // 16 * 16
         self._folder = folder

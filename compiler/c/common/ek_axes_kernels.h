@@ -135,6 +135,7 @@ void ek_maximum(const ek_choice_params *p, const int8_t *a, const int8_t *b, int
 void ek_prelu(const ek_prelu_params *p, const int8_t *input, const int8_t *slopes, int8_t *output);
 void ek_sum_axes(const ek_sum_axes_params *p, const int8_t *input, int8_t *output);
 void ek_reduce_max(const ek_reduce_max_params *p, const int8_t *input, int8_t *output);
+void ek_log_softmax(const ek_softmax_params *p, const int8_t *input, int8_t *output);
 void ek_resize_bilinear(const ek_resize_bilinear_params *p, const int8_t *input, int8_t *output);
 void ek_batch_matmul(const ek_batch_matmul_params *p, const int8_t *a, const int8_t *b,
                      int8_t *output);

@@ -156,12 +156,23 @@ LAYERS: dict[str, Layer] = {
     "mean_apart": _one(Op.MEAN, ReduceAttrs((1, 3)), (1, 6, 3, 4)),
     "sum": _one(Op.SUM, ReduceAttrs((2,))),
     "reduce_max": _one(Op.REDUCE_MAX, ReduceAttrs((1, 2))),
+    "log_softmax": _one(Op.LOG_SOFTMAX, None, (1, 3, 40)),
     "matmul": _matmul((1, 3, 5, 2), MatmulAttrs()),
     "matmul_broadcast": _matmul((5, 6), MatmulAttrs()),
     "matmul_transposed": _gram,
 }
 QUICK = {
-    *("relu6", "hard_swish", "scaled", "mul_image", "sub_constant", "slice", "pad", "prelu"),
+    *(
+        "log_softmax",
+        "relu6",
+        "hard_swish",
+        "scaled",
+        "mul_image",
+        "sub_constant",
+        "slice",
+        "pad",
+        "prelu",
+    ),
     *("resize_bilinear_half", "concatenation", "mean_apart", "matmul_broadcast", "maximum"),
 }
 
