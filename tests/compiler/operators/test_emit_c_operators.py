@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import CSources, emit_c
-from edgekiln.compiler.graph import Array, DType, Graph
+from edgekiln.compiler.graph import Array, DType, Graph, QuantParams
 from edgekiln.compiler.ops import (
     Activation,
     Attrs,
@@ -217,6 +219,48 @@ def test_c_equals_reference_when_encodings_are_drawn(
     inputs = _inputs(graph, seed)
     found = _run(graph, inputs, tmp_path, require_tool("gcc"))
     np.testing.assert_array_equal(found, run_int8(graph, inputs))
+
+
+FREE = ("mul_image", "add_rows", "sub_constant", "prelu", "matmul_broadcast", "sum", "mean_apart")
+
+
+@pytest.mark.parametrize("zero_point", [-128, 127])
+@pytest.mark.parametrize("scale", [1e-3, pytest.param(1e3, marks=pytest.mark.slow), 1e9], ids=str)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (i > 1)) for i, n in enumerate(FREE)]
+)
+def test_c_equals_reference_when_factors_are_extreme(
+    name: str, scale: float, zero_point: int, draft: Make, tmp_path: Path, require_tool: RequireTool
+) -> None:
+    drawn = draft(DType.INT8, 0)
+    LAYERS[name](drawn)
+    graph = drawn.graph()
+    output = graph.output
+    assert output.quant is not None
+    extreme = QuantParams((output.quant.scale[0] * scale,), (zero_point,))
+    values = [*graph.values.values(), dataclasses.replace(output, quant=extreme)]
+    graph = graph.replace(values=values)
+    inputs = _inputs(graph, 0)
+    found = _run(graph, inputs, tmp_path, require_tool("gcc"))
+    np.testing.assert_array_equal(found, run_int8(graph, inputs))
+
+
+def test_kernels_need_no_library_and_hold_no_state_when_a_network_uses_all_kinds(
+    tmp_path: Path, require_tool: RequireTool
+) -> None:
+    graph = _network(0)
+    emit_c(graph, _inputs(graph, 0)[:1]).write(tmp_path)
+    files = sorted(path.name for path in tmp_path.glob("*.c") if path.name != "main.c")
+    command = (require_tool("gcc"), "-std=c99", "-Os", "-fno-pie", "-c", *files)
+    subprocess.run(command, cwd=tmp_path, check=True)
+    objects = sorted(path.name for path in tmp_path.glob("*.o"))
+    listing = subprocess.run(
+        ("nm", *objects), cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    defined = set(re.findall(r"^\S+ [TtRr] (\S+)$", listing, re.M))
+    undefined = set(re.findall(r"^ +U (\S+)$", listing, re.M))
+    assert undefined <= defined | {"_GLOBAL_OFFSET_TABLE_"}
+    assert not re.findall(r"^\S+ [BbDdCc] \S+$", listing, re.M)
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> Array:
