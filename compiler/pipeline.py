@@ -317,6 +317,7 @@ def _gate(model: CompiledModel, request: CompileRequest, builds: tuple[Build, ..
         model.accuracy,
         request.limits,
         (build.priced for build in builds),
+        numerics_of(model.graph).removesuffix(".v1"),
     )
 
 
