@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -13,7 +14,7 @@ from edgekiln.targets.errors import MissingToolError
 from .artifacts import EmittedArtifact
 from .bounds import depth_of
 from .emit_c import emit_c
-from .errors import CompileError
+from .errors import CompileError, MissingKernelError
 from .graph import DType, Graph
 from .int_kernels.common import params
 from .interpret import run_float
@@ -69,8 +70,8 @@ def certify(
     """
     expected = run_int8(graph, quantize_input(graph, x))
     rows = [_float_row(float_graph, graph, x, expected)] if float_graph is not None else []
-    rows += _file_rows(graph, artifacts, x, expected)
     missing: list[str] = []
+    rows += _file_rows(graph, artifacts, x, expected, missing)
     if "tflite" in artifacts and distribution_version(TFLM) != "absent":
         try:
             rows.append(_tflm_row(graph, artifacts["tflite"].model, x, expected))
@@ -104,7 +105,8 @@ def _layers(
     """Rows of LiteRT's reference kernels on the whole file, and of other engines layer by layer."""
     rows: list[LayerRow] = []
     if "tflite" in artifacts:
-        rows += compare_layers(graph, artifacts["tflite"].model, x)
+        with contextlib.suppress(MissingKernelError):  # said of the whole file already
+            rows += compare_layers(graph, artifacts["tflite"].model, x)
     recorded = run_int8_all(graph, quantize_input(graph, x))
     for fmt, (engine, package) in RUNTIME_ENGINES.items():
         if fmt in artifacts and distribution_version(package) != "absent":
@@ -118,12 +120,19 @@ def _layers(
 
 
 def _file_rows(
-    graph: Graph, artifacts: Mapping[str, EmittedArtifact], x: Floats, expected: Logits
+    graph: Graph,
+    artifacts: Mapping[str, EmittedArtifact],
+    x: Floats,
+    expected: Logits,
+    missing: list[str],
 ) -> list[EngineRow]:
-    """Every engine that takes a file."""
+    """Every engine that takes a file; those that lack a kernel are named in `missing`."""
     rows = []
     if "tflite" in artifacts:
-        rows.append(_reference_row(graph, artifacts["tflite"].model, x, expected))
+        try:
+            rows.append(_reference_row(graph, artifacts["tflite"].model, x, expected))
+        except MissingKernelError as error:
+            missing.append(f"{Engine.LITERT_REFERENCE} is no witness: {error}")
     rows += [
         _runtime_row(graph, artifacts[fmt], x, expected)
         for fmt in RUNTIME_ENGINES
@@ -137,7 +146,7 @@ def _golden_rows(
 ) -> tuple[EngineRow, ...]:
     """What `verify_bundle` compares with; C is exact or not at all."""
     expected = run_int8(graph, quantize_input(graph, golden))
-    return tuple(_file_rows(graph, artifacts, golden, expected))
+    return tuple(_file_rows(graph, artifacts, golden, expected, []))
 
 
 def _float_row(float_graph: Graph, graph: Graph, x: Floats, expected: Logits) -> EngineRow:

@@ -141,8 +141,8 @@ def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -
         UnsupportedOpError: an operator that the graph has no word for.
         RecipeError: the recipe names a value or layer that the model does not have.
     """
-    graph = load_file(path, untraced).graph
-    _check_shapes(graph, dataset)
+    graph = load_file(path, dataset, untraced).graph
+    _check_classes(graph, dataset)
     if not is_quantized(graph):
         check_recipe(recipe, graph)
     elif recipe != DEFAULT_RECIPE:
@@ -175,7 +175,7 @@ def _quantize(
 ) -> CompiledModel:
     """The graph that is emitted, and what it is worth on the validation split."""
     dataset, graph = request.dataset, loaded.graph
-    _check_shapes(graph, dataset)
+    _check_classes(graph, dataset)
     x = model_samples(graph, dataset, dataset.x[dataset.validation])
     labels = dataset.y[dataset.validation]
     if is_quantized(graph):
@@ -219,18 +219,13 @@ def _calibration_notes(request: CompileRequest, model: CompiledModel) -> tuple[s
     return check_calibration(own.x, own.y, dataset.contract)
 
 
-def _check_shapes(graph: Graph, dataset: Dataset) -> None:
-    shape, spec = graph.input.shape[1:], dataset.contract.input
-    if graph.input.elements != spec.elements:
-        raise ImportModelError(
-            f"model '{graph.name}' takes samples of shape {shape}, data '{dataset.name}' has "
-            f"samples of shape {spec.shape}; compile it with the data that it was trained on"
-        )
+def _check_classes(graph: Graph, dataset: Dataset) -> None:
     classes = len(dataset.contract.classes)
     if graph.output.shape[1:] != (classes,):
         raise ImportModelError(
             f"model '{graph.name}' gives outputs of shape {graph.output.shape[1:]}, "
-            f"data '{dataset.name}' has {classes} classes"
+            f"data '{dataset.name}' has {classes} classes; give data with the classes that it was "
+            "trained on, or end the model in one output for each class"
         )
 
 

@@ -33,7 +33,7 @@ from .assemble import CERTIFICATE, model_samples, samples_of
 from .certify import PARITY_SAMPLES, certify
 from .data import Dataset
 from .differences import Difference, differences
-from .errors import CompileError, DataContentError
+from .errors import CompileError, DataContentError, MissingKernelError
 from .graph import Array
 from .importers.tflite import import_tflite
 from .oracles import (
@@ -109,7 +109,7 @@ def verify_bundle(path: Path, dataset: Dataset | None = None) -> VerifyReport:
         place = f"{job.artifact.target}/{job.artifact.format} in {job.engine}"
         try:
             found = _checked(job.run(), golden)
-        except TargetError as error:
+        except (TargetError, MissingKernelError) as error:
             notes.append(f"{place} was not run: {error}")
         except CompileError as error:
             rows.append(_row(job, golden.expected, _opposite(golden.expected), recorded.depth))

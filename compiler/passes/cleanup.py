@@ -18,8 +18,8 @@ from .rewrite import edit, has_one_reader, producer
 
 
 def clean_up(graph: Graph) -> Graph:
-    """Identity nodes, chains of reshapes, dead nodes and dead values are gone."""
-    return _drop_dead(_drop_identities(_merge_reshapes(graph)))
+    """Identity nodes, chains of reshapes and of transposes, and what nobody reads are gone."""
+    return _drop_dead(_drop_identities(_merge_transposes(_merge_reshapes(graph))))
 
 
 def _merge_reshapes(graph: Graph) -> Graph:
@@ -27,6 +27,19 @@ def _merge_reshapes(graph: Graph) -> Graph:
         before = producer(graph, node.inputs[0]) if node.op is Op.RESHAPE else None
         if before is not None and before.op is Op.RESHAPE and has_one_reader(graph, before.output):
             merged = dataclasses.replace(node, inputs=before.inputs)
+            graph = edit(graph, nodes={before.name: (), node.name: (merged,)})
+    return graph
+
+
+def _merge_transposes(graph: Graph) -> Graph:
+    for name in [node.name for node in graph.nodes if node.op is Op.TRANSPOSE]:
+        node = next(kept for kept in graph.nodes if kept.name == name)
+        before = producer(graph, node.inputs[0])
+        if before is None or not has_one_reader(graph, before.output):
+            continue
+        if isinstance(before.attrs, TransposeAttrs) and isinstance(node.attrs, TransposeAttrs):
+            perm = tuple(before.attrs.perm[axis] for axis in node.attrs.perm)
+            merged = dataclasses.replace(node, inputs=before.inputs, attrs=TransposeAttrs(perm))
             graph = edit(graph, nodes={before.name: (), node.name: (merged,)})
     return graph
 

@@ -17,6 +17,7 @@ from edgekiln.compiler.certify import certify
 from edgekiln.compiler.errors import ParityError
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.layer_parity import compare_alone
+from edgekiln.compiler.ops import Op
 from edgekiln.compiler.oracles import Engine
 from edgekiln.compiler.parity import (
     Certificate,
@@ -228,3 +229,15 @@ def test_cpu_flags_are_the_ones_that_choose_kernels_when_told(tmp_path: Path) ->
     info.write_text("Features : fp asimd asimddp\n")
     assert cpu_flags(info) == ("asimd", "asimddp")
     assert cpu_flags(tmp_path / "none") == ()
+
+
+def test_reference_kernels_are_no_witness_when_they_lack_an_operator(draw_samples: Draw) -> None:
+    build = GraphBuilder("elu", (1, 6))
+    graph = build.finish(build.node(Op.ELU, (build.input,)))
+    int8 = quantize(graph, draw_samples(graph, 64))
+    x = draw_samples(graph, 64, 1)
+    certificate = certify(graph, int8, emitted(int8, x, ("tflite", "onnx")), {}, x)
+    enforce_parity(certificate)
+    assert {row.engine for row in certificate.engines} == {"float", "litert-xnnpack", "onnxruntime"}
+    assert {row.engine for row in certificate.layers} == {"litert-xnnpack", "onnxruntime"}
+    assert any("reference kernels lack operator ELU" in said for said in certificate.missing)
