@@ -21,7 +21,7 @@ _Limit = TypeVar("_Limit", int, float)
 
 @dataclass(frozen=True, slots=True)
 class AccuracyLimits:
-    """On the validation split. `max_drop` is float minus compiled accuracy; no `minimum`, no check."""
+    """On the validation split; `max_drop` is float minus compiled. No `minimum`, no check of it."""
 
     max_drop: float = 0.02
     minimum: float | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekiln.compiler.artifacts import emit_artifact
+from edgekiln.compiler.artifacts import ArtifactKind, emit_artifact
 from edgekiln.compiler.bounds import bound_of, depth_of
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.certify import certify
@@ -55,7 +55,7 @@ def test_certificate_has_a_row_of_tflm_when_it_is_installed(
     graph = random_graph(1)
     x = draw_samples(graph, 40, 1)
     int8 = quantize(graph, x)
-    artifacts = {"tflite": emit_artifact(int8, "tflite", quantize_input(int8, x[:4]))}
+    artifacts = [emit_artifact(int8, ArtifactKind("tflite"), quantize_input(int8, x[:4]))]
     certificate = certify(graph, int8, artifacts, {}, x)
     (row,) = (row for row in certificate.engines if row.engine == "tflm")
     assert (row.samples, row.passed, row.bound) == (32, True, "at most 1 LSB, 1 in the mean")
