@@ -90,9 +90,14 @@ def emulate_folder(folder: Path, target: Target) -> Emulation:
     machine = machine_of(target)
     with tempfile.TemporaryDirectory(prefix="edgekiln-emulate-") as name:
         image = build_image(folder, machine, Path(name))
-        sizes = _section_sizes(image, machine)
         counts, text = run_image(image, machine)
+        return emulation_of(image, machine, counts, text)
+
+
+def emulation_of(image: Path, machine: Machine, counts: list[int], text: str) -> Emulation:
+    """The figures of a run of `image`: `counts` and `text` are what `run_image` gave."""
     outputs, stack = _parse(text)
+    sizes = _section_sizes(image, machine)
     return Emulation(
         instructions=max(counts) - CALL_INSTRUCTIONS,
         outputs=outputs,
