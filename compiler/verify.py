@@ -157,7 +157,7 @@ def _artifacts(bundle: Bundle, golden: Array) -> dict[ArtifactKind, EmittedArtif
     found = {}
     for artifact in bundle.manifest.artifacts:
         files = (
-            _c_files(bundle, artifact)
+            bundle.below(artifact.path)
             if artifact.format == "c"
             else {artifact.path.rpartition("/")[2]: bundle.read(artifact.path)}
         )
@@ -191,17 +191,8 @@ def _run_reference(model: bytes, x: Floats) -> Logits:
     return run_int8(graph, quantize_input(graph, samples))
 
 
-def _c_files(bundle: Bundle, artifact: Artifact) -> dict[str, bytes]:
-    prefix = f"{artifact.path}/"
-    return {
-        name.removeprefix(prefix): data
-        for name, data in bundle.members.items()
-        if name.startswith(prefix)
-    }
-
-
 def _c_jobs(bundle: Bundle, artifact: Artifact, classes: int) -> Iterator[_Job]:
-    files = _c_files(bundle, artifact)
+    files = bundle.below(artifact.path)
     yield _Job(artifact, Engine.C_HOST, lambda: run_c_host(files, classes))
 
     def emulated() -> Logits:
