@@ -18,8 +18,7 @@ from .compile_document import compile_document
 from .console import common_options, debugging, need_extra, print_json, print_table, say
 from .errors import ModelChoiceError, ProjectFileError
 from .outputs import ready_bundle
-from .project import Project, data_source, load_project
-from .targets import profile_folders
+from .project import Project, data_source, load_project, profile_folders
 
 if TYPE_CHECKING:
     from edgekiln.compiler.data import Dataset
@@ -295,7 +294,7 @@ def _print(result: CompileResult) -> None:
     engines = [
         (
             row.engine,
-            row.format,
+            row.form,
             row.distance,
             f"{row.label_flips} of {row.samples}",
             row.bound,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import common_options, need_extra, print_json, print_table, say
-from .project import load_project
-from .targets import profile_folders
+from .project import load_project, profile_folders
 from .waves import parse_waves
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search": ("search:search", "Explore architectures inside the targets' budgets."),
     "compile": ("compile:compile_", "Distil, quantize, export and prove one model."),
     "inspect": ("inspect:inspect", "Say what is inside a bundle or a model file."),
+    "export": ("export:export", "Write a bundle's artifact for a firmware project."),
     "verify": ("verify:verify", "Run a bundle's certificate again on this machine."),
     "release": ("release:release", "Sign a bundle into a fleet's repository."),
     "fleet": ("fleet:fleet", "Serve a fleet, enrol devices, roll out, see alerts."),

@@ -174,3 +174,8 @@ def _unknown(table: str, key: str) -> str:
     hint = f"did you mean '{near[0]}'? " if near else ""
     place = f"[{table}{'.NAME' if table == 'targets' else ''}]" if table else "the file"
     return f"{place} has no key '{key}': {hint}it may have: {', '.join(known)}"
+
+
+def profile_folders(project_file: Path | None) -> tuple[Path, ...]:
+    """Folders with the user's own profiles, as edgekiln.toml names them."""
+    return tuple(Path(folder) for folder in load_project(project_file).profiles)

@@ -11,8 +11,7 @@ import click
 from .calibrated import budget_of, known_targets
 from .console import common_options, need_extra, print_json, print_table, say
 from .outputs import ready_folder
-from .project import data_source, load_project, override
-from .targets import profile_folders
+from .project import data_source, load_project, override, profile_folders
 
 if TYPE_CHECKING:
     from edgekiln.search.result import SearchResult, TargetFront

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import common_options, need_extra, print_json, print_table, say
-from .project import load_project
+from .project import profile_folders
+from .targets_measure import measure
 
 if TYPE_CHECKING:
     from edgekiln.targets import CostTable, OpCost, Target
@@ -21,9 +22,7 @@ def targets() -> None:
     """What devices can do, and how well it is known."""
 
 
-def profile_folders(project_file: Path | None) -> tuple[Path, ...]:
-    """Folders with the user's own profiles, as edgekiln.toml names them."""
-    return tuple(Path(folder) for folder in load_project(project_file).profiles)
+targets.add_command(measure)
 
 
 @targets.command("list")

@@ -21,7 +21,7 @@ from edgekiln.runtime.bundle import pack_bundle, parse_bundle
 from edgekiln.runtime.manifest import Gate
 
 from .accuracy import EngineAccuracy, engine_accuracies, float_accuracy, reference_accuracy
-from .artifacts import EmittedArtifact, emit_artifact
+from .artifacts import ArtifactKind, EmittedArtifact, emit_artifact, kind_for
 from .assemble import (
     GOLDEN_SAMPLES,
     Build,
@@ -57,6 +57,7 @@ CAME_QUANTIZED = "the model came quantized and is kept as it is, so it has no fl
 
 Progress = Callable[[str], None]
 Floats = npt.NDArray[np.float32]
+Artifacts = Mapping[ArtifactKind, EmittedArtifact]
 
 
 def silent(line: str) -> None:
@@ -90,7 +91,7 @@ def compile_model(
     certificate = certify(
         model.float_graph,
         model.graph,
-        artifacts,
+        artifacts.values(),
         emulations,
         _samples(request, model),
         model_samples(model.graph, request.dataset, golden),
@@ -235,26 +236,28 @@ def _emit(
     golden: Floats,
     progress: Progress,
     trace: Trace,
-) -> Mapping[str, EmittedArtifact]:
-    """Artifacts by format; every target gets the same bytes."""
-    formats = dict.fromkeys(fmt for wanted in request.targets for fmt in _formats(wanted))
+) -> Artifacts:
+    """One artifact of each kind; targets of one kind get the same bytes."""
+    kinds = dict.fromkeys(
+        kind_for(wanted.target, fmt) for wanted in request.targets for fmt in _formats(wanted)
+    )
     graph = model.graph
     quantized = quantize_input(graph, model_samples(graph, request.dataset, golden))
-    artifacts = {fmt: emit_artifact(graph, fmt, quantized, trace) for fmt in formats}
-    sizes = ", ".join(f"{fmt} {artifact.nbytes} bytes" for fmt, artifact in artifacts.items())
+    artifacts = {kind: emit_artifact(graph, kind, quantized, trace) for kind in kinds}
+    sizes = ", ".join(f"{kind.title} {item.nbytes} bytes" for kind, item in artifacts.items())
     progress(f"emit: {sizes}")
     return artifacts
 
 
 def _emulate(
-    artifacts: Mapping[str, EmittedArtifact], request: CompileRequest, progress: Progress
+    artifacts: Artifacts, request: CompileRequest, progress: Progress
 ) -> Mapping[str, EmulatedArtifact]:
     """Emulations of generated C by target id."""
     wanted = [w.target for w in request.targets if "c" in _formats(w)]
     found = {}
     for target in wanted:
         progress(f"emulate: generated C on {target.core}")
-        found[target.id] = emulate_artifact(artifacts["c"], target)
+        found[target.id] = emulate_artifact(artifacts[kind_for(target, "c")], target)
     return found
 
 
@@ -267,13 +270,13 @@ def _samples(request: CompileRequest, model: CompiledModel) -> Floats:
 def _accuracies(
     model: CompiledModel,
     request: CompileRequest,
-    artifacts: Mapping[str, EmittedArtifact],
+    artifacts: Artifacts,
     progress: Progress,
 ) -> tuple[EngineAccuracy, ...]:
     """Of each format on the validation split, in the engine that a device runs it in."""
     dataset, rows = request.dataset, request.dataset.validation
     x = model_samples(model.graph, dataset, dataset.x[rows])
-    found = engine_accuracies(model.graph, artifacts, x, dataset.y[rows])
+    found = engine_accuracies(model.graph, artifacts.values(), x, dataset.y[rows])
     shown = [f"{row.format} {row.accuracy:.4f}" for row in found if row.accuracy is not None]
     if shown:
         progress(f"certify: validation accuracy {', '.join(shown)}")
@@ -288,7 +291,7 @@ def _origin_notes(model: CompiledModel) -> tuple[str, ...]:
 def _price(
     model: CompiledModel,
     request: CompileRequest,
-    artifacts: Mapping[str, EmittedArtifact],
+    artifacts: Artifacts,
     emulations: Mapping[str, EmulatedArtifact],
     progress: Progress,
 ) -> tuple[tuple[Build, ...], tuple[str, ...]]:
@@ -300,7 +303,7 @@ def _price(
     for wanted in request.targets:
         budget = effective_budget(wanted.target, wanted.budget)
         for fmt in _formats(wanted):
-            artifact = artifacts[fmt]
+            artifact = artifacts[kind_for(wanted.target, fmt)]
             emulated = emulations.get(wanted.target.id) if fmt == "c" else None
             emulated = emulated or EmulatedArtifact(None)
             cost, said = price(model.graph, artifact, wanted.target, emulated, budget)
@@ -317,6 +320,7 @@ def _gate(model: CompiledModel, request: CompileRequest, builds: tuple[Build, ..
         model.accuracy,
         request.limits,
         (build.priced for build in builds),
+        numerics_of(model.graph).removesuffix(".v1"),
     )
 
 

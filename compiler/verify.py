@@ -28,7 +28,7 @@ from edgekiln.targets.errors import MeasurementError, TargetError
 from edgekiln.targets.machines import MACHINES
 from edgekiln.targets.profiles import load_target
 
-from .artifacts import EmittedArtifact
+from .artifacts import ArtifactKind, EmittedArtifact
 from .assemble import CERTIFICATE, model_samples, samples_of
 from .certify import PARITY_SAMPLES, certify
 from .data import Dataset
@@ -146,22 +146,23 @@ def _certify_again(bundle: Bundle, dataset: Dataset, notes: list[str]) -> Certif
         raw = samples_of(dataset, dataset.validation, PARITY_SAMPLES)
         golden = quantize_input(graph, model_samples(graph, dataset, bundle.golden().inputs))
         artifacts = _artifacts(bundle, golden)
-        return certify(None, graph, artifacts, {}, model_samples(graph, dataset, raw))
+        return certify(None, graph, artifacts.values(), {}, model_samples(graph, dataset, raw))
     except CompileError as error:
         notes.append(f"the certificate was not made again: {error}")
         return None
 
 
-def _artifacts(bundle: Bundle, golden: Array) -> dict[str, EmittedArtifact]:
-    """By format, as the compiler emitted them; every target has the same bytes."""
+def _artifacts(bundle: Bundle, golden: Array) -> dict[ArtifactKind, EmittedArtifact]:
+    """As the compiler emitted them; targets have the same bytes where they have the same kind."""
     found = {}
     for artifact in bundle.manifest.artifacts:
         files = (
-            _c_files(bundle, artifact)
+            bundle.below(artifact.path)
             if artifact.format == "c"
             else {artifact.path.rpartition("/")[2]: bundle.read(artifact.path)}
         )
-        found[artifact.format] = EmittedArtifact(artifact.format, files, golden)
+        emitted = EmittedArtifact(artifact.format, files, golden)
+        found[emitted.kind] = emitted
     return found
 
 
@@ -190,17 +191,8 @@ def _run_reference(model: bytes, x: Floats) -> Logits:
     return run_int8(graph, quantize_input(graph, samples))
 
 
-def _c_files(bundle: Bundle, artifact: Artifact) -> dict[str, bytes]:
-    prefix = f"{artifact.path}/"
-    return {
-        name.removeprefix(prefix): data
-        for name, data in bundle.members.items()
-        if name.startswith(prefix)
-    }
-
-
 def _c_jobs(bundle: Bundle, artifact: Artifact, classes: int) -> Iterator[_Job]:
-    files = _c_files(bundle, artifact)
+    files = bundle.below(artifact.path)
     yield _Job(artifact, Engine.C_HOST, lambda: run_c_host(files, classes))
 
     def emulated() -> Logits:

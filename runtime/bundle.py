@@ -87,6 +87,15 @@ class Bundle:
         except KeyError:
             raise MemberError(f"{self.source}: there is no member '{member}'") from None
 
+    def below(self, folder: str) -> dict[str, bytes]:
+        """Members of `folder` by name, such as the files of an artifact of generated C."""
+        prefix = f"{folder}/"
+        return {
+            name.removeprefix(prefix): data
+            for name, data in self.members.items()
+            if name.startswith(prefix)
+        }
+
     @property
     def contract(self) -> Contract:
         """`contract.json`.

@@ -90,9 +90,14 @@ def emulate_folder(folder: Path, target: Target) -> Emulation:
     machine = machine_of(target)
     with tempfile.TemporaryDirectory(prefix="edgekiln-emulate-") as name:
         image = build_image(folder, machine, Path(name))
-        sizes = _section_sizes(image, machine)
         counts, text = run_image(image, machine)
+        return emulation_of(image, machine, counts, text)
+
+
+def emulation_of(image: Path, machine: Machine, counts: list[int], text: str) -> Emulation:
+    """The figures of a run of `image`: `counts` and `text` are what `run_image` gave."""
     outputs, stack = _parse(text)
+    sizes = _section_sizes(image, machine)
     return Emulation(
         instructions=max(counts) - CALL_INSTRUCTIONS,
         outputs=outputs,
@@ -150,6 +155,8 @@ def run_image(image: Path, machine: Machine, *options: str) -> tuple[list[int], 
     """
     printed, counted = image.with_name("printed.txt"), image.with_name("counts.txt")
     symbols = _symbols(image, machine)
+    if "model_invoke" not in symbols:
+        raise MeasurementError("the C files have no function model_invoke to count")
     begin, end = (symbols[name] & ~1 for name in ("model_invoke", "ek_probe_end"))
     plugin = (str(_plugin()), f"begin={begin}", f"end={end}", f"out={counted}")
     command = (
@@ -172,7 +179,10 @@ def run_image(image: Path, machine: Machine, *options: str) -> tuple[list[int], 
 def _parse(text: str) -> tuple[bytes, int]:
     """Outputs and stack bytes from the printed lines."""
     *lines, last = text.splitlines()
-    return bytes.fromhex("".join(lines)), int(last.removeprefix("stack "))
+    try:
+        return bytes.fromhex("".join(lines)), int(last.removeprefix("stack "))
+    except ValueError as error:
+        raise MeasurementError(f"main.c prints other than hexadecimal digits: {error}") from error
 
 
 def _symbols(image: Path, machine: Machine) -> dict[str, int]:

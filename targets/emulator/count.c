@@ -1,8 +1,10 @@
 /* QEMU TCG plugin: instructions executed between two addresses.
  *
  * Arguments: begin=ADDRESS (the instruction there is counted), end=ADDRESS (not counted),
- * out=FILE, profile=FILE. Writes to the first one decimal number a line for each region, in order;
- * to the second, where it is given, "ADDRESS COUNT" for each instruction of the whole run.
+ * out=FILE, profile=FILE, caller_end=ADDRESS, calls=FILE. Writes to the first one decimal number a
+ * line for each region, in order; to the second, where it is given, "ADDRESS COUNT" for each
+ * instruction of the whole run; to the last a line for each region: the count at the return of each
+ * call that was made from the function between `begin` and `caller_end`.
  *
  * QEMU packages bring no plugin header, so the few functions of plugin API version 1 that are
  * used here are declared from QEMU's documentation; QEMU >= 4.2 provides them to a plugin that
@@ -45,8 +47,12 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *in
 
 static uint64_t executed, started;
 static uint64_t begin_address, end_address;
+static uint64_t caller_end, seen; /* `executed` at the caller's last instruction */
 static bool inside;
-static FILE *out, *profile;
+static FILE *out, *profile, *calls;
+
+/* From model_invoke's last instruction to `end`: itself, and one branch of its caller. */
+#define LEAVING 2
 
 /* One counter for each half word of 8 MiB of code; addresses beyond the first 8 MiB fold. */
 #define SLOTS (1u << 22)
@@ -56,7 +62,27 @@ static void on_begin(unsigned int cpu, void *data) {
     (void)cpu;
     (void)data;
     started = executed;
+    seen = executed;
     inside = true;
+}
+
+static void on_caller(unsigned int cpu, void *data) {
+    (void)cpu;
+    (void)data;
+    if (inside) {
+        if (executed > seen + 1) {
+            fprintf(calls, "%" PRIu64 " ", executed - started);
+        }
+        seen = executed;
+    }
+}
+
+/* The last call may be a jump, whose return is the caller's own. */
+static void end_calls(void) {
+    if (executed > seen + LEAVING) {
+        fprintf(calls, "%" PRIu64 " ", executed - started);
+    }
+    fputc('\n', calls);
 }
 
 static void on_end(unsigned int cpu, void *data) {
@@ -64,6 +90,9 @@ static void on_end(unsigned int cpu, void *data) {
     (void)data;
     if (inside) {
         fprintf(out, "%" PRIu64 "\n", executed - started);
+        if (calls != NULL) {
+            end_calls();
+        }
         inside = false;
     }
 }
@@ -72,6 +101,9 @@ static void on_exit_close(qemu_plugin_id_t id, void *data) {
     (void)id;
     (void)data;
     fclose(out);
+    if (calls != NULL) {
+        fclose(calls);
+    }
     if (profile != NULL) {
         for (size_t slot = 0; slot < SLOTS; slot++) {
             if (counts[slot] != 0) {
@@ -98,6 +130,9 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
         if (address == begin_address) {
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_begin, QEMU_PLUGIN_CB_NO_REGS, NULL);
         }
+        if (calls != NULL && begin_address <= address && address < caller_end) {
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_caller, QEMU_PLUGIN_CB_NO_REGS, NULL);
+        }
         if (address == end_address) {
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_end, QEMU_PLUGIN_CB_NO_REGS, NULL);
         }
@@ -118,6 +153,13 @@ int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info_t *info, int
             end_address = strtoull(argv[i] + 4, NULL, 0);
         } else if (strncmp(argv[i], "out=", 4) == 0) {
             out = fopen(argv[i] + 4, "w");
+        } else if (strncmp(argv[i], "caller_end=", 11) == 0) {
+            caller_end = strtoull(argv[i] + 11, NULL, 0);
+        } else if (strncmp(argv[i], "calls=", 6) == 0) {
+            calls = fopen(argv[i] + 6, "w");
+            if (calls == NULL) {
+                return 1;
+            }
         } else if (strncmp(argv[i], "profile=", 8) == 0) {
             profile = fopen(argv[i] + 8, "w");
             counts = calloc(SLOTS, sizeof *counts);

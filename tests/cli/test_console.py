@@ -53,10 +53,11 @@ ALL = dict(all_commands())
 def test_tree_holds_the_documented_commands() -> None:
     named = {" ".join(path) for path in ALL}
     assert named >= {
-        "init", "targets list", "targets show", "targets calibrate", "search", "compile",
-        "inspect", "verify", "release", "fleet init", "fleet serve", "fleet enroll",
-        "fleet devices", "fleet releases", "fleet rollout start", "fleet rollout list",
-        "fleet rollout show", "fleet rollout abort", "fleet rollout pause", "fleet rollout resume",
+        "init", "targets list", "targets show", "targets calibrate", "targets measure", "search",
+        "compile", "inspect", "export", "verify", "release", "fleet init", "fleet serve",
+        "fleet enroll", "fleet devices", "fleet releases", "fleet rollout start",
+        "fleet rollout list", "fleet rollout show", "fleet rollout abort", "fleet rollout pause",
+        "fleet rollout resume",
         "fleet alerts", "fleet alerts ack", "device run", "demo",
     }  # fmt: skip
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from edgekiln.compiler.artifacts import EmittedArtifact
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.data import Dataset, load_dataset
 from edgekiln.compiler.graph import Array, Graph
+from edgekiln.compiler.int_kernels.common import params
 from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import quantize
+from edgekiln.compiler.reference import quantize_input, run_int8
 from edgekiln.compiler.shapes import same_padding
+from edgekiln.runtime.bundle import write_bundle
+from edgekiln.runtime.contract import Contract, TensorSpec
+from edgekiln.runtime.golden import Golden, pack_golden
+from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
+from edgekiln.runtime.reference import build_reference
 from edgekiln.targets.evidence import Tier
 from edgekiln.targets.profiles import load_target
 from edgekiln.targets.target import CostTable, OpCost, Target
@@ -276,3 +285,34 @@ def _trained(data: Dataset, width: int, epochs: int, path: Path) -> Path:
     program = torch.export.export(net.eval(), (inputs[:2],), dynamic_shapes=(batch,))
     torch.export.save(program, path)
     return path
+
+
+@pytest.fixture
+def bundle_of(tmp_path: Path) -> Callable[[Graph, Sequence[tuple[str, EmittedArtifact]]], Path]:
+    """(int8 graph, artifacts by target) -> a bundle file with three golden vectors."""
+
+    def make(graph: Graph, artifacts: Sequence[tuple[str, EmittedArtifact]]) -> Path:
+        shape = graph.input.shape[1:]
+        raw = np.random.default_rng(2).normal(0, 1, (3, *shape)).astype(np.float32)
+        expected = run_int8(graph, quantize_input(graph, raw))
+        quant = params(graph, graph.outputs[0])
+        classes = tuple(str(index) for index in range(expected.shape[1]))
+        contract = Contract(TensorSpec("x", shape), classes)
+        reference = build_reference(contract, raw, np.full(3, 0.9), expected.argmax(1))
+        members = {
+            "contract.json": msgspec.json.encode(contract),
+            "golden.npz": pack_golden(Golden(raw, expected, quant.scale[0], quant.zero_point[0])),
+            "reference.bin": reference.to_bytes(),
+        }
+        none = EstimateRecord(0.0, 0.0, 0.0, "bytes", "T0", "test")
+        listed = []
+        for target, made in artifacts:
+            members |= made.members(target)
+            figures = (made.path(target), made.nbytes, made.sha256, "int8.v1", 1.0)
+            listed.append(Artifact(target, made.format, *figures, None, none, none))
+        gate, lineage = Gate(True, ()), Lineage("0")
+        draft = Manifest("small", (), tuple(listed), None, 1.0, gate, lineage, {}, {})
+        write_bundle(tmp_path / "small.ekb", draft, members)
+        return tmp_path / "small.ekb"
+
+    return make

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import emit_c, memory_plan
 from edgekiln.compiler.emit_c_family import Family
 from edgekiln.compiler.emit_c_layers import layer as layer_of
@@ -22,6 +23,7 @@ from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.ops import Op
 from edgekiln.compiler.plan import storage_roots
 from edgekiln.compiler.plan_memory import MemoryPlan
+from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import run_int8_all
 
 RequireTool = Callable[[str], str]
@@ -159,3 +161,18 @@ def test_layers_leave_live_bytes_alone_when_the_graph_is_random(
 ) -> None:
     graph = quantized(random_graph(seed), seed)
     _check(graph, Family(list(Family)[seed % 2]), tmp_path, require_tool("gcc"))
+
+
+def test_branches_run_one_after_the_other_when_that_takes_less(
+    tmp_path: Path, require_tool: RequireTool
+) -> None:
+    """Both branches grow and shrink again; given interleaved, they would be large together."""
+    rng = np.random.default_rng(0)
+    build = GraphBuilder("branches", (1, 6, 6, 4))
+    wide = [build.conv2d(build.input, rng.normal(0, 1, (24, 3, 3, 4))) for _ in range(2)]
+    small = [build.conv2d(x, rng.normal(0, 1, (4, 1, 1, 24))) for x in wide]
+    graph = build.finish(build.add(*small))
+    graph = quantize(graph, rng.normal(0, 1, (8, 6, 6, 4)).astype(np.float32))
+    assert memory_plan(graph).order == (wide[0], small[0], wide[1], small[1], graph.outputs[0])
+    assert memory_plan(graph).gap_bytes == 0
+    _check(graph, Family.PORTABLE, tmp_path, require_tool("gcc"))

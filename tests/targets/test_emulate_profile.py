@@ -10,7 +10,7 @@ import pytest
 
 from edgekiln.targets import emulate
 from edgekiln.targets.emulate import emulate_folder
-from edgekiln.targets.emulate_profile import FunctionCount, profile_folder
+from edgekiln.targets.emulate_profile import FunctionCount, measure_folder, profile_folder
 from edgekiln.targets.machines import MACHINES, PACKAGES
 from edgekiln.targets.profiles import load_target
 
@@ -38,6 +38,13 @@ __attribute__((naked)) void model_invoke(void) {
     __asm__ volatile("push {r4, lr}\\n bl helper\\n bl helper\\n pop {r4, pc}\\n");
 }
 """
+# The last call is a jump: helper returns to the caller of model_invoke.
+JUMP = """
+__attribute__((naked)) void helper(void) { __asm__ volatile("nop\\n nop\\n bx lr\\n"); }
+__attribute__((naked)) void model_invoke(void) {
+    __asm__ volatile("push {r4, lr}\\n bl helper\\n pop {r4, lr}\\n b helper\\n");
+}
+"""
 # Any core's compiler makes something of this.
 PLAIN = "void model_invoke(void) { volatile int sum = 0; for (int i = 0; i < 9; i++) sum += i; }"
 
@@ -58,6 +65,17 @@ def test_functions_have_their_own_instructions_when_profiled(
     found = profile_folder(folder, target)
     assert found == (FunctionCount("helper", 6), FunctionCount("model_invoke", 4))
     assert emulate_folder(folder, target).instructions == 10
+
+
+@pytest.mark.parametrize(("model", "calls"), [(ARM, (5, 5)), (JUMP, (5, 5))])
+def test_calls_add_up_to_the_instructions_when_the_last_is_a_jump_or_not(
+    model: str, calls: tuple[int, ...], tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    for tool in emulate.TOOLS:
+        require_tool(tool)
+    found = measure_folder(_folder(tmp_path, model), load_target("cortex-m4"))
+    assert found.calls == calls
+    assert found.emulation.instructions == sum(calls)
 
 
 @pytest.mark.tool

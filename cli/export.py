@@ -1,0 +1,111 @@
+"""`edgekiln export`: an artifact of a bundle as the files that a firmware project takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .console import common_options, print_json, say
+from .errors import ModelChoiceError, OutputError
+from .outputs import ready_folder
+
+if TYPE_CHECKING:
+    from edgekiln.runtime import Bundle
+    from edgekiln.runtime.manifest import Artifact
+
+FORMATS = ("tflite", "onnx", "c")
+LAYOUTS = ("plain", "cmake", "arduino", "zephyr", "esp-idf", "platformio")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written: paths below `folder`."""
+
+    bundle_id: str
+    target: str
+    format: str
+    layout: str
+    folder: str
+    files: tuple[str, ...]
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--target", "target_id", required=True, help="Whose artifact.")
+@click.option("--format", "fmt", type=click.Choice(FORMATS), help="Default: the target's first.")
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    help="C as a library of a build system. Default: plain, all files in one folder.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@common_options
+def export(
+    bundle: Path, target_id: str, fmt: str | None, layout: str | None, out: Path, as_json: bool
+) -> None:
+    """Check BUNDLE and write one target's artifact: the folder of C, the .tflite or the .onnx."""
+    from edgekiln.runtime import open_bundle
+
+    opened = open_bundle(bundle)
+    artifact = _choose(opened, target_id, "c" if layout and fmt is None else fmt)
+    if layout is not None and artifact.format != "c":
+        raise ModelChoiceError(
+            f"--layout is for C, the artifact is {artifact.format}; leave it out"
+        )
+    files = _files(opened, artifact, layout or "plain")
+    _write(files, out)
+    done = Exported(
+        bundle_id=opened.bundle_id,
+        target=target_id,
+        format=artifact.format,
+        layout=layout or "plain",
+        folder=str(out),
+        files=tuple(files),
+    )
+    if as_json:
+        print_json(done)
+        return
+    count = "1 file" if len(files) == 1 else f"{len(files)} files"
+    say(f"wrote {count} to {out}: {target_id}'s {artifact.format}, checked")
+
+
+def _choose(bundle: Bundle, target_id: str, fmt: str | None) -> Artifact:
+    mine = [found for found in bundle.manifest.artifacts if found.target == target_id]
+    if not mine:
+        known = ", ".join(sorted({found.target for found in bundle.manifest.artifacts}))
+        raise ModelChoiceError(
+            f"{bundle.source}: nothing for target '{target_id}'; it has: {known}"
+        )
+    for artifact in mine:
+        if fmt in (None, artifact.format):
+            return artifact
+    formats = ", ".join(found.format for found in mine)
+    raise ModelChoiceError(
+        f"{bundle.source}: no {fmt} for '{target_id}', which has: {formats}; compile again with "
+        f"--target {target_id} --format {fmt}"
+    )
+
+
+def _files(bundle: Bundle, artifact: Artifact, layout: str) -> Mapping[str, bytes]:
+    from edgekiln.compiler.c_layouts import Layout, lay_out
+
+    if artifact.format != "c":
+        return {artifact.path.rpartition("/")[2]: bundle.read(artifact.path)}
+    name = bundle.manifest.name
+    description = f"{name}: int8 inference, bundle {bundle.bundle_id[:12]}"
+    return lay_out(bundle.below(artifact.path), name, description, Layout(layout))
+
+
+def _write(files: Mapping[str, bytes], folder: Path) -> None:
+    """Old kernels among new ones would be built with them, so the folder has to be empty."""
+    ready_folder(folder)
+    if any(folder.iterdir()):
+        raise OutputError(f"{folder} is not empty; name a new folder")
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
