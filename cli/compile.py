@@ -294,7 +294,7 @@ def _print(result: CompileResult) -> None:
     engines = [
         (
             row.engine,
-            row.format,
+            row.form,
             row.distance,
             f"{row.label_flips} of {row.samples}",
             row.bound,

@@ -58,7 +58,7 @@ def _print(title: str, rows: Iterable[EngineRow]) -> None:
     shown = [
         (
             row.target,
-            row.format,
+            row.form,
             row.engine,
             str(row.samples),
             row.distance,

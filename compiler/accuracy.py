@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ def reference_accuracy(graph: Graph, x: Floats, y: Labels) -> float:
 
 
 def engine_accuracies(
-    graph: Graph, artifacts: Mapping[str, EmittedArtifact], x: Floats, y: Labels
+    graph: Graph, artifacts: Iterable[EmittedArtifact], x: Floats, y: Labels
 ) -> tuple[EngineAccuracy, ...]:
     """Of every emitted format that an engine here runs; formats that only a board runs have none.
 
@@ -54,13 +54,14 @@ def engine_accuracies(
         CompileError: an engine refuses what was emitted for it.
     """
     scale = output_scale(graph, np.zeros(0))  # labels need no measure of float distances
+    by_format = {artifact.format: artifact for artifact in artifacts}
     found = []
     for fmt in RUNTIME_ENGINES:
-        if fmt not in artifacts:
+        if fmt not in by_format:
             found.append(EngineAccuracy(fmt, None, f"no artifact in format {fmt} was asked for"))
             continue
         try:
-            answers = run_runtime(fmt, artifacts[fmt].model, x, scale)
+            answers = run_runtime(fmt, by_format[fmt].model, x, scale)
         except MissingToolError as error:
             found.append(EngineAccuracy(fmt, None, str(error)))
         else:

@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from edgekiln.targets.target import Target
+
 from .emit_c import emit_c
+from .emit_c_family import Family, family_of_core, family_of_files
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
 from .errors import EmitError
@@ -23,6 +26,24 @@ Codes = npt.NDArray[Any]
 _DECLARATION = re.compile(r"extern const int(\d+)_t \w+\[(\d+)\];")
 
 
+@dataclass(frozen=True, slots=True)
+class ArtifactKind:
+    """What decides an artifact's bytes beside the model: its format and, for `c`, the kernels."""
+
+    format: str
+    family: Family = Family.PORTABLE
+
+    @property
+    def title(self) -> str:
+        """For a person."""
+        return self.format if self.family is Family.PORTABLE else f"{self.format} ({self.family})"
+
+
+def kind_for(target: Target, fmt: str) -> ArtifactKind:
+    """The kind that is fastest on `target` in the format `fmt`."""
+    return ArtifactKind(fmt, family_of_core(target.core)) if fmt == "c" else ArtifactKind(fmt)
+
+
 @dataclass(frozen=True, eq=False)
 class EmittedArtifact:
     """Files of one format by name, relative to the artifact's own folder.
@@ -33,6 +54,16 @@ class EmittedArtifact:
     format: str
     files: Mapping[str, bytes]
     golden: Codes
+
+    @property
+    def kind(self) -> ArtifactKind:
+        """What it is, read from its files."""
+        return ArtifactKind(self.format, self.family)
+
+    @property
+    def family(self) -> Family:
+        """The kernels of generated C, read from its files; other formats have none of their own."""
+        return family_of_files(self.files)
 
     @property
     def model(self) -> bytes:
@@ -70,9 +101,9 @@ class EmittedArtifact:
 
 
 def emit_artifact(
-    graph: Graph, fmt: str, golden: Codes, trace: Trace = untraced
+    graph: Graph, kind: ArtifactKind, golden: Codes, trace: Trace = untraced
 ) -> EmittedArtifact:
-    """`graph` in the format `fmt`: tflite, onnx or c.
+    """`graph` as an artifact of `kind`, in the format tflite, onnx or c.
 
     `golden` (n, …) are the inputs, in the graph's format, that generated C carries to prove
     itself. `trace` gets the graph as the format lowers it.
@@ -81,13 +112,14 @@ def emit_artifact(
         EmitError: an unknown format, or a graph that it cannot express.
         GrammarError: what was lowered for the format breaks the graph's rules.
     """
+    fmt = kind.format
     emitter = _EMITTERS.get(fmt)
     if emitter is None:
         raise EmitError(f"format '{fmt}' is unknown; known: {', '.join(_EMITTERS)}")
     lowered = _LOWERINGS.get(fmt, _as_it_is)(graph)
     check(lowered)
-    trace(f"lower for {fmt}", lowered)
-    return EmittedArtifact(fmt, emitter(graph, golden), golden)
+    trace(f"lower for {kind.title}", lowered)
+    return EmittedArtifact(fmt, emitter(graph, golden, kind.family), golden)
 
 
 def _as_it_is(graph: Graph) -> Graph:
@@ -103,8 +135,8 @@ def c_constant_bytes(files: Mapping[str, bytes]) -> int:
 # What a format cannot say as the graph says it; the emitter does the same by itself.
 _LOWERINGS: Mapping[str, Callable[[Graph], Graph]] = {"tflite": lower_padding}
 
-_EMITTERS: Mapping[str, Callable[[Graph, Codes], Mapping[str, bytes]]] = {
-    "tflite": lambda graph, golden: {"model.tflite": emit_tflite(graph)},
-    "onnx": lambda graph, golden: {"model.onnx": emit_onnx(graph)},
-    "c": lambda graph, golden: emit_c(graph, golden).files,
+_EMITTERS: Mapping[str, Callable[[Graph, Codes, Family], Mapping[str, bytes]]] = {
+    "tflite": lambda graph, golden, family: {"model.tflite": emit_tflite(graph)},
+    "onnx": lambda graph, golden, family: {"model.onnx": emit_onnx(graph)},
+    "c": lambda graph, golden, family: emit_c(graph, golden, family).files,
 }

@@ -98,7 +98,7 @@ def _gate(gate: Gate) -> list[str]:
 
 def _parity(certificate: Certificate) -> list[str]:
     rows = [
-        f"| {r.engine} | {r.format} | {r.samples} | {r.distance} | {r.label_flips} | {r.bound} |"
+        f"| {r.engine} | {r.form} | {r.samples} | {r.distance} | {r.label_flips} | {r.bound} |"
         for r in certificate.engines
     ]
     head = "| engine | format | samples | largest difference | label flips | bound |"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from edgekiln.runtime.quant import Logits, quantize_to
 from edgekiln.targets.errors import MissingToolError
 
-from .artifacts import EmittedArtifact
+from .artifacts import Codes, EmittedArtifact
 from .bounds import depth_of
 from .emit_c import emit_c
-from .errors import CompileError
+from .emit_c_family import Family
+from .errors import CompileError, MissingKernelError
 from .graph import DType, Graph
 from .int_kernels.common import params
 from .interpret import run_float
@@ -55,34 +58,37 @@ Floats = npt.NDArray[np.float32]
 def certify(
     float_graph: Graph | None,
     graph: Graph,
-    artifacts: Mapping[str, EmittedArtifact],
+    artifacts: Collection[EmittedArtifact],
     emulations: Mapping[str, EmulatedArtifact],
     x: Floats,
     golden: Floats | None = None,
 ) -> Certificate:
-    """Certificate of `graph` as it is emitted and its artifacts by format.
+    """Certificate of `graph` as it is emitted and its artifacts, one of each kind.
 
     There is no `float_graph` where the model came quantized. `x` and `golden` are preprocessed
     samples (n, …); `emulations` by target id hold the outputs of the golden vectors, which are the
-    artifact's own. Raises CompileError where an engine cannot load what was emitted; what disagrees
+    artifacts' own. Raises CompileError where an engine cannot load what was emitted; what disagrees
     is recorded, not raised.
     """
     expected = run_int8(graph, quantize_input(graph, x))
     rows = [_float_row(float_graph, graph, x, expected)] if float_graph is not None else []
-    rows += _file_rows(graph, artifacts, x, expected)
+    of_files = {a.format: a for a in artifacts if a.format != "c"}
     missing: list[str] = []
-    if "tflite" in artifacts and distribution_version(TFLM) != "absent":
+    rows += _file_rows(graph, of_files, x, expected, missing)
+    if "tflite" in of_files and distribution_version(TFLM) != "absent":
         try:
-            rows.append(_tflm_row(graph, artifacts["tflite"].model, x, expected))
+            rows.append(_tflm_row(graph, of_files["tflite"].model, x, expected))
         except CompileError as error:
             missing.append(f"{Engine.TFLM}: {error}")
-    layers = _layers(graph, artifacts, x[:LAYER_SAMPLES], missing)
-    if "c" in artifacts:
+    layers = _layers(graph, of_files, x[:LAYER_SAMPLES], missing)
+    of_c = [artifact for artifact in artifacts if artifact.format == "c"]
+    if of_c:
+        families = dict.fromkeys(artifact.family for artifact in of_c)
         try:
-            rows.append(_c_row(graph, x[:C_SAMPLES], expected[:C_SAMPLES]))
+            rows += [_c_row(graph, f, x[:C_SAMPLES], expected[:C_SAMPLES]) for f in families]
         except MissingToolError as error:
             missing.append(f"{Engine.C_HOST}: {error}")
-        rows += _emulated_rows(graph, artifacts["c"], emulations)
+        rows += _emulated_rows(graph, of_c[0].golden, emulations)
     return Certificate(
         numerics=numerics_of(graph),
         samples=len(x),
@@ -94,7 +100,7 @@ def certify(
         machine=machine_name(),
         cpu_flags=cpu_flags(),
         missing=tuple(missing),
-        golden=() if golden is None else _golden_rows(graph, artifacts, golden),
+        golden=() if golden is None else _golden_rows(graph, of_files, golden),
     )
 
 
@@ -104,7 +110,8 @@ def _layers(
     """Rows of LiteRT's reference kernels on the whole file, and of other engines layer by layer."""
     rows: list[LayerRow] = []
     if "tflite" in artifacts:
-        rows += compare_layers(graph, artifacts["tflite"].model, x)
+        with contextlib.suppress(MissingKernelError):  # said of the whole file already
+            rows += compare_layers(graph, artifacts["tflite"].model, x)
     recorded = run_int8_all(graph, quantize_input(graph, x))
     for fmt, (engine, package) in RUNTIME_ENGINES.items():
         if fmt in artifacts and distribution_version(package) != "absent":
@@ -118,12 +125,19 @@ def _layers(
 
 
 def _file_rows(
-    graph: Graph, artifacts: Mapping[str, EmittedArtifact], x: Floats, expected: Logits
+    graph: Graph,
+    artifacts: Mapping[str, EmittedArtifact],
+    x: Floats,
+    expected: Logits,
+    missing: list[str],
 ) -> list[EngineRow]:
-    """Every engine that takes a file."""
+    """Every engine that takes a file; those that lack a kernel are named in `missing`."""
     rows = []
     if "tflite" in artifacts:
-        rows.append(_reference_row(graph, artifacts["tflite"].model, x, expected))
+        try:
+            rows.append(_reference_row(graph, artifacts["tflite"].model, x, expected))
+        except MissingKernelError as error:
+            missing.append(f"{Engine.LITERT_REFERENCE} is no witness: {error}")
     rows += [
         _runtime_row(graph, artifacts[fmt], x, expected)
         for fmt in RUNTIME_ENGINES
@@ -137,7 +151,7 @@ def _golden_rows(
 ) -> tuple[EngineRow, ...]:
     """What `verify_bundle` compares with; C is exact or not at all."""
     expected = run_int8(graph, quantize_input(graph, golden))
-    return tuple(_file_rows(graph, artifacts, golden, expected))
+    return tuple(_file_rows(graph, artifacts, golden, expected, []))
 
 
 def _float_row(float_graph: Graph, graph: Graph, x: Floats, expected: Logits) -> EngineRow:
@@ -172,19 +186,20 @@ def _runtime_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: L
     return compare(engine, artifact.format, "", version, expected, found, *course)
 
 
-def _c_row(graph: Graph, x: Floats, expected: Logits) -> EngineRow:
-    """The same layers as the artifact's, with more samples compiled in."""
-    files = emit_c(graph, quantize_input(graph, x)).files
+def _c_row(graph: Graph, family: Family, x: Floats, expected: Logits) -> EngineRow:
+    """The same layers as the artifact of `family`, with more samples compiled in."""
+    files = emit_c(graph, quantize_input(graph, x), family).files
     found = run_c_host(files, expected.shape[1])
-    return compare(Engine.C_HOST, "c", "", tool_version("gcc"), expected, found)
+    row = compare(Engine.C_HOST, "c", "", tool_version("gcc"), expected, found)
+    return msgspec.structs.replace(row, kernels=family.value)
 
 
 def _emulated_rows(
-    graph: Graph, artifact: EmittedArtifact, emulations: Mapping[str, EmulatedArtifact]
+    graph: Graph, golden: Codes, emulations: Mapping[str, EmulatedArtifact]
 ) -> Iterator[EngineRow]:
-    """The artifact's golden vectors; expected outputs come from the reference, not from the C."""
+    """The artifacts' golden vectors; expected outputs come from the reference, not from the C."""
     version = tool_version("arm-none-eabi-gcc")
-    expected = run_int8(graph, artifact.golden)
+    expected = run_int8(graph, golden)
     for target_id, emulated in emulations.items():
         if emulated.emulation is not None:
             found = outputs_of(emulated.emulation.outputs, expected.shape[1])

@@ -72,13 +72,13 @@ def _tools(manifest: Manifest) -> Iterator[Difference]:
 def _rows(
     recorded: Iterable[EngineRow], found: Iterable[EngineRow], samples: str
 ) -> Iterator[Difference]:
-    """Engines that both have, by engine and format."""
-    known = {(row.engine, row.format): row for row in recorded}
+    """Engines that both have, by engine, format and kernels."""
+    known = {(row.engine, row.format, row.kernels): row for row in recorded}
     for row in found:
-        before = known.get((row.engine, row.format))
+        before = known.get((row.engine, row.format, row.kernels))
         if before is None:
             continue
-        place = f"{row.engine} ({row.format}), {samples}"
+        place = f"{row.engine} ({row.form}), {samples}"
         pairs = (
             ("engine version", before.version, row.version),
             ("largest difference", before.distance, row.distance),

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .emit_c_family import Family
-from .emit_c_layer import Layer
+from .emit_c_layer import Constant, Layer
 from .emit_c_layers import layer
 from .emit_c_sources import kernel_files, main_file
 from .emit_c_text import array, comment, float_literal, matrix, statement
@@ -126,11 +126,19 @@ def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Itera
     yield f"    return (const int8_t *)m->arena + {plan.offsets[graph.outputs[0]]};\n}}\n\n"
     yield "void model_invoke(model *m) {\n    int8_t *arena = (int8_t *)m->arena;\n"
     for call in layers:
-        places = (f"arena + {plan.offsets[name]}" for name in (*call.inputs, call.output))
         scratch = f", arena + {plan.scratch[call.output]}" if call.scratch_bytes else ""
+        places = f"{_operands(plan, call)}, arena + {plan.offsets[call.output]}{scratch}"
         yield f"    /* {comment(call.remark)} */\n"
-        yield f"    {call.kernel}(&{call.symbol}, {', '.join(places)}{scratch});\n"
+        yield f"    {call.kernel}(&{call.symbol}, {places});\n"
     yield "}\n" if layers else "    (void)arena;\n}\n"
+
+
+def _operands(plan: MemoryPlan, call: Layer) -> str:
+    places = ", ".join(
+        operand.name if isinstance(operand, Constant) else f"arena + {plan.offsets[operand]}"
+        for operand in call.operands
+    )
+    return f"(const int8_t *const[]){{{places}}}" if call.listed else places
 
 
 def _weights_h(layers: tuple[Layer, ...]) -> Iterator[str]:

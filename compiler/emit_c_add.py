@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from .emit_c_binary import addend, binary
 from .emit_c_call import Call, bounds, dsp_can, finish
 from .emit_c_family import Family
 from .emit_c_layer import Fields, zero_point
-from .emit_c_text import braces
-from .errors import EmitError
-from .fixedpoint import Multiplier
 from .graph import Graph, Node
 from .int_kernels.common import add_multipliers, params
 
@@ -16,18 +14,16 @@ _LARGEST = 255 << 20
 
 
 def add(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
-    """Two activations of one shape; what else ADD can take has no C kernel."""
-    if any(graph.values[name].shape != graph.values[node.output].shape for name in node.inputs):
-        raise EmitError(f"{node.name} (add): C adds tensors of one shape only")
-    if any(graph.values[name].data is not None for name in node.inputs):
-        raise EmitError(f"{node.name} (add): C adds two activations, no constants")
+    """Two activations of one shape, or what else ADD can take, by a slower kernel."""
+    if any(_unlike_output(graph, node, name) for name in node.inputs):
+        return binary(graph, node, symbol)
     a, b, output = (params(graph, name) for name in (*node.inputs, node.output))
     factors = add_multipliers(a, b, output)
     low, high = bounds(graph, node)
     fields: Fields = (
         ("size", graph.values[node.output].elements),
-        ("a", _addend(zero_point(graph, node.inputs[0]), factors[0])),
-        ("b", _addend(zero_point(graph, node.inputs[1]), factors[1])),
+        ("a", addend(zero_point(graph, node.inputs[0]), factors[0])),
+        ("b", addend(zero_point(graph, node.inputs[1]), factors[1])),
         ("output_multiplier", factors[2].multiplier),
         ("output_shift", factors[2].shift),
         ("output_zero_point", zero_point(graph, node.output)),
@@ -42,7 +38,6 @@ def add(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
     return Call("ek_kernels.h", "ek_add", "ek_add_params", fields, (), 0)
 
 
-def _addend(offset: int, factor: Multiplier) -> str:
-    return braces(
-        (("zero_point", offset), ("multiplier", factor.multiplier), ("shift", factor.shift))
-    )
+def _unlike_output(graph: Graph, node: Node, name: str) -> bool:
+    value = graph.values[name]
+    return value.data is not None or value.shape != graph.values[node.output].shape

@@ -20,7 +20,7 @@ _INT32 = (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a layer with weights adds to its call."""
+    """What an operator says of its call."""
 
     header: str
     kernel: str
@@ -28,6 +28,8 @@ class Call:
     fields: Fields
     constants: tuple[Constant, ...]
     scratch_bytes: int
+    operands: tuple[Constant | str, ...] | None = None  # None: the activations that it reads
+    listed: bool = False  # operands go as one array of pointers
 
 
 def window(graph: Graph, node: Node, kernel: tuple[int, int], attrs: ConvAttrs | PoolAttrs) -> str:

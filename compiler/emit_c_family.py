@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 class Family(enum.StrEnum):
@@ -26,3 +26,11 @@ FAMILIES: Mapping[str, Family] = {
 def family_of_core(core: str) -> Family:
     """The family that is fastest on `core`, a name as target profiles have it."""
     return FAMILIES.get(core.lower(), Family.PORTABLE)
+
+
+def family_of_files(names: Iterable[str]) -> Family:
+    """The family that C with files of these names is made of, where it shows.
+
+    A model without a layer that a family has kernels for has the same files in all of them.
+    """
+    return Family.DSP if any(name.startswith("ek_dsp") for name in names) else Family.PORTABLE

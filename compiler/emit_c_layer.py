@@ -23,7 +23,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One call `kernel(&params, inputs…, output[, scratch])`, of the header that declares it."""
+    """One call `kernel(&params, operands…, output[, scratch])`, of the header that declares it."""
 
     symbol: str
     header: str
@@ -31,10 +31,16 @@ class Layer:
     params_type: str
     params: str
     constants: tuple[Constant, ...]
-    inputs: tuple[str, ...]  # names of the activations it reads
+    operands: tuple[Constant | str, ...]  # names of activations, or arrays of the weights file
+    listed: bool  # operands go as one array of pointers
     output: str
     scratch_bytes: int  # 0: the kernel takes none
     remark: str  # shapes and source, for the reader
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the activations it reads."""
+        return tuple(operand for operand in self.operands if isinstance(operand, str))
 
 
 def constant(name: str, data: Array) -> Constant:

@@ -1,6 +1,7 @@
 """A node of an int8 graph as a kernel call: its parameters and its constant arrays.
 
-The fields written here are those of the structs in c/common/ek_kernels.h; the fixed-point factors
+The fields written here are those of the structs in c/common/ek_kernels.h; operators that are not
+of windows or products are in files of their own, one for each kind. The fixed-point factors
 are those of the integer reference.
 """
 
@@ -9,16 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from .emit_c_add import add
+from .emit_c_binary import binary
 from .emit_c_call import Call, window
 from .emit_c_conv import conv2d, depthwise_conv2d
 from .emit_c_dense import fully_connected
 from .emit_c_family import Family
-from .emit_c_layer import Fields, Layer, zero_point
+from .emit_c_images import resize_bilinear, transpose_conv2d
+from .emit_c_layer import Constant, Fields, Layer
+from .emit_c_lookup import ONE_CODE, lookup
+from .emit_c_matmul import batch_matmul
+from .emit_c_moves import concatenation, gather, pad, resize_nearest, slice_axes, transpose
+from .emit_c_reduce import mean, reduce_max, total
 from .emit_c_text import braces
 from .errors import EmitError
 from .graph import DType, Graph, Node
-from .int_kernels.common import mean_multiplier, params
-from .ops import ConvAttrs, Op, PadAttrs, PoolAttrs, ReduceAttrs
+from .int_kernels.common import params
+from .ops import ConvAttrs, Op, PoolAttrs
 from .softmax import smallest_difference, softmax_multiplier
 
 
@@ -26,14 +33,18 @@ def layer(graph: Graph, node: Node, index: int, family: Family) -> Layer:
     """`node` as a call; `index` makes its symbols unique. Raises EmitError without a kernel."""
     symbol = f"{node.op}_{index}"
     call = _call(graph, node, symbol, family)
+    operands = call.operands
+    if operands is None:
+        operands = tuple(name for name in node.inputs if graph.values[name].data is None)
     return Layer(
         symbol=symbol,
         header=call.header,
         kernel=call.kernel,
         params_type=call.params_type,
         params=braces(call.fields),
-        constants=call.constants,
-        inputs=tuple(name for name in node.inputs if graph.values[name].data is None),
+        constants=(*call.constants, *(c for c in operands if isinstance(c, Constant))),
+        operands=operands,
+        listed=call.listed,
         output=node.output,
         scratch_bytes=call.scratch_bytes,
         remark=_remark(graph, node, symbol),
@@ -48,6 +59,8 @@ def _call(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
         raise EmitError(f"{graph.name}: node '{node.name}' ({node.op}) is {found}; C takes int8")
     if node.op in _OF_FAMILY:
         return _OF_FAMILY[node.op](graph, node, symbol, family)
+    if node.op in _ANY:
+        return _ANY[node.op](graph, node, symbol)
     if node.op not in _FIELDS:
         raise EmitError(f"{graph.name}: node '{node.name}' ({node.op}) has no C kernel")
     kernel = f"ek_{node.op}"
@@ -72,37 +85,6 @@ def _pool2d(graph: Graph, node: Node) -> Fields:
     return (("window", slid), ("channels", graph.values[node.output].shape[3]))
 
 
-def _mean(graph: Graph, node: Node) -> Fields:
-    assert isinstance(node.attrs, ReduceAttrs)
-    if node.attrs.axes != (1, 2) or len(graph.values[node.inputs[0]].shape) != 4:
-        raise EmitError(f"{node.name} (mean): C takes the mean of height and width only")
-    _, height, width, channels = graph.values[node.inputs[0]].shape
-    x, output = params(graph, node.inputs[0]), params(graph, node.output)
-    factor = mean_multiplier(x, output, height * width)
-    return (
-        ("positions", height * width),
-        ("channels", channels),
-        ("input_zero_point", x.zero_point[0]),
-        ("output_zero_point", output.zero_point[0]),
-        ("multiplier", factor.multiplier),
-        ("shift", factor.shift),
-    )
-
-
-def _pad(graph: Graph, node: Node) -> Fields:
-    assert isinstance(node.attrs, PadAttrs)
-    _, height, width, channels = graph.values[node.inputs[0]].shape
-    padding = node.attrs.image_padding
-    if padding is None:
-        raise EmitError(f"{node.name} (pad): C pads zeros around images only")
-    (top, bottom), (left, right) = padding
-    return (
-        *(("in_height", height), ("in_width", width), ("channels", channels)),
-        *(("top", top), ("bottom", bottom), ("left", left), ("right", right)),
-        ("zero_point", zero_point(graph, node.inputs[0])),
-    )
-
-
 def _softmax(graph: Graph, node: Node) -> Fields:
     classes = graph.values[node.output].shape[-1]
     factor = softmax_multiplier(params(graph, node.inputs[0]).scale[0])
@@ -115,17 +97,42 @@ def _softmax(graph: Graph, node: Node) -> Fields:
     )
 
 
+def _log_softmax(graph: Graph, node: Node, symbol: str) -> Call:
+    """The parameters are softmax's."""
+    fields = _softmax(graph, node)
+    return Call("ek_axes_kernels.h", "ek_log_softmax", "ek_softmax_params", fields, (), 0)
+
+
 _OF_FAMILY: Mapping[Op, Callable[[Graph, Node, str, Family], Call]] = {
     Op.CONV_2D: conv2d,
     Op.DEPTHWISE_CONV_2D: depthwise_conv2d,
     Op.FULLY_CONNECTED: fully_connected,
     Op.ADD: add,
 }
+_ANY: Mapping[Op, Callable[[Graph, Node, str], Call]] = {
+    **dict.fromkeys(ONE_CODE, lookup),
+    Op.PRELU: binary,
+    Op.SUB: binary,
+    Op.MUL: binary,
+    Op.MINIMUM: binary,
+    Op.MAXIMUM: binary,
+    Op.PAD: pad,
+    Op.TRANSPOSE: transpose,
+    Op.SLICE: slice_axes,
+    Op.GATHER: gather,
+    Op.RESIZE_NEAREST_NEIGHBOR: resize_nearest,
+    Op.CONCATENATION: concatenation,
+    Op.MEAN: mean,
+    Op.SUM: total,
+    Op.REDUCE_MAX: reduce_max,
+    Op.RESIZE_BILINEAR: resize_bilinear,
+    Op.TRANSPOSE_CONV: transpose_conv2d,
+    Op.BATCH_MATMUL: batch_matmul,
+    Op.LOG_SOFTMAX: _log_softmax,
+}
 _FIELDS: Mapping[Op, Callable[[Graph, Node], Fields]] = {
     Op.MAX_POOL_2D: _pool2d,
     Op.AVERAGE_POOL_2D: _pool2d,
-    Op.MEAN: _mean,
-    Op.PAD: _pad,
     Op.SOFTMAX: _softmax,
 }
 _PARAMS_TYPES = {
@@ -133,5 +140,5 @@ _PARAMS_TYPES = {
     Op.AVERAGE_POOL_2D: "ek_pool2d_params",
 }
 
-C_OPERATORS = frozenset({*_OF_FAMILY, *_FIELDS, Op.RESHAPE})
+C_OPERATORS = frozenset({*_OF_FAMILY, *_ANY, *_FIELDS, Op.RESHAPE})
 """What generated C can compute; a reshape needs no code."""

@@ -12,6 +12,7 @@ CompileError
 ├── QuantizationError         an operator has no integer form and may not run in float32
 ├── RecipeError               a quantization recipe is missing or wrong
 ├── EmitError                 a graph cannot be written in a format
+├── MissingKernelError        an engine has no kernel of an operator, so it cannot be a witness
 ├── ParityError               two emitted artifacts disagree beyond their bound
 └── GateError                 a compile is out of budget and was not forced
 """
@@ -65,6 +66,10 @@ class RecipeError(CompileError):
 
 class EmitError(CompileError):
     """A graph cannot be written in a format."""
+
+
+class MissingKernelError(CompileError):
+    """An engine that is here has no kernel of an operator: it cannot say what the model gives."""
 
 
 class ParityError(CompileError):

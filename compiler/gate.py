@@ -1,7 +1,7 @@
 """The compile gate: nothing leaves the compiler that its target could not run, or that got dumb.
 
 Pure: estimates and budgets in, a `runtime.manifest.Gate` out. Resource limits are checked against
-the upper bound of an estimate. Accuracy is checked once, on the int8 model.
+the upper bound of an estimate. Accuracy is checked once, on the compiled model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Limit = TypeVar("_Limit", int, float)
 
 @dataclass(frozen=True, slots=True)
 class AccuracyLimits:
-    """On the validation split. `max_drop` is float minus int8 accuracy; no `minimum`, no check."""
+    """On the validation split; `max_drop` is float minus compiled. No `minimum`, no check of it."""
 
     max_drop: float = 0.02
     minimum: float | None = None
@@ -62,19 +62,21 @@ def effective_budget(target: Target, requested: Budget | None) -> Budget:
 
 def check_gate(
     float_accuracy: float | None,
-    int8_accuracy: float,
+    accuracy: float,
     limits: AccuracyLimits,
     artifacts: Iterable[Priced],
+    numerics: str = "int8",
 ) -> Gate:
     """Every check, in the order accuracy, then artifact by artifact.
 
     `float_accuracy` is None for a model that came quantized: it has nothing to lose by it.
+    `accuracy` is that of the compiled model, whose number format `numerics` names.
     """
     checks = []
     if float_accuracy is not None:
-        checks.append(_drop_check(float_accuracy, int8_accuracy, limits))
+        checks.append(_drop_check(float_accuracy, accuracy, limits, numerics))
     if limits.minimum:
-        checks.append(_minimum_check(int8_accuracy, limits.minimum))
+        checks.append(_minimum_check(accuracy, limits.minimum, numerics))
     for artifact in artifacts:
         place = f"{artifact.target}/{artifact.format}"
         checks += [_resource_check(place, c) for c in artifact.footprint.check(artifact.budget)]
@@ -96,11 +98,13 @@ def enforce(gate: Gate, force_reason: str) -> Gate:
     return Gate(passed=False, checks=gate.checks, forced_reason=reason)
 
 
-def _drop_check(float_accuracy: float, int8_accuracy: float, limits: AccuracyLimits) -> GateCheck:
-    drop = float_accuracy - int8_accuracy
+def _drop_check(
+    float_accuracy: float, accuracy: float, limits: AccuracyLimits, numerics: str
+) -> GateCheck:
+    drop = float_accuracy - accuracy
     # Accuracies are ratios of counts: a drop that equals its limit in decimals must pass.
     fits = drop <= limits.max_drop + 1e-9
-    verdict = f"int8 accuracy {int8_accuracy:.4f} against float {float_accuracy:.4f}"
+    verdict = f"{numerics} accuracy {accuracy:.4f} against float {float_accuracy:.4f}"
     return GateCheck(
         quantity="accuracy drop",
         limit=limits.max_drop,
@@ -113,17 +117,17 @@ def _drop_check(float_accuracy: float, int8_accuracy: float, limits: AccuracyLim
     )
 
 
-def _minimum_check(int8_accuracy: float, minimum: float) -> GateCheck:
-    enough = int8_accuracy >= minimum - 1e-9
-    verdict = f"int8 accuracy {int8_accuracy:.4f} against a minimum of {minimum:.4f}"
+def _minimum_check(accuracy: float, minimum: float, numerics: str) -> GateCheck:
+    enough = accuracy >= minimum - 1e-9
+    verdict = f"{numerics} accuracy {accuracy:.4f} against a minimum of {minimum:.4f}"
     return GateCheck(
         quantity="accuracy",
         limit=minimum,
-        found=int8_accuracy,
+        found=accuracy,
         passed=enough,
         message=verdict
         if enough
-        else f"{verdict}: {minimum - int8_accuracy:.4f} is missing; "
+        else f"{verdict}: {minimum - accuracy:.4f} is missing; "
         "search longer, allow a larger model, or add data",
     )
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -144,4 +146,13 @@ class Graph:
 
     def consumers(self, name: str) -> tuple[Node, ...]:
         """Nodes that read the value `name`."""
-        return tuple(node for node in self.nodes if name in node.inputs)
+        return self._readers.get(name, ())
+
+    @cached_property
+    def _readers(self) -> Mapping[str, tuple[Node, ...]]:
+        """Readers by value, found once: passes ask for them node by node."""
+        found: dict[str, list[Node]] = defaultdict(list)
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                found[name].append(node)
+        return {name: tuple(readers) for name, readers in found.items()}

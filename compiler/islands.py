@@ -64,13 +64,14 @@ def _no_integer_form(graph: Graph, node: Node, dtype: DType) -> str:
 def _with_moves_between(graph: Graph, reasons: Mapping[str, str]) -> Mapping[str, str]:
     """Moves join where a float node computes what they read and float nodes alone read them."""
     found = dict(reasons)
+    writers = {node.output: node for node in graph.nodes}
     for node in graph.nodes:
         if RULES[node.op] is not QuantRule.KEEPS or node.name in found:
             continue
-        before = [other for other in graph.nodes if other.output == node.inputs[0]]
+        before = writers.get(node.inputs[0])
         after = graph.consumers(node.output)
-        if node.output in graph.outputs or not before or not after:
+        if node.output in graph.outputs or before is None or not after:
             continue
-        if all(other.name in found for other in (*before, *after)):
+        if all(other.name in found for other in (before, *after)):
             found[node.name] = _ALONG
     return {node.name: found[node.name] for node in graph.nodes if node.name in found}

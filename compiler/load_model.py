@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .data import Dataset
 from .distil import distil
 from .errors import CompileError, ImportModelError
 from .grammar import check
 from .graph import Graph
+from .input_order import fit_input
 from .numerics import is_quantized
 from .passes import Trace, end_in_logits, optimize
 from .request import CompileRequest, DistilReport
@@ -42,25 +44,32 @@ def load_model(request: CompileRequest, progress: Progress, trace: Trace) -> Loa
         if request.teacher is not None:
             return _distilled(model, request.teacher, request, progress, trace)
         progress(f"import: {model.name} into the graph")
-        return load_file(model, trace)
+        return load_file(model, request.dataset, trace)
     if request.teacher is not None:
         raise CompileError("only a .pt2 model can be distilled; leave the teacher out")
     progress("import: into the graph")
+    shape = request.dataset.contract.input.shape
     if isinstance(model, Graph):
-        return LoadedModel(_ready(model, trace))
+        return LoadedModel(_ready(fit_input(model, None, shape, request.dataset.name), trace))
     from .importers.sklearn import import_sklearn
 
-    shape = request.dataset.contract.input.shape
     return LoadedModel(_ready(import_sklearn(model, shape, request.name), trace))
 
 
-def load_file(path: Path, trace: Trace) -> LoadedModel:
-    """The graph of a model file, optimized unless it came quantized."""
+def load_file(path: Path, dataset: Dataset, trace: Trace) -> LoadedModel:
+    """The graph of a model file for samples of `dataset`, optimized unless it came quantized.
+
+    Raises:
+        ImportModelError: the file cannot be read, or takes samples of another shape.
+        UnsupportedOpError: an operator that the graph has no word for.
+    """
     from .importers import import_with_notes
 
     imported = import_with_notes(path)
     trace("import", imported.graph)
-    graph = end_in_logits(imported.graph)
+    shape = dataset.contract.input.shape
+    fitting = fit_input(imported.graph, imported.port, shape, dataset.name)
+    graph = end_in_logits(fitting)
     check(graph)
     trace("end in logits", graph)
     return LoadedModel(_ready(graph, trace), notes=imported.notes)
@@ -73,7 +82,7 @@ def _ready(graph: Graph, trace: Trace) -> Graph:
 def _distilled(
     path: Path, teacher: Path, request: CompileRequest, progress: Progress, trace: Trace
 ) -> LoadedModel:
-    from .importers.torch_export import import_torch, load_program
+    from .importers.torch_export import import_logits, load_program
 
     for file in (path, teacher):
         if file.suffix.lower() != ".pt2":
@@ -94,4 +103,7 @@ def _distilled(
         f"(teacher {done.teacher.accuracy:.4f})"
     )
     said = DistilReport(done.before, done.after, done.teacher, done.improved)
-    return LoadedModel(optimize(import_torch(done.program, request.name), trace), said)
+    imported = import_logits(done.program, request.name)
+    shape = request.dataset.contract.input.shape
+    graph = fit_input(imported.graph, imported.inputs[0], shape, request.dataset.name)
+    return LoadedModel(optimize(graph, trace), said)

@@ -8,6 +8,7 @@ for the CPU beside it.
 from __future__ import annotations
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -90,12 +91,24 @@ def _run(interpreter: Any, inputs: Sequence[Logits]) -> Logits:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """What its bindings raise, which is not documented, as one line."""
-    try:
-        yield
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CompileError(f"TensorFlow Lite Micro refuses the model: {reason}") from error
+    """What its bindings raise, which is not documented, as one line.
+
+    Why it refuses a model it says in C++ on stderr, so that goes into the line instead.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as spool:
+        kept = os.dup(2)
+        os.dup2(spool.fileno(), 2)
+        try:
+            yield
+        except Exception as error:
+            spool.seek(0)
+            said = spool.read().decode("utf-8", "replace").strip() or str(error).strip()
+            reason = (said.splitlines() or [type(error).__name__])[0]
+            raise CompileError(f"TensorFlow Lite Micro refuses the model: {reason}") from error
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def run_vela(model: bytes, accelerator: str = "ethos-u55-128") -> VelaReport:

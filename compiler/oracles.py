@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import importlib.metadata
 import math
+import re
 import shutil
 import subprocess
 import tempfile
@@ -27,13 +28,14 @@ from edgekiln.targets.emulate import Emulation, emulate_folder
 from edgekiln.targets.errors import MissingToolError
 from edgekiln.targets.target import Target
 
-from .errors import CompileError
+from .errors import CompileError, MissingKernelError
 
 Floats = npt.NDArray[np.float32]
 Int8 = npt.NDArray[np.int8]
 
 _C_FLAGS = ("-std=c99", "-O2", "-ffp-contract=off")
 _TIMEOUT_S = 120
+_ABSENT_KERNEL = re.compile(r"find op for builtin opcode '(\w+)'")  # ELU, for one
 _FORMATS = (np.int8, np.int16, np.float32)  # of inputs, outputs and activations
 
 
@@ -58,7 +60,12 @@ RUNTIME_ENGINES: Mapping[str, tuple[Engine, str]] = {
 
 
 def run_litert_reference(model: bytes, x: Floats) -> Logits:
-    """LiteRT's reference kernels, which the integer reference equals byte for byte."""
+    """LiteRT's reference kernels, which the integer reference equals byte for byte.
+
+    Raises:
+        MissingKernelError: they lack an operator of the model.
+        CompileError: LiteRT refuses the model.
+    """
     return _run_litert(_interpreter(model, reference=True), x)
 
 
@@ -224,6 +231,10 @@ def _interpreter(model: bytes, *, reference: bool, keep: bool = False) -> Any:
         )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
+        if reference and (absent := _ABSENT_KERNEL.search(str(error))):
+            raise MissingKernelError(
+                f"LiteRT's reference kernels lack operator {absent[1]} of the model"
+            ) from error
         raise CompileError(f"LiteRT cannot load the model: {_first_line(error)}") from error
     return interpreter
 

@@ -50,6 +50,12 @@ class EngineRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     passed: bool
     max_relative: float | None = None
     mean_lsb: float = 0.0
+    kernels: str = ""  # the family, where C of several was run
+
+    @property
+    def form(self) -> str:
+        """The format as text, with the kernels where they are told."""
+        return f"{self.format}, {self.kernels} kernels" if self.kernels else self.format
 
     @property
     def distance(self) -> str:
@@ -247,7 +253,7 @@ def _layer_text(row: LayerRow) -> str:
 def failure_text(row: EngineRow) -> str:
     """What a failed row says."""
     return (
-        f"{row.engine} ({row.format}) differs from the integer reference on {row.samples} samples: "
+        f"{row.engine} ({row.form}) differs from the integer reference on {row.samples} samples: "
         f"{row.distance}, {row.mean_lsb:.2g} in the mean, {row.label_flips} labels; its bound is "
         f"{row.bound}"
     )

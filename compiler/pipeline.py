@@ -21,7 +21,7 @@ from edgekiln.runtime.bundle import pack_bundle, parse_bundle
 from edgekiln.runtime.manifest import Gate
 
 from .accuracy import EngineAccuracy, engine_accuracies, float_accuracy, reference_accuracy
-from .artifacts import EmittedArtifact, emit_artifact
+from .artifacts import ArtifactKind, EmittedArtifact, emit_artifact, kind_for
 from .assemble import (
     GOLDEN_SAMPLES,
     Build,
@@ -57,6 +57,7 @@ CAME_QUANTIZED = "the model came quantized and is kept as it is, so it has no fl
 
 Progress = Callable[[str], None]
 Floats = npt.NDArray[np.float32]
+Artifacts = Mapping[ArtifactKind, EmittedArtifact]
 
 
 def silent(line: str) -> None:
@@ -90,7 +91,7 @@ def compile_model(
     certificate = certify(
         model.float_graph,
         model.graph,
-        artifacts,
+        artifacts.values(),
         emulations,
         _samples(request, model),
         model_samples(model.graph, request.dataset, golden),
@@ -141,8 +142,8 @@ def check_model(path: Path, dataset: Dataset, recipe: Recipe = DEFAULT_RECIPE) -
         UnsupportedOpError: an operator that the graph has no word for.
         RecipeError: the recipe names a value or layer that the model does not have.
     """
-    graph = load_file(path, untraced).graph
-    _check_shapes(graph, dataset)
+    graph = load_file(path, dataset, untraced).graph
+    _check_classes(graph, dataset)
     if not is_quantized(graph):
         check_recipe(recipe, graph)
     elif recipe != DEFAULT_RECIPE:
@@ -175,7 +176,7 @@ def _quantize(
 ) -> CompiledModel:
     """The graph that is emitted, and what it is worth on the validation split."""
     dataset, graph = request.dataset, loaded.graph
-    _check_shapes(graph, dataset)
+    _check_classes(graph, dataset)
     x = model_samples(graph, dataset, dataset.x[dataset.validation])
     labels = dataset.y[dataset.validation]
     if is_quantized(graph):
@@ -219,18 +220,13 @@ def _calibration_notes(request: CompileRequest, model: CompiledModel) -> tuple[s
     return check_calibration(own.x, own.y, dataset.contract)
 
 
-def _check_shapes(graph: Graph, dataset: Dataset) -> None:
-    shape, spec = graph.input.shape[1:], dataset.contract.input
-    if graph.input.elements != spec.elements:
-        raise ImportModelError(
-            f"model '{graph.name}' takes samples of shape {shape}, data '{dataset.name}' has "
-            f"samples of shape {spec.shape}; compile it with the data that it was trained on"
-        )
+def _check_classes(graph: Graph, dataset: Dataset) -> None:
     classes = len(dataset.contract.classes)
     if graph.output.shape[1:] != (classes,):
         raise ImportModelError(
             f"model '{graph.name}' gives outputs of shape {graph.output.shape[1:]}, "
-            f"data '{dataset.name}' has {classes} classes"
+            f"data '{dataset.name}' has {classes} classes; give data with the classes that it was "
+            "trained on, or end the model in one output for each class"
         )
 
 
@@ -240,26 +236,28 @@ def _emit(
     golden: Floats,
     progress: Progress,
     trace: Trace,
-) -> Mapping[str, EmittedArtifact]:
-    """Artifacts by format; every target gets the same bytes."""
-    formats = dict.fromkeys(fmt for wanted in request.targets for fmt in _formats(wanted))
+) -> Artifacts:
+    """One artifact of each kind; targets of one kind get the same bytes."""
+    kinds = dict.fromkeys(
+        kind_for(wanted.target, fmt) for wanted in request.targets for fmt in _formats(wanted)
+    )
     graph = model.graph
     quantized = quantize_input(graph, model_samples(graph, request.dataset, golden))
-    artifacts = {fmt: emit_artifact(graph, fmt, quantized, trace) for fmt in formats}
-    sizes = ", ".join(f"{fmt} {artifact.nbytes} bytes" for fmt, artifact in artifacts.items())
+    artifacts = {kind: emit_artifact(graph, kind, quantized, trace) for kind in kinds}
+    sizes = ", ".join(f"{kind.title} {item.nbytes} bytes" for kind, item in artifacts.items())
     progress(f"emit: {sizes}")
     return artifacts
 
 
 def _emulate(
-    artifacts: Mapping[str, EmittedArtifact], request: CompileRequest, progress: Progress
+    artifacts: Artifacts, request: CompileRequest, progress: Progress
 ) -> Mapping[str, EmulatedArtifact]:
     """Emulations of generated C by target id."""
     wanted = [w.target for w in request.targets if "c" in _formats(w)]
     found = {}
     for target in wanted:
         progress(f"emulate: generated C on {target.core}")
-        found[target.id] = emulate_artifact(artifacts["c"], target)
+        found[target.id] = emulate_artifact(artifacts[kind_for(target, "c")], target)
     return found
 
 
@@ -272,13 +270,13 @@ def _samples(request: CompileRequest, model: CompiledModel) -> Floats:
 def _accuracies(
     model: CompiledModel,
     request: CompileRequest,
-    artifacts: Mapping[str, EmittedArtifact],
+    artifacts: Artifacts,
     progress: Progress,
 ) -> tuple[EngineAccuracy, ...]:
     """Of each format on the validation split, in the engine that a device runs it in."""
     dataset, rows = request.dataset, request.dataset.validation
     x = model_samples(model.graph, dataset, dataset.x[rows])
-    found = engine_accuracies(model.graph, artifacts, x, dataset.y[rows])
+    found = engine_accuracies(model.graph, artifacts.values(), x, dataset.y[rows])
     shown = [f"{row.format} {row.accuracy:.4f}" for row in found if row.accuracy is not None]
     if shown:
         progress(f"certify: validation accuracy {', '.join(shown)}")
@@ -293,7 +291,7 @@ def _origin_notes(model: CompiledModel) -> tuple[str, ...]:
 def _price(
     model: CompiledModel,
     request: CompileRequest,
-    artifacts: Mapping[str, EmittedArtifact],
+    artifacts: Artifacts,
     emulations: Mapping[str, EmulatedArtifact],
     progress: Progress,
 ) -> tuple[tuple[Build, ...], tuple[str, ...]]:
@@ -305,7 +303,7 @@ def _price(
     for wanted in request.targets:
         budget = effective_budget(wanted.target, wanted.budget)
         for fmt in _formats(wanted):
-            artifact = artifacts[fmt]
+            artifact = artifacts[kind_for(wanted.target, fmt)]
             emulated = emulations.get(wanted.target.id) if fmt == "c" else None
             emulated = emulated or EmulatedArtifact(None)
             cost, said = price(model.graph, artifact, wanted.target, emulated, budget)
@@ -322,6 +320,7 @@ def _gate(model: CompiledModel, request: CompileRequest, builds: tuple[Build, ..
         model.accuracy,
         request.limits,
         (build.priced for build in builds),
+        numerics_of(model.graph).removesuffix(".v1"),
     )
 
 

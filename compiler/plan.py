@@ -7,7 +7,8 @@ that no buffer of an overlapping lifetime covers (greedy by size, as in Pisarchy
 "Efficient Memory Management for Deep Neural Net Inference", 2020). Offsets are multiples of 16
 bytes, which is what vector loads of every supported core want. Batch is 1.
 
-Only shapes are read, so an unquantized graph can be planned as if it were int8.
+Only shapes are read, so an unquantized graph can be planned as if it were int8. No buffer is
+written in the place of one that is still read: `plan_memory.py` does that where kernels allow it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Blocks that end in the step or are written by it may overlap as their kernel allows; every other
 block takes its own bytes. The overlapping ones are few, so every order of their offsets is tried;
-in the best arrangement of an order each lies as low as those below it allow.
+in the best arrangement of an order each lies as low as those below it allow. Blocks that may lie at
+multiples of some distance count as free of each other, which keeps that true.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ def _span(tasks: Tasks, step: Step, order: Sequence[str]) -> int:
     placed: dict[str, int] = {}
     floor = 0
     for name in order:
-        ends = (placed[other] + pair_overlap(tasks, step, other, name).lowest for other in placed)
-        for offset in sorted({floor, *(end for end in ends if end > floor)}):
-            if all(
-                pair_overlap(tasks, step, other, name).allows(offset - placed[other])
-                for other in placed
-            ):
-                break
-        placed[name] = floor = offset
+        overlaps = ((other, pair_overlap(tasks, step, other, name)) for other in placed)
+        bound = [(placed[other], overlap) for other, overlap in overlaps if not overlap.modulus]
+        spots = {floor, *(at + overlap.lowest for at, overlap in bound)}
+        placed[name] = floor = min(
+            spot
+            for spot in spots
+            if spot >= floor and all(overlap.allows(spot - at) for at, overlap in bound)
+        )
     return max((placed[name] + tasks.sizes[name] for name in order), default=0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .plan_bound import step_bytes
 from .plan_tasks import Step, Task, Tasks, steps_of
 
-_MOST_STATES = 5000
+_MOST_STATES = 2000
 
 
 def best_order(tasks: Tasks) -> tuple[Task, ...] | None:

@@ -5,7 +5,7 @@ what the kernel's loops in c/ allow.
 
 | kernel | output on an input that ends there | scratch on it |
 |---|---|---|
-| add, softmax | exactly, or lower | - |
+| add, softmax, lookup | exactly, or lower | - |
 | max and average pool | lower, by the distance of the windows | - |
 | conv2d | lower, by the distance of the windows, which are gathered 2 (dsp: 4) at a time | no |
 | pointwise, dsp | the same; exactly where no channels are added | no |
@@ -150,6 +150,7 @@ _RULES: Mapping[str, Callable[[Graph, Node], Sharing]] = {
     "ek_add": _elements,
     "ek_dsp_add": _elements,
     "ek_softmax": _elements,
+    "ek_lookup": _elements,
     "ek_max_pool2d": _pool,
     "ek_average_pool2d": _pool,
     "ek_mean": _mean,

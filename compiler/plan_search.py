@@ -3,7 +3,8 @@
 Step by step, each new block is tried at the places where it touches the ends of the arena or a
 block that lives beside it, as low as its kernel allows; what was found to lead nowhere is
 remembered. The limit is the lower bound first, then halved towards it from what the greedy plan
-needs. Work is limited by a count of placements, not by time, so that a graph always has one plan.
+needs. Work is limited by a count of placements, not by time, so that a graph always has one plan;
+where very many blocks live at once it is the greedy one.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from .plan_tasks import Step, Task, Tasks, pair_overlap
 Offsets = Mapping[str, int]
 
 _TRIES = 4000  # placements looked at under one limit
+_MOST_LIVE = 24  # blocks at once that are still searched
 
 
 def place(tasks: Tasks, steps: Sequence[Step], bound: int) -> Offsets:
     """Offsets of every block; the arena they make is at least `bound`."""
     best: Offsets = place_greedily(tasks, steps)
-    found = _under(tasks, steps, bound) if top(tasks, best) > bound else best
+    crowded = any(len(step.live) > _MOST_LIVE for step in steps)
+    if crowded or top(tasks, best) == bound:
+        return best
+    found = _under(tasks, steps, bound)
     if found is not None:
         return found
     low, high = bound, top(tasks, best)

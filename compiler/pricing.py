@@ -138,7 +138,7 @@ def _arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
     """TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors; generated
     C has scratch beside its activations."""
     if artifact.format == "c":
-        return memory_plan(graph).arena_bytes
+        return memory_plan(graph, artifact.family).arena_bytes
     planned = lower_padding(graph) if artifact.format == "tflite" else graph
     return plan_arena(planned).arena_bytes
 

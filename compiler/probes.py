@@ -30,6 +30,7 @@ from edgekiln.targets.target import CostTable, Evidence, Target
 
 from .builder import GraphBuilder
 from .emit_c import emit_c
+from .emit_c_family import family_of_core
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
 from .graph import Graph
@@ -262,7 +263,7 @@ def time_emulated(graph: Graph, target: Target) -> float:
     """Microseconds of one inference of an int8 `graph` in C, emulated on the core of `target`."""
     with tempfile.TemporaryDirectory(prefix="edgekiln-probe-") as name:
         folder = Path(name)
-        emit_c(graph, _samples(graph)).write(folder)
+        emit_c(graph, _samples(graph), family_of_core(target.core)).write(folder)
         emulation = emulate_folder(folder, target)
     return latency_from_instructions(target, emulation.instructions).value * 1e3
 

@@ -28,12 +28,12 @@ from edgekiln.targets.errors import MeasurementError, TargetError
 from edgekiln.targets.machines import MACHINES
 from edgekiln.targets.profiles import load_target
 
-from .artifacts import EmittedArtifact
+from .artifacts import ArtifactKind, EmittedArtifact
 from .assemble import CERTIFICATE, model_samples, samples_of
 from .certify import PARITY_SAMPLES, certify
 from .data import Dataset
 from .differences import Difference, differences
-from .errors import CompileError, DataContentError
+from .errors import CompileError, DataContentError, MissingKernelError
 from .graph import Array
 from .importers.tflite import import_tflite
 from .oracles import (
@@ -109,7 +109,7 @@ def verify_bundle(path: Path, dataset: Dataset | None = None) -> VerifyReport:
         place = f"{job.artifact.target}/{job.artifact.format} in {job.engine}"
         try:
             found = _checked(job.run(), golden)
-        except TargetError as error:
+        except (TargetError, MissingKernelError) as error:
             notes.append(f"{place} was not run: {error}")
         except CompileError as error:
             rows.append(_row(job, golden.expected, _opposite(golden.expected), recorded.depth))
@@ -146,14 +146,14 @@ def _certify_again(bundle: Bundle, dataset: Dataset, notes: list[str]) -> Certif
         raw = samples_of(dataset, dataset.validation, PARITY_SAMPLES)
         golden = quantize_input(graph, model_samples(graph, dataset, bundle.golden().inputs))
         artifacts = _artifacts(bundle, golden)
-        return certify(None, graph, artifacts, {}, model_samples(graph, dataset, raw))
+        return certify(None, graph, artifacts.values(), {}, model_samples(graph, dataset, raw))
     except CompileError as error:
         notes.append(f"the certificate was not made again: {error}")
         return None
 
 
-def _artifacts(bundle: Bundle, golden: Array) -> dict[str, EmittedArtifact]:
-    """By format, as the compiler emitted them; every target has the same bytes."""
+def _artifacts(bundle: Bundle, golden: Array) -> dict[ArtifactKind, EmittedArtifact]:
+    """As the compiler emitted them; targets have the same bytes where they have the same kind."""
     found = {}
     for artifact in bundle.manifest.artifacts:
         files = (
@@ -161,7 +161,8 @@ def _artifacts(bundle: Bundle, golden: Array) -> dict[str, EmittedArtifact]:
             if artifact.format == "c"
             else {artifact.path.rpartition("/")[2]: bundle.read(artifact.path)}
         )
-        found[artifact.format] = EmittedArtifact(artifact.format, files, golden)
+        emitted = EmittedArtifact(artifact.format, files, golden)
+        found[emitted.kind] = emitted
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import ImportModelError
 from ..graph import Graph
+from .layout.ports import Port
 
 __all__ = ["MODEL_SUFFIXES", "Imported", "import_model", "import_with_notes"]
 
@@ -20,6 +21,7 @@ class Imported:
 
     graph: Graph
     notes: tuple[str, ...] = ()
+    port: Port | None = None  # how the input lies in the graph, where importing may move its axes
 
 
 def import_model(path: Path) -> Graph:
@@ -50,9 +52,10 @@ def import_with_notes(path: Path) -> Imported:
 
 
 def _import_program(path: Path) -> Imported:
-    from .torch_export import import_torch, load_program
+    from .torch_export import import_logits, load_program
 
-    return Imported(import_torch(load_program(path), path.stem))
+    imported = import_logits(load_program(path), path.stem)
+    return Imported(imported.graph, imported.notes, imported.inputs[0])
 
 
 def _import_onnx(path: Path) -> Imported:
@@ -64,7 +67,7 @@ def _import_onnx(path: Path) -> Imported:
             f"{path}: it has {len(imported.inputs)} inputs and {len(imported.outputs)} outputs; "
             "models with one of each are supported"
         )
-    return Imported(imported.graph, imported.notes)
+    return Imported(imported.graph, imported.notes, imported.inputs[0])
 
 
 def _import_tflite(path: Path) -> Imported:

@@ -40,6 +40,11 @@ def import_torch(program: torch.export.ExportedProgram, name: str) -> Graph:
     recurrent or linear layer. A softmax at the very end is left out: graphs give logits. Raises
     UnsupportedOpError or ImportModelError.
     """
+    return import_logits(program, name).graph
+
+
+def import_logits(program: torch.export.ExportedProgram, name: str) -> Imported:
+    """As `import_torch`, and how both ends lie in the graph."""
     imported = import_program(program, name)
     (port,) = imported.inputs
     if not port.samples and not imported.outputs[0].samples:
@@ -51,11 +56,11 @@ def import_torch(program: torch.export.ExportedProgram, name: str) -> Graph:
         raise ImportModelError(
             f"{name}: the output must be logits (n, classes); end the model in a Linear"
         )
-    return imported.graph
+    return imported
 
 
 def import_program(program: torch.export.ExportedProgram, name: str) -> Imported:
-    """As `import_torch`, with an output of any shape, and how both ends lie in the graph."""
+    """As `import_logits`, with an output of any shape."""
     refuse_training_mode(program, name)
     if writes_through_views(program):
         program = _decomposed(program, functional_only=True)

@@ -72,8 +72,8 @@ def _resize_bilinear(graph: Graph, node: Node, x: Array) -> Array:
     """Shares of 1/1024 along each axis; the sum of four products is rounded half away."""
     attrs = node.attrs
     assert isinstance(attrs, ResizeAttrs)
-    top, bottom, down = _blend(x.shape[1], attrs.size[0], attrs)
-    left, right, along = _blend(x.shape[2], attrs.size[1], attrs)
+    top, bottom, down = bilinear_lines(x.shape[1], attrs.size[0], attrs)
+    left, right, along = bilinear_lines(x.shape[2], attrs.size[1], attrs)
     wide = x.astype(np.int64)
     down, along = down[:, None, None], along[:, None]
     rows = wide[:, top] * (_ONE - down) + wide[:, bottom] * down
@@ -83,7 +83,7 @@ def _resize_bilinear(graph: Graph, node: Node, x: Array) -> Array:
     return rounded.astype(x.dtype)
 
 
-def _blend(before: int, after: int, attrs: ResizeAttrs) -> tuple[Array, Array, Array]:
+def bilinear_lines(before: int, after: int, attrs: ResizeAttrs) -> tuple[Array, Array, Array]:
     """For each output row: the rows it lies between, and the share of the second in 1/1024."""
     span, steps = before, after
     if attrs.align_corners and after > 1:

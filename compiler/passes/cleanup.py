@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 from ..graph import DType, Graph, Node
 from ..ops import (
     Activation,
+    Attrs,
     BinaryAttrs,
     Op,
     PadAttrs,
@@ -14,35 +16,51 @@ from ..ops import (
     SliceAttrs,
     TransposeAttrs,
 )
-from .rewrite import edit, has_one_reader, producer
 
 
 def clean_up(graph: Graph) -> Graph:
-    """Identity nodes, chains of reshapes, dead nodes and dead values are gone."""
-    return _drop_dead(_drop_identities(_merge_reshapes(graph)))
+    """Identity nodes, chains of reshapes and of transposes, and what nobody reads are gone."""
+    return _drop_dead(_drop_identities(_merge_moves(graph)))
 
 
-def _merge_reshapes(graph: Graph) -> Graph:
+def _merge_moves(graph: Graph) -> Graph:
+    """Of two reshapes or transposes in a row, of which nobody reads the first, one is left."""
+    readers = Counter(name for node in graph.nodes for name in set(node.inputs))
+    readers.update(graph.outputs)
+    written: dict[str, Node] = {}
+    merged: set[str] = set()
     for node in graph.nodes:
-        before = producer(graph, node.inputs[0]) if node.op is Op.RESHAPE else None
-        if before is not None and before.op is Op.RESHAPE and has_one_reader(graph, before.output):
-            merged = dataclasses.replace(node, inputs=before.inputs)
-            graph = edit(graph, nodes={before.name: (), node.name: (merged,)})
-    return graph
+        before = written.get(node.inputs[0]) if node.op in (Op.RESHAPE, Op.TRANSPOSE) else None
+        one = node
+        if before is not None and before.op is node.op and readers[before.output] == 1:
+            merged.add(before.name)
+            one = dataclasses.replace(
+                node, inputs=before.inputs, attrs=_in_one(before.attrs, node.attrs)
+            )
+        written[node.output] = one
+    return graph.replace(
+        nodes=[written[node.output] for node in graph.nodes if node.name not in merged]
+    )
+
+
+def _in_one(first: Attrs, second: Attrs) -> Attrs:
+    if isinstance(first, TransposeAttrs) and isinstance(second, TransposeAttrs):
+        return TransposeAttrs(tuple(first.perm[axis] for axis in second.perm))
+    return second
 
 
 def _drop_identities(graph: Graph) -> Graph:
+    renamed: dict[str, str] = {}
+    kept = []
     for node in graph.nodes:
+        inputs = tuple(renamed.get(name, name) for name in node.inputs)
         place = _passed_place(graph, node)
-        if place is not None:
-            # A node before this one may just have been dropped: look its new input up.
-            current = next(kept for kept in graph.nodes if kept.name == node.name)
-            graph = edit(
-                graph,
-                nodes={node.name: ()},
-                redirect={current.output: current.inputs[place]},
-            )
-    return graph
+        if place is None:
+            kept.append(dataclasses.replace(node, inputs=inputs))
+        else:
+            renamed[node.output] = inputs[place]
+    outputs = tuple(renamed.get(name, name) for name in graph.outputs)
+    return dataclasses.replace(graph, nodes=tuple(kept), outputs=outputs)
 
 
 def _passed_place(graph: Graph, node: Node) -> int | None:

@@ -15,7 +15,7 @@ from edgekiln.compiler.emit_c import CSources, emit_c, memory_plan
 from edgekiln.compiler.emit_c_family import Family
 from edgekiln.compiler.errors import EmitError
 from edgekiln.compiler.graph import Array, Graph
-from edgekiln.compiler.ops import Activation, Op, SliceAttrs
+from edgekiln.compiler.ops import Activation, AxisAttrs, Op
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import run_int8
 from edgekiln.targets.emulate import TOOLS, emulate_folder
@@ -252,13 +252,9 @@ def test_golden_is_refused_when_it_does_not_fit(golden: Array) -> None:
         emit_c(graph, golden)
 
 
-def _sliced(build: GraphBuilder) -> str:
-    attrs = SliceAttrs((0, 1, 0, 0), (1, 2, 5, 4), (1, 1, 1, 1))
-    return build.node(Op.SLICE, (build.input,), attrs)
-
-
-def test_emit_c_says_what_it_lacks_when_no_kernel_computes_it() -> None:
+def test_emit_c_says_what_it_lacks_when_an_output_is_no_int8() -> None:
     build = GraphBuilder("lacking", (1, 5, 5, 4))
-    graph = quantize(build.finish(_sliced(build)), np.ones((2, 5, 5, 4), np.float32))
-    with pytest.raises(EmitError, match="no C kernel"):
+    place = build.node(Op.ARG_MAX, (build.input,), AxisAttrs(3))
+    graph = quantize(build.finish(place), np.ones((2, 5, 5, 4), np.float32))
+    with pytest.raises(EmitError, match="C takes int8"):
         emit_c(graph, np.zeros((1, 5, 5, 4), np.int8))

@@ -102,3 +102,8 @@ def test_memory_of_the_device_counts_when_a_budget_asks_for_more() -> None:
 def test_energy_budget_is_refused_when_nothing_can_check_it() -> None:
     with pytest.raises(CompileError, match="energy budget cannot be checked"):
         effective_budget(load_target("host"), Budget(energy_mj=1.0))
+
+
+def test_verdict_names_the_number_format_when_it_is_not_int8() -> None:
+    (check,) = check_gate(0.97, 0.965, LIMITS, [], "int16x8").checks
+    assert check.message == "int16x8 accuracy 0.9650 against float 0.9700"

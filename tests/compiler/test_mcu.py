@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekiln.compiler.artifacts import emit_artifact
+from edgekiln.compiler.artifacts import ArtifactKind, emit_artifact
 from edgekiln.compiler.bounds import bound_of, depth_of
+from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.certify import certify
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import CompileError
@@ -18,6 +19,7 @@ from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.layer_parity import compare_alone
 from edgekiln.compiler.mcu import TFLM, VELA, run_tflm, run_vela
 from edgekiln.compiler.numerics import numerics_of
+from edgekiln.compiler.ops import GeluAttrs, Op
 from edgekiln.compiler.oracles import Engine
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import quantize_input, run_int8, run_int8_all
@@ -53,7 +55,7 @@ def test_certificate_has_a_row_of_tflm_when_it_is_installed(
     graph = random_graph(1)
     x = draw_samples(graph, 40, 1)
     int8 = quantize(graph, x)
-    artifacts = {"tflite": emit_artifact(int8, "tflite", quantize_input(int8, x[:4]))}
+    artifacts = [emit_artifact(int8, ArtifactKind("tflite"), quantize_input(int8, x[:4]))]
     certificate = certify(graph, int8, artifacts, {}, x)
     (row,) = (row for row in certificate.engines if row.engine == "tflm")
     assert (row.samples, row.passed, row.bound) == (32, True, "at most 1 LSB, 1 in the mean")
@@ -101,6 +103,18 @@ def test_one_line_is_said_when_a_model_is_refused(require_package: Require) -> N
     with pytest.raises(CompileError, match="TensorFlow Lite Micro refuses the model: ") as caught:
         run_tflm(b"no model at all", np.zeros((1, 4), np.float32))
     assert "\n" not in str(caught.value)
+
+
+def test_missing_kernel_is_named_in_the_line_alone_when_it_is_why(
+    require_package: Require, capfd: pytest.CaptureFixture[str]
+) -> None:
+    require_package(TFLM, "mcu")
+    build = GraphBuilder("gelu", (1, 4))
+    graph = build.finish(build.node(Op.GELU, (build.input,), GeluAttrs()))
+    with pytest.raises(CompileError, match="GELU") as caught:
+        run_tflm(emit_tflite(graph), np.zeros((1, 4), np.float32))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("run", "package"), [(run_tflm, TFLM), (run_vela, VELA)])

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from edgekiln.compiler.artifacts import EmittedArtifact, emit_artifact
+from edgekiln.compiler.artifacts import ArtifactKind, EmittedArtifact, emit_artifact
 from edgekiln.compiler.bounds import depth_of
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.certify import certify
+from edgekiln.compiler.emit_c_family import Family
 from edgekiln.compiler.errors import ParityError
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.layer_parity import compare_alone
+from edgekiln.compiler.ops import Op
 from edgekiln.compiler.oracles import Engine
 from edgekiln.compiler.parity import (
     Certificate,
@@ -33,9 +35,9 @@ from edgekiln.compiler.reference import quantize_input, run_int8_all
 Draw = Callable[..., Array]
 
 
-def emitted(graph: Graph, x: Array, formats: tuple[str, ...]) -> Mapping[str, EmittedArtifact]:
+def emitted(graph: Graph, x: Array, formats: tuple[str, ...]) -> list[EmittedArtifact]:
     golden = quantize_input(graph, x[:4])
-    return {fmt: emit_artifact(graph, fmt, golden) for fmt in formats}
+    return [emit_artifact(graph, ArtifactKind(fmt), golden) for fmt in formats]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -48,7 +50,8 @@ def test_certificate_holds_when_the_graph_is_random(
     certificate = certify(graph, int8, emitted(int8, x, ("tflite", "onnx")), {}, x)
     enforce_parity(certificate)
     rows = {row.engine: row for row in certificate.engines}
-    assert set(rows) == {"float", "litert-reference", "litert-xnnpack", "onnxruntime"}
+    always = {"float", "litert-reference", "litert-xnnpack", "onnxruntime"}
+    assert set(rows) - {"tflm"} == always
     assert rows["litert-reference"].max_lsb == 0
     assert certificate.first_diverging == ""
     assert certificate.layers
@@ -64,6 +67,22 @@ def test_c_row_is_exact_when_a_compiler_is_here(
     certificate = certify(graph, int8, emitted(int8, x, ("c",)), {}, x)
     (row,) = (row for row in certificate.engines if row.engine == "c-host")
     assert (row.samples, row.max_lsb, row.passed) == (20, 0, True)
+
+
+def test_every_family_has_a_row_of_its_own_when_c_of_several_is_certified(
+    random_graph: Callable[[int], Graph], draw_samples: Draw, require_tool: Callable[[str], str]
+) -> None:
+    require_tool("gcc")
+    graph = random_graph(3)
+    x = draw_samples(graph, 20, 1)
+    int8 = quantize(graph, x)
+    golden = quantize_input(int8, x[:4])
+    artifacts = [emit_artifact(int8, ArtifactKind("c", family), golden) for family in Family]
+    assert [artifact.family for artifact in artifacts] == list(Family)
+    certificate = certify(graph, int8, artifacts, {}, x)
+    rows = [row for row in certificate.engines if row.engine == "c-host"]
+    assert [(row.kernels, row.max_lsb) for row in rows] == [("portable", 0), ("dsp", 0)]
+    assert rows[1].form == "c, dsp kernels"
 
 
 def test_missing_compiler_is_noted_when_generated_c_is_certified(
@@ -110,7 +129,7 @@ def test_layers_agree_when_the_file_is_of_the_graph(
     graph = random_graph(2)
     x = draw_samples(graph, 8, 1)
     int8 = quantize(graph, x)
-    rows = compare_layers(int8, emitted(int8, x, ("tflite",))["tflite"].model, x)
+    rows = compare_layers(int8, emitted(int8, x, ("tflite",))[0].model, x)
     assert first_diverging(rows) == ""
     assert {row.name for row in rows} <= {node.name for node in int8.nodes}
     assert rows[-1].name == int8.nodes[-1].name
@@ -228,3 +247,17 @@ def test_cpu_flags_are_the_ones_that_choose_kernels_when_told(tmp_path: Path) ->
     info.write_text("Features : fp asimd asimddp\n")
     assert cpu_flags(info) == ("asimd", "asimddp")
     assert cpu_flags(tmp_path / "none") == ()
+
+
+def test_reference_kernels_are_no_witness_when_they_lack_an_operator(draw_samples: Draw) -> None:
+    build = GraphBuilder("elu", (1, 6))
+    graph = build.finish(build.node(Op.ELU, (build.input,)))
+    int8 = quantize(graph, draw_samples(graph, 64))
+    x = draw_samples(graph, 64, 1)
+    certificate = certify(graph, int8, emitted(int8, x, ("tflite", "onnx")), {}, x)
+    enforce_parity(certificate)
+    engines = {row.engine for row in certificate.engines} - {"tflm"}
+    assert engines == {"float", "litert-xnnpack", "onnxruntime"}
+    layers = {row.engine for row in certificate.layers} - {"tflm"}
+    assert layers == {"litert-xnnpack", "onnxruntime"}
+    assert any("reference kernels lack operator ELU" in said for said in certificate.missing)

@@ -15,6 +15,8 @@ from edgekiln.compiler.artifacts import c_constant_bytes
 from edgekiln.compiler.calibration_file import Calibration
 from edgekiln.compiler.data import Dataset
 from edgekiln.compiler.distil import DistilSettings
+from edgekiln.compiler.emit_c import memory_plan
+from edgekiln.compiler.emit_c_family import family_of_core
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import CompileError, GateError, ImportModelError, RecipeError
 from edgekiln.compiler.gate import AccuracyLimits
@@ -288,6 +290,29 @@ def test_microcontroller_gets_emulated_latency_when_tools_are_here(
     }
     assert by_format["c"].flash.value >= c_constant_bytes(folder)
     assert any(note.startswith("cortex-m4/c: emulated") for note in result.notes)
+
+
+def test_each_core_gets_the_kernels_that_suit_it_when_cores_differ(
+    digits: Dataset, student_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    for tool in TOOLS:
+        require_tool(tool)
+    fast = load_target("cortex-m4")
+    plain = dataclasses.replace(fast, id="plain", core="cortex-m3")
+    targets = tuple(TargetRequest(target, ("c",)) for target in (fast, plain))
+    result = compile_model(CompileRequest("digits", student_path, digits, targets))
+    made = {artifact.target: artifact for artifact in result.manifest.artifacts}
+    dsp = {name.split("/")[1] for name in result.members if "/c/ek_dsp" in name}
+    assert dsp == {fast.id}
+    assert 1.3 * made[fast.id].latency.value < made[plain.id].latency.value
+    for target in (fast, plain):
+        plan = memory_plan(result.model.graph, family_of_core(target.core))
+        assert made[target.id].ram.value == plan.arena_bytes + target.runtime.ram_overhead
+    rows = result.certificate.engines
+    found = {row.kernels: row.max_lsb for row in rows if row.engine == "c-host"}
+    assert found == {"dsp": 0, "portable": 0}
+    emulated = {row.target: row.max_lsb for row in rows if row.engine == "c-emulated"}
+    assert emulated == {fast.id: 0, plain.id: 0}
 
 
 def test_table_prices_generated_c_and_says_so_when_tools_are_absent(

@@ -149,6 +149,11 @@ def _pad(_: np.random.Generator) -> Graph:
     return build.finish(build.pad(build.input, ((1, 2), (2, 1))))
 
 
+def _relu(_: np.random.Generator) -> Graph:
+    build = GraphBuilder("relu", (1, 3, 4, 2))
+    return build.finish(build.relu(build.input))
+
+
 def _softmax(_: np.random.Generator) -> Graph:
     build = GraphBuilder("softmax", (1, 3, 7))
     return build.finish(build.node(Op.SOFTMAX, (build.input,), NoAttrs()))
@@ -165,7 +170,7 @@ def _rows(rng: np.random.Generator) -> Graph:
 
 
 EXACT = (_conv, _strided, _dilated, _same_channels, _more_channels, _fewer_channels)
-EXACT += (_add, _max_pool, _average_pool, _pad, _softmax, _dense, _rows)
+EXACT += (_add, _max_pool, _average_pool, _pad, _softmax, _relu, _dense, _rows)
 SAFE = (_depthwise, _strided_depthwise, _wide_depthwise, _mean)
 DSP = (_conv, _strided, _dilated, _same_channels, _more_channels, _fewer_channels)
 DSP += (_depthwise, _strided_depthwise, _add, _dense, _rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekiln.compiler.artifacts import EmittedArtifact, emit_artifact
+from edgekiln.compiler.artifacts import ArtifactKind, EmittedArtifact, emit_artifact
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.ops import Op
@@ -26,7 +26,7 @@ def gated() -> tuple[Graph, EmittedArtifact]:
     graph = build.finish(build.node(Op.LOGISTIC, (hidden,)))
     samples = np.random.default_rng(0).normal(0, 1, (16, 8)).astype(np.float32)
     int8 = quantize(graph, samples)
-    return int8, emit_artifact(int8, "tflite", np.zeros((1, 8), np.int8))
+    return int8, emit_artifact(int8, ArtifactKind("tflite"), np.zeros((1, 8), np.int8))
 
 
 def test_latency_is_unknown_and_said_so_when_nothing_limits_it(

@@ -31,6 +31,20 @@ static inline int32_t ek_scale(int32_t x, int32_t multiplier, int32_t shift) {
     return (((product + (product >> 31)) >> (-shift - 1)) + 1) >> 1;
 }
 
+/* ek_scale for results that are clamped to eight bits and factors of any size: where shifting
+ * left leaves 2^30 the result is far outside of them either way. shift <= 31. */
+static inline int32_t ek_scale_bounded(int32_t x, int32_t multiplier, int32_t shift) {
+    const int32_t largest = (int32_t)1 << 30;
+    if (shift < 0 || multiplier == 0) {
+        return ek_scale(x, multiplier, shift);
+    }
+    const int64_t shifted = (int64_t)x * ((int64_t)1 << shift);
+    if (shifted > largest || shifted < -largest) {
+        return shifted > 0 ? largest : -largest;
+    }
+    return ek_high_multiply((int32_t)shifted, multiplier);
+}
+
 static inline int32_t ek_clamp(int32_t x, int32_t minimum, int32_t maximum) {
     return x < minimum ? minimum : (x > maximum ? maximum : x);
 }

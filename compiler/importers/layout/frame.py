@@ -83,6 +83,10 @@ class Frame:
         """Whether it is known that no element is below zero."""
         return x.value in self._never_negative
 
+    def is_input(self, x: Tensor) -> bool:
+        """Whether `x` is an input of the model, or a view of one."""
+        return any(port.value == x.value for port in self._ports)
+
     def constant(self, op: Op, what: str, data: Array) -> str:
         """A constant for the node of `op` that comes next."""
         name = self.build.constant(self.build.unique(op, what), data)

@@ -22,7 +22,7 @@ def _quantize(call: Call) -> Result:
     """A mark: what it reads, clamped where the format begins at zero.
 
     Quantizers drop a ReLU in front of a format that cannot hold anything below zero, and a ReLU6
-    where it ends at six, too.
+    where it ends at six, too. Constants and the model's inputs have no operator in front of them.
     """
     from ..onnx import Quantized
 
@@ -31,11 +31,12 @@ def _quantize(call: Call) -> Result:
     scale = call.weights(1, "scale")
     lowest, highest = _range(call, zero)
     call.reader.note(_NOTE)
+    if not isinstance(x, Tensor) or call.frame.is_input(x):
+        return Quantized(x)
     if scale.size == 1 and int(lowest) == int(0 if zero is None else zero.reshape(-1)[0]):
         top = (highest - lowest) * float(scale.reshape(()))
         clamp = Op.RELU6 if abs(top - _ZERO_TO_SIX) < 1e-3 else Op.RELU
-        known = isinstance(x, Tensor) and call.frame.never_negative(x)
-        if clamp is Op.RELU6 or not known:
+        if clamp is Op.RELU6 or not call.frame.never_negative(x):
             x = layout.unary(call.frame, clamp, x)
     return Quantized(x)
 

@@ -1,0 +1,10 @@
+#include "ek_broadcast.h"
+
+EK_INLINE int8_t step(const void *params, int8_t a, int8_t b) {
+    (void)params;
+    return a < b ? a : b;
+}
+
+void ek_minimum(const ek_choice_params *p, const int8_t *a, const int8_t *b, int8_t *output) {
+    ek_each_pair(&p->axes, p, step, a, b, output);
+}

@@ -1,0 +1,48 @@
+#include "ek_axes_kernels.h"
+#include "ek_requantize.h"
+
+/* The input line that reaches an output line through a line of the kernel, or -1. */
+static int32_t source(int32_t line, int32_t stride, int32_t count) {
+    return line >= 0 && line % stride == 0 && line / stride < count ? line / stride : -1;
+}
+
+static int32_t dot(const ek_transpose_conv2d_params *p, const int8_t *x, const int8_t *w) {
+    int32_t sum = 0;
+    for (int32_t i = 0; i < p->in_channels; i++) {
+        sum += (x[i] - p->input_zero_point) * w[i];
+    }
+    return sum;
+}
+
+static int32_t window_sum(const ek_transpose_conv2d_params *p, const int8_t *input, int32_t y,
+                          int32_t x, const int8_t *weights) {
+    const ek_window *const w = &p->window;
+    int32_t sum = 0;
+    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        const int32_t row = source(y + w->pad_top - ky, w->stride_height, w->in_height);
+        for (int32_t kx = 0; row >= 0 && kx < w->kernel_width; kx++) {
+            const int32_t column = source(x + w->pad_left - kx, w->stride_width, w->in_width);
+            if (column >= 0) {
+                sum += dot(p, input + (row * w->in_width + column) * p->in_channels,
+                           weights + (ky * w->kernel_width + kx) * p->in_channels);
+            }
+        }
+    }
+    return sum;
+}
+
+void ek_transpose_conv2d(const ek_transpose_conv2d_params *p, const int8_t *input,
+                         int8_t *output) {
+    const ek_window *const w = &p->window;
+    const ek_output *const o = &p->output;
+    const int32_t taps = w->kernel_height * w->kernel_width * p->in_channels;
+    for (int32_t y = 0; y < w->out_height; y++) {
+        for (int32_t x = 0; x < w->out_width; x++) {
+            for (int32_t c = 0; c < p->channels; c++) {
+                const int32_t sum = o->bias[c] + window_sum(p, input, y, x, p->weights + c * taps);
+                const int32_t scaled = ek_scale_bounded(sum, o->multiplier[c], o->shift[c]);
+                *output++ = (int8_t)ek_clamp(scaled + o->zero_point, o->minimum, o->maximum);
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+"""Generated C under its plan, stopped after every layer: what lives is right, what is dead may go.
+
+Between layers all dead bytes are filled with a pattern. After each layer every live value equals
+the integer reference, and nothing outside the layer's own blocks has changed.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekiln.compiler.builder import GraphBuilder
+from edgekiln.compiler.emit_c import emit_c, memory_plan
+from edgekiln.compiler.emit_c_family import Family
+from edgekiln.compiler.emit_c_layers import layer as layer_of
+from edgekiln.compiler.graph import Array, Graph
+from edgekiln.compiler.importers import import_model
+from edgekiln.compiler.ops import Op
+from edgekiln.compiler.plan import storage_roots
+from edgekiln.compiler.plan_memory import MemoryPlan
+from edgekiln.compiler.quantize import quantize
+from edgekiln.compiler.reference import run_int8_all
+
+RequireTool = Callable[[str], str]
+PATTERN = 0x5A
+SAMPLES = 2
+MODELS = ("ad", "ic_resnet8", "kws_dscnn", "vww_mbv1")
+
+MAIN = b"""
+#include <stdio.h>
+#include <string.h>
+#include "golden.h"
+#include "model.h"
+#include "dead.h"
+static model m;
+void probe(int layer);
+void probe(int layer) {
+    int8_t *arena = (int8_t *)m.arena;
+    fwrite(arena, 1, sizeof m.arena, stdout);
+    for (size_t i = 0; i < sizeof dead / sizeof *dead; i++) {
+        if (dead[i][0] == layer) memset(arena + dead[i][1], 0x5A, (size_t)dead[i][2]);
+    }
+}
+int main(void) {
+    for (int sample = 0; sample < GOLDEN_COUNT; sample++) {
+        memset(m.arena, 0x5A, sizeof m.arena);
+        memcpy(model_input(&m), golden_inputs[sample], MODEL_INPUT_SIZE);
+        model_invoke(&m);
+    }
+    return 0;
+}
+"""
+
+
+class _Liveness:
+    """Values that are still to be read after each layer, from the graph and the order alone."""
+
+    def __init__(self, graph: Graph, plan: MemoryPlan) -> None:
+        self._graph, self._plan = graph, plan
+        roots = storage_roots(graph)
+        nodes = {node.output: node for node in graph.nodes}
+        reads = [{roots[r] for r in nodes[n].inputs if r in roots} for n in plan.order]
+        ends = {roots[name] for name in graph.outputs}
+        self.live = [
+            ({roots[graph.inputs[0]], *plan.order[: index + 1]})
+            & (ends | {name for later in reads[index + 1 :] for name in later})
+            for index in range(len(plan.order))
+        ]
+
+    def mask(self, names: set[str]) -> Array:
+        kept = np.zeros(self._plan.arena_bytes, bool)
+        for name in names:
+            start = self._plan.offsets[name]
+            kept[start : start + self._graph.values[name].nbytes] = True
+        return kept
+
+
+def _runs(mask: Array) -> list[tuple[int, int]]:
+    """(start, length) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
+    starts, ends = edges[::2].tolist(), edges[1::2].tolist()
+    return [(start, end - start) for start, end in zip(starts, ends, strict=True)]
+
+
+def _probed(
+    graph: Graph, golden: Array, family: Family, folder: Path, cc: str
+) -> tuple[MemoryPlan, _Liveness, Array]:
+    """The arena (samples, layers, bytes) as each layer leaves it."""
+    plan = memory_plan(graph, family)
+    liveness = _Liveness(graph, plan)
+    files = dict(emit_c(graph, golden, family).files)
+    head, body = files["model.c"].split(b"void model_invoke", 1)
+    count = iter(range(len(plan.order)))
+    body = re.sub(
+        rb"(\n    ek_\w+\([^;]*\);)", lambda m: m[1] + b"\n    probe(%d);" % next(count), body
+    )
+    assert next(count, None) is None
+    files["model.c"] = head + b"void probe(int layer);\nvoid model_invoke" + body
+    rows = "".join(
+        f"{{{layer}, {start}, {length}}},\n"
+        for layer, live in enumerate(liveness.live)
+        for start, length in _runs(~liveness.mask(live))
+    )
+    files["dead.h"] = f"static const int dead[][3] = {{\n{rows}{{-1, 0, 0}}}};\n".encode()
+    files["main.c"] = MAIN
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    sources = sorted(name for name in files if name.endswith(".c"))
+    subprocess.run((cc, "-std=c99", "-O1", "-w", "-o", "run", *sources), cwd=folder, check=True)
+    dump = subprocess.run((folder / "run",), capture_output=True, check=True).stdout
+    arenas = np.frombuffer(dump, np.int8).reshape(len(golden), len(plan.order), plan.arena_bytes)
+    return plan, liveness, arenas
+
+
+def _check(graph: Graph, family: Family, folder: Path, cc: str) -> None:
+    rng = np.random.default_rng(1)
+    golden = rng.integers(-128, 128, (SAMPLES, *graph.input.shape[1:])).astype(np.int8)
+    plan, liveness, arenas = _probed(graph, golden, family, folder, cc)
+    values = run_int8_all(graph, golden)
+    calls = (node for node in graph.nodes if node.op is not Op.RESHAPE)
+    needs = {n.output: layer_of(graph, n, i, family).scratch_bytes for i, n in enumerate(calls)}
+    before = liveness.mask({graph.inputs[0]})
+    for layer, name in enumerate(plan.order):
+        live = liveness.live[layer] | {name}
+        for sample in range(SAMPLES):
+            arena = arenas[sample, layer]
+            for value in live:
+                start = plan.offsets[value]
+                expected = values[value][sample].reshape(-1)
+                np.testing.assert_array_equal(arena[start : start + expected.size], expected)
+        own = before | liveness.mask(live)
+        if name in plan.scratch:
+            start = plan.scratch[name]
+            own[start : start + needs[name]] = True
+        assert (arenas[:, layer][:, ~own] == PATTERN).all()
+        before = liveness.mask(liveness.live[layer])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("name", MODELS)
+def test_layers_leave_live_bytes_alone_when_the_model_is_real(
+    name: str, family: Family, data_dir: Path, tmp_path: Path, require_tool: RequireTool
+) -> None:
+    (path,) = (data_dir / "mlperf_tiny").glob(f"{name}*_int8.tflite")
+    _check(import_model(path), family, tmp_path, require_tool("gcc"))
+
+
+@pytest.mark.parametrize("seed", [2, 5, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 9))])
+def test_layers_leave_live_bytes_alone_when_the_graph_is_random(
+    seed: int,
+    random_graph: Callable[[int], Graph],
+    quantized: Callable[[Graph, int], Graph],
+    tmp_path: Path,
+    require_tool: RequireTool,
+) -> None:
+    graph = quantized(random_graph(seed), seed)
+    _check(graph, Family(list(Family)[seed % 2]), tmp_path, require_tool("gcc"))
+
+
+def test_branches_run_one_after_the_other_when_that_takes_less(
+    tmp_path: Path, require_tool: RequireTool
+) -> None:
+    """Both branches grow and shrink again; given interleaved, they would be large together."""
+    rng = np.random.default_rng(0)
+    build = GraphBuilder("branches", (1, 6, 6, 4))
+    wide = [build.conv2d(build.input, rng.normal(0, 1, (24, 3, 3, 4))) for _ in range(2)]
+    small = [build.conv2d(x, rng.normal(0, 1, (4, 1, 1, 24))) for x in wide]
+    graph = build.finish(build.add(*small))
+    graph = quantize(graph, rng.normal(0, 1, (8, 6, 6, 4)).astype(np.float32))
+    assert memory_plan(graph).order == (wide[0], small[0], wide[1], small[1], graph.outputs[0])
+    assert memory_plan(graph).gap_bytes == 0
+    _check(graph, Family.PORTABLE, tmp_path, require_tool("gcc"))
