@@ -67,8 +67,8 @@ def _one(op: Op, attrs: Attrs | None = None, shape: tuple[int, ...] = (1, 4, 5, 
     def layer(draft: Draft) -> str:
         x = draft.input(shape)
         reach = draft.reach(x)
-        largest = {Op.EXP: math.exp(min(reach, 20.0)), Op.RSQRT: 2.0 / math.sqrt(reach)}
-        return str(draft.node(op, (x,), attrs, largest=largest.get(op, reach)))
+        largest = math.exp(min(reach, 20.0)) if op is Op.EXP else reach
+        return str(draft.node(op, (x,), attrs, largest=largest))
 
     return layer
 
@@ -118,12 +118,19 @@ def _concatenated(draft: Draft) -> str:
     return str(draft.node(Op.CONCATENATION, (part, other, x, part), AxisAttrs(2)))
 
 
+def _rsqrt(draft: Draft) -> str:
+    """Of numbers that are not negative."""
+    x = draft.input((1, 4, 5, 3), QuantParams((0.05,), (-128,)))
+    return str(draft.node(Op.RSQRT, (x,), largest=5.0))
+
+
 PAIR = BinaryAttrs()
 RELU = BinaryAttrs(Activation.RELU)
 RELU6 = BinaryAttrs(Activation.RELU6)
 LAYERS: dict[str, Layer] = {
     **{op.value: _one(op) for op in (Op.RELU, Op.RELU6, Op.ELU, Op.HARD_SWISH, Op.LOGISTIC)},
     **{op.value: _one(op) for op in (Op.TANH, Op.EXP, Op.ABS, Op.QUANTIZE)},
+    "rsqrt": _rsqrt,
     "leaky_relu": _one(Op.LEAKY_RELU, LeakyAttrs(-0.3)),
     "gelu": _one(Op.GELU, GeluAttrs()),
     "prelu_one_slope": _with_constant(Op.PRELU, None, (1, 1, 1), False),
@@ -217,6 +224,20 @@ def test_c_equals_reference_when_encodings_are_drawn(
     LAYERS[name](drawn)
     graph = drawn.graph()
     inputs = _inputs(graph, seed)
+    found = _run(graph, inputs, tmp_path, require_tool("gcc"))
+    np.testing.assert_array_equal(found, run_int8(graph, inputs))
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_c_equals_reference_when_indices_are_gathered(
+    axis: int, tmp_path: Path, require_tool: RequireTool
+) -> None:
+    build = GraphBuilder("gathered", (1, 4, 5, 3))
+    indices = build.constant("indices", np.array([2, 0, 2, 1], np.int32))
+    x = build.node(Op.GATHER, (build.input, indices), AxisAttrs(axis))
+    samples = np.random.default_rng(0).normal(0, 1, (8, 4, 5, 3)).astype(np.float32)
+    graph = quantize(build.finish(x), samples)
+    inputs = _inputs(graph, 0)
     found = _run(graph, inputs, tmp_path, require_tool("gcc"))
     np.testing.assert_array_equal(found, run_int8(graph, inputs))
 
