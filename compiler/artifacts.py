@@ -23,7 +23,7 @@ from .passes import Trace, lower_padding, untraced
 
 Codes = npt.NDArray[Any]
 
-_DECLARATION = re.compile(r"extern const int(\d+)_t \w+\[(\d+)\];")
+_DECLARATION = re.compile(r"extern const u?int(\d+)_t \w+\[(\d+)\];")
 
 
 @dataclass(frozen=True, slots=True)

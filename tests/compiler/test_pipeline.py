@@ -308,6 +308,10 @@ def test_each_core_gets_the_kernels_that_suit_it_when_cores_differ(
     for target in (fast, plain):
         plan = memory_plan(result.model.graph, family_of_core(target.core))
         assert made[target.id].ram.value == plan.arena_bytes + target.runtime.ram_overhead
+        # The same weights: only how they are packed differs.
+        parameters = made[target.id].flash.value - target.runtime.flash_overhead
+        constants = (v.data for v in result.model.graph.values.values() if v.data is not None)
+        assert parameters >= sum(data.size for data in constants)
     rows = result.certificate.engines
     found = {row.kernels: row.max_lsb for row in rows if row.engine == "c-host"}
     assert found == {"dsp": 0, "portable": 0}
