@@ -23,12 +23,12 @@ LAYOUTS = ("plain", "cmake", "arduino", "zephyr", "esp-idf", "platformio")
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: paths below `folder`."""
+    """What was written: paths below `folder`. Only C has a layout."""
 
     bundle_id: str
     target: str
     format: str
-    layout: str
+    layout: str | None
     folder: str
     files: tuple[str, ...]
 
@@ -62,7 +62,7 @@ def export(
         bundle_id=opened.bundle_id,
         target=target_id,
         format=artifact.format,
-        layout=layout or "plain",
+        layout=(layout or "plain") if artifact.format == "c" else None,
         folder=str(out),
         files=tuple(files),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekiln.compiler.artifacts import ArtifactKind, EmittedArtifact, emit_artifact
+from edgekiln.compiler.artifacts import EmittedArtifact
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import emit_c
 from edgekiln.compiler.emit_tflite import emit_tflite
@@ -135,7 +135,8 @@ def test_own_c_goes_before_new_c_when_a_bundle_is_measured(
 ) -> None:
     golden = np.zeros((1, 5, 5, 2), np.int8)
     own = EmittedArtifact("c", emit_c(graph, golden).files, golden)
-    artifacts = [(owner, own), ("host", emit_artifact(graph, ArtifactKind("tflite"), golden))]
+    host = EmittedArtifact("tflite", {"model.tflite": emit_tflite(graph)}, golden)
+    artifacts = [(owner, own), ("host", host)]
     report = measure_c(bundle_of(graph, artifacts), TARGET)
     assert report.per_layer[0].kernel.startswith(kernel)
     assert (report.bit_exact.samples, report.bit_exact.mismatches) == (samples, 0)

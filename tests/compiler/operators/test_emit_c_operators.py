@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import CSources, emit_c
-from edgekiln.compiler.graph import Array, DType, Graph
+from edgekiln.compiler.graph import Array, DType, Graph, QuantParams
 from edgekiln.compiler.ops import (
     Activation,
     Attrs,
@@ -65,8 +67,8 @@ def _one(op: Op, attrs: Attrs | None = None, shape: tuple[int, ...] = (1, 4, 5, 
     def layer(draft: Draft) -> str:
         x = draft.input(shape)
         reach = draft.reach(x)
-        largest = {Op.EXP: math.exp(min(reach, 20.0)), Op.RSQRT: 2.0 / math.sqrt(reach)}
-        return str(draft.node(op, (x,), attrs, largest=largest.get(op, reach)))
+        largest = math.exp(min(reach, 20.0)) if op is Op.EXP else reach
+        return str(draft.node(op, (x,), attrs, largest=largest))
 
     return layer
 
@@ -116,12 +118,19 @@ def _concatenated(draft: Draft) -> str:
     return str(draft.node(Op.CONCATENATION, (part, other, x, part), AxisAttrs(2)))
 
 
+def _rsqrt(draft: Draft) -> str:
+    """Of numbers that are not negative."""
+    x = draft.input((1, 4, 5, 3), QuantParams((0.05,), (-128,)))
+    return str(draft.node(Op.RSQRT, (x,), largest=5.0))
+
+
 PAIR = BinaryAttrs()
 RELU = BinaryAttrs(Activation.RELU)
 RELU6 = BinaryAttrs(Activation.RELU6)
 LAYERS: dict[str, Layer] = {
     **{op.value: _one(op) for op in (Op.RELU, Op.RELU6, Op.ELU, Op.HARD_SWISH, Op.LOGISTIC)},
     **{op.value: _one(op) for op in (Op.TANH, Op.EXP, Op.ABS, Op.QUANTIZE)},
+    "rsqrt": _rsqrt,
     "leaky_relu": _one(Op.LEAKY_RELU, LeakyAttrs(-0.3)),
     "gelu": _one(Op.GELU, GeluAttrs()),
     "prelu_one_slope": _with_constant(Op.PRELU, None, (1, 1, 1), False),
@@ -217,6 +226,62 @@ def test_c_equals_reference_when_encodings_are_drawn(
     inputs = _inputs(graph, seed)
     found = _run(graph, inputs, tmp_path, require_tool("gcc"))
     np.testing.assert_array_equal(found, run_int8(graph, inputs))
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_c_equals_reference_when_indices_are_gathered(
+    axis: int, tmp_path: Path, require_tool: RequireTool
+) -> None:
+    build = GraphBuilder("gathered", (1, 4, 5, 3))
+    indices = build.constant("indices", np.array([2, 0, 2, 1], np.int32))
+    x = build.node(Op.GATHER, (build.input, indices), AxisAttrs(axis))
+    samples = np.random.default_rng(0).normal(0, 1, (8, 4, 5, 3)).astype(np.float32)
+    graph = quantize(build.finish(x), samples)
+    inputs = _inputs(graph, 0)
+    found = _run(graph, inputs, tmp_path, require_tool("gcc"))
+    np.testing.assert_array_equal(found, run_int8(graph, inputs))
+
+
+FREE = ("mul_image", "add_rows", "sub_constant", "prelu", "matmul_broadcast", "sum", "mean_apart")
+
+
+@pytest.mark.parametrize("zero_point", [-128, 127])
+@pytest.mark.parametrize("scale", [1e-3, pytest.param(1e3, marks=pytest.mark.slow), 1e9], ids=str)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (i > 1)) for i, n in enumerate(FREE)]
+)
+def test_c_equals_reference_when_factors_are_extreme(
+    name: str, scale: float, zero_point: int, draft: Make, tmp_path: Path, require_tool: RequireTool
+) -> None:
+    drawn = draft(DType.INT8, 0)
+    LAYERS[name](drawn)
+    graph = drawn.graph()
+    output = graph.output
+    assert output.quant is not None
+    extreme = QuantParams((output.quant.scale[0] * scale,), (zero_point,))
+    values = [*graph.values.values(), dataclasses.replace(output, quant=extreme)]
+    graph = graph.replace(values=values)
+    inputs = _inputs(graph, 0)
+    found = _run(graph, inputs, tmp_path, require_tool("gcc"))
+    np.testing.assert_array_equal(found, run_int8(graph, inputs))
+
+
+def test_kernels_need_no_library_and_hold_no_state_when_a_network_uses_all_kinds(
+    tmp_path: Path, require_tool: RequireTool
+) -> None:
+    graph = _network(0)
+    emit_c(graph, _inputs(graph, 0)[:1]).write(tmp_path)
+    files = sorted(path.name for path in tmp_path.glob("*.c") if path.name != "main.c")
+    command = (require_tool("gcc"), "-std=c99", "-Os", "-fno-pie", "-c", *files)
+    subprocess.run(command, cwd=tmp_path, check=True)
+    objects = sorted(path.name for path in tmp_path.glob("*.o"))
+    listing = subprocess.run(
+        ("nm", *objects), cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    defined = set(re.findall(r"^\S+ [TtRr] (\S+)$", listing, re.M))
+    undefined = set(re.findall(r"^ +U (\S+)$", listing, re.M))
+    assert undefined <= defined | {"_GLOBAL_OFFSET_TABLE_"}
+    assert not re.findall(r"^\S+ [BbDdCc] \S+$", listing, re.M)
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> Array:
