@@ -1,15 +1,18 @@
 """What a candidate would cost on every target, before a second of training is paid for it.
 
 Bytes, RAM and work are those of the real compile, because they come from the compiler's own passes
-and emitter; a candidate takes a few milliseconds.
+and emitter; a candidate takes a few milliseconds, and some more where a target runs C.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edgekiln.compiler.emit_c import memory_plan
+from edgekiln.compiler.emit_c_family import family_of_core
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.gate import effective_budget
 from edgekiln.compiler.graph import Graph
@@ -48,7 +51,7 @@ class Verdict:
 class Priced:
     """The exact sizes of one int8 graph and its verdicts, in the order of the targets."""
 
-    arena_bytes: int
+    arena_bytes: int  # of the activations alone
     model_bytes: int  # of the .tflite file
     verdicts: tuple[Verdict, ...]
 
@@ -62,8 +65,9 @@ def price(graph: Graph, targets: Iterable[Target]) -> Priced:
     """Price an int8 graph on every target."""
     arena_bytes, model_bytes = plan_arena(graph).arena_bytes, len(emit_tflite(graph))
     work = workload(graph)
-    verdicts = (_verdict(target, work, arena_bytes, model_bytes) for target in targets)
-    return Priced(arena_bytes, model_bytes, tuple(verdicts))
+    priced = Priced(arena_bytes, model_bytes, ())
+    verdicts = (_verdict(target, graph, work, priced) for target in targets)
+    return dataclasses.replace(priced, verdicts=tuple(verdicts))
 
 
 def check_targets(targets: Sequence[Target]) -> None:
@@ -98,12 +102,20 @@ def nothing_fits(priced: Sequence[Priced]) -> BudgetError:
     )
 
 
-def _verdict(target: Target, work: Workload, arena_bytes: int, model_bytes: int) -> Verdict:
+def _arena_bytes(graph: Graph, target: Target, plain: int) -> int:
+    """RAM of the target's best artifact: `plain`, or for C what its kernels work in as well."""
+    if target.formats[0] != "c":
+        return plain
+    return memory_plan(graph, family_of_core(target.core)).arena_bytes
+
+
+def _verdict(target: Target, graph: Graph, work: Workload, sizes: Priced) -> Verdict:
     try:
         latency = estimate_latency(target, work, first_engine(target))
     except UnsupportedOperatorError as error:
         return Verdict(target.id, None, (str(error),), math.inf)
-    cost = footprint(target, latency, arena_bytes, model_bytes)
+    arena_bytes = _arena_bytes(graph, target, sizes.arena_bytes)
+    cost = footprint(target, latency, arena_bytes, sizes.model_bytes)
     return _judged(target.id, cost, effective_budget(target, None))
 
 

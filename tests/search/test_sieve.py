@@ -9,13 +9,15 @@ from collections.abc import Callable
 import pytest
 
 from edgekiln.compiler import emit_tflite
+from edgekiln.compiler.emit_c import memory_plan
+from edgekiln.compiler.emit_c_family import family_of_core
 from edgekiln.compiler.errors import CompileError
 from edgekiln.compiler.plan import plan_arena
 from edgekiln.search.errors import SearchError
 from edgekiln.search.lower import lower
 from edgekiln.search.sieve import check_targets, nothing_fits, price
 from edgekiln.search.space import Block, BlockKind, ConvCandidate, ConvSpace
-from edgekiln.targets import Budget, Target
+from edgekiln.targets import Budget, Target, load_target
 
 Maker = Callable[..., Target]
 
@@ -33,6 +35,20 @@ def test_price_counts_the_bytes_that_the_emitter_writes(target_maker: Maker) -> 
         assert cost is not None
         assert cost.flash.high == priced.model_bytes == len(emit_tflite(graph))
         assert cost.ram.high == priced.arena_bytes == plan_arena(graph).arena_bytes
+
+
+def test_price_counts_the_memory_of_the_kernels_when_the_target_runs_c(
+    target_maker: Maker,
+) -> None:
+    graph = lower(SPACE.blueprint(RESIDUAL), "candidate")
+    known = load_target("cortex-m4")
+    targets = [dataclasses.replace(known, core=core) for core in ("cortex-m4", "cortex-m0plus")]
+    found = [verdict.footprint for verdict in price(graph, [*targets, target_maker()]).verdicts]
+    sizes = [cost.ram.high for cost in found if cost is not None]
+    arenas = [memory_plan(graph, family_of_core(target.core)).arena_bytes for target in targets]
+    overhead = known.runtime.ram_overhead
+    assert sizes == [*(arena + overhead for arena in arenas), plan_arena(graph).arena_bytes]
+    assert len(set(arenas)) == 2
 
 
 def test_price_rejects_with_the_limit_when_a_budget_breaks(target_maker: Maker) -> None:
