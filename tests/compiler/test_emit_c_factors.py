@@ -67,6 +67,7 @@ def test_wide_factor_equals_double_at_every_sum_when_ties_are_many(factor: float
     np.testing.assert_array_equal(_wide(found, 3, sums), _expected(factor, 3, sums))
 
 
+@pytest.mark.slow
 def test_factors_equal_double_at_every_sum_when_they_are_random() -> None:
     rng = np.random.default_rng(0)
     for factor in 2.0 ** rng.uniform(-13, 0, 60):

@@ -252,6 +252,7 @@ def test_output_equals_reference_when_the_graph_is_random(
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_output_equals_reference_when_the_model_is_real(
     name: str, data_dir: Path, tmp_path: Path, require_tool: RequireTool
 ) -> None:
@@ -340,6 +341,7 @@ def test_weights_do_not_grow_when_they_are_packed(name: str, data_dir: Path) -> 
 
 
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "rv32imc"])
+@pytest.mark.slow
 def test_code_compiles_without_a_warning_when_the_core_is_small(
     core: str, tmp_path: Path, require_tool: RequireTool
 ) -> None:

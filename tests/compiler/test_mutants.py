@@ -25,6 +25,7 @@ def check_endings(files: int) -> Counter[tuple[str, str]]:
     return Counter((ending.kind, ending.outcome) for ending in endings)
 
 
+@pytest.mark.slow
 def test_every_file_is_read_or_refused_when_a_few_are_hostile() -> None:
     counts = check_endings(150)
     assert all(counts[kind, "refused"] >= 25 for kind in KINDS)

@@ -268,6 +268,7 @@ def test_test_split_stays_sealed_when_compiling(
     assert "The test split was not opened." in result.members["card.md"].decode()
 
 
+@pytest.mark.slow
 def test_microcontroller_gets_emulated_latency_when_tools_are_here(
     digits: Dataset, student_path: Path, require_tool: Callable[[str], str]
 ) -> None:
@@ -292,6 +293,7 @@ def test_microcontroller_gets_emulated_latency_when_tools_are_here(
     assert any(note.startswith("cortex-m4/c: emulated") for note in result.notes)
 
 
+@pytest.mark.slow
 def test_each_core_gets_the_kernels_that_suit_it_when_cores_differ(
     digits: Dataset, student_path: Path, require_tool: Callable[[str], str]
 ) -> None:

@@ -109,6 +109,7 @@ def test_no_offsets_beat_the_bound_when_all_are_tried(seed: int) -> None:
     assert not _fits(tasks, steps, bound - GRID)
 
 
+@pytest.mark.slow
 def test_hardly_any_plan_is_beaten_when_all_offsets_are_tried() -> None:
     """The places that the search tries are not all there are: a few in a thousand are missed."""
     beaten = 0

@@ -114,6 +114,7 @@ def test_check_refuses_a_softmax_when_its_output_has_another_scale() -> None:
 
 @pytest.mark.parametrize("classes", [1, 2, 10, 300])
 @pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.slow
 def test_generated_c_equals_the_reference_when_logits_are_any(
     require_tool: Callable[[str], str], tmp_path: Path, classes: int, scale: float
 ) -> None:

@@ -152,6 +152,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("name", NETS)
+@pytest.mark.slow
 def test_import_program_writes_no_transpose_when_net_is_convolutional(name: str) -> None:
     factory, shape = NETS[name]
     module = settle(factory())

@@ -56,6 +56,7 @@ def test_every_engine_passes_when_the_bundle_is_whole(
     assert exact["litert-reference"] == exact["c-host"] == exact["c-emulated"] == 0
 
 
+@pytest.mark.slow
 def test_nothing_differs_when_machine_and_tools_are_those_of_the_compile(
     bundle_path: Path, digits: Dataset, result: CompileResult
 ) -> None:
@@ -70,6 +71,7 @@ def test_nothing_differs_when_machine_and_tools_are_those_of_the_compile(
     assert report.certificate.layers
 
 
+@pytest.mark.slow
 def test_differences_are_named_when_the_record_is_of_another_machine(
     result: CompileResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +119,7 @@ def test_engines_are_noted_and_skipped_when_tools_are_absent(
     assert all("was not run" in note and "\n" not in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_every_engine_fails_when_the_golden_answers_are_others(
     result: CompileResult, tmp_path: Path
 ) -> None:
@@ -130,6 +133,7 @@ def test_every_engine_fails_when_the_golden_answers_are_others(
     assert not any(row.passed for row in report.rows)
 
 
+@pytest.mark.slow
 def test_artifact_fails_with_a_note_when_no_engine_can_load_it(
     result: CompileResult, tmp_path: Path
 ) -> None:

@@ -129,6 +129,7 @@ def test_emitted_again_gives_identical_outputs_when_model_is_int8(models: Path, 
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_generated_c_equals_litert_when_model_is_int8(
     models: Path, require_tool: Callable[[str], str], name: str
 ) -> None:

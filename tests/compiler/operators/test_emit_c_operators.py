@@ -324,6 +324,7 @@ def _network(seed: int) -> Graph:
     return quantize(graph, rng.normal(0, 1, (16, 6, 5, 3)).astype(np.float32))
 
 
+@pytest.mark.slow
 def test_c_equals_reference_when_a_network_uses_all_kinds(
     tmp_path: Path, require_tool: RequireTool
 ) -> None:
