@@ -116,7 +116,7 @@ def bound_of(engine: Engine, depth: int, dtype: np.dtype[Any], numerics: str) ->
     if engine is Engine.FLOAT:
         return None
     if engine is Engine.TFLM:
-        layers = max(depth or _DEEP, _LEAST_TFLM_LSB)
+        layers = min(max(depth or _DEEP, _LEAST_TFLM_LSB), _MOST_LSB)
         return Bound(layers, layers / 4)
     steps = min(max(2 * (depth or _DEEP), _LEAST_LSB), _MOST_LSB)
     if dtype == np.int16:

