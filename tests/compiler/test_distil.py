@@ -27,6 +27,7 @@ def export(net: torch.nn.Module, shape: tuple[int, ...], dynamic: bool = True) -
     return torch.export.export(net.eval(), (torch.zeros(shape),), dynamic_shapes=batch)
 
 
+@pytest.mark.slow
 def test_student_gets_better_when_its_teacher_is(
     digits: Dataset, student_path: Path, teacher_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def _compile(sources: CSources, folder: Path, cc: str, *flags: str) -> None:
     "family", [Family.PORTABLE, pytest.param(Family.DSP, marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("make", GRAPHS)
+@pytest.mark.slow
 def test_output_equals_reference_when_run_under_sanitizers(
     make: Callable[[np.random.Generator], Graph],
     family: Family,
@@ -185,6 +186,7 @@ def test_exit_code_is_one_when_weights_are_another_models(
 
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("make", GRAPHS)
+@pytest.mark.slow
 def test_objects_need_no_library_and_hold_no_state_when_compiled(
     make: Callable[[np.random.Generator], Graph],
     family: Family,

@@ -150,6 +150,7 @@ ODD = (
 )
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("make", ODD)
+@pytest.mark.slow
 def test_output_equals_reference_when_a_layer_is_odd(
     make: Make,
     family: Family,
@@ -200,6 +201,7 @@ def _scaled(graph: Graph, scales: tuple[float, ...]) -> Graph:
 
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("kind", FACTORS)
+@pytest.mark.slow
 def test_output_equals_reference_when_factors_are_extreme(
     kind: str, family: Family, tmp_path: Path, require_tool: RequireTool
 ) -> None:
@@ -239,6 +241,7 @@ def test_double_precision_is_kept_when_no_integer_factor_is_exact(
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 40))]
 )
+@pytest.mark.slow
 def test_output_equals_reference_when_the_graph_is_random(
     seed: int, random_graph: RandomGraph, tmp_path: Path, require_tool: RequireTool
 ) -> None:
@@ -383,6 +386,7 @@ def _rows(rng: np.random.Generator) -> Graph:
 
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("make", [_groups, _several_outputs_3x3, _several_outputs, _rows])
+@pytest.mark.slow
 def test_output_equals_reference_when_an_operator_is_unusual(
     make: Make, family: Family, tmp_path: Path, require_tool: RequireTool
 ) -> None:

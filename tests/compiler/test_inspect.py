@@ -45,6 +45,7 @@ def files(
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx", "pt2"])
+@pytest.mark.slow
 def test_macs_are_those_of_the_workload_when_read_from_any_format(
     files: dict[str, Path], graph: Graph, kind: str
 ) -> None:

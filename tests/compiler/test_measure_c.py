@@ -130,6 +130,7 @@ def test_kernels_are_those_of_the_core_when_a_model_is_measured(
 @pytest.mark.parametrize(
     ("owner", "kernel", "samples"), [("cortex-m4", "ek_conv2d", 1), ("host", "ek_dsp_conv2d", 3)]
 )
+@pytest.mark.slow
 def test_own_c_goes_before_new_c_when_a_bundle_is_measured(
     owner: str, kernel: str, samples: int, graph: Graph, bundle_of: BundleOf
 ) -> None:

@@ -217,6 +217,7 @@ def test_compile_is_refused_when_an_engine_has_no_table(
         compile_model(request)
 
 
+@pytest.mark.slow
 def test_teacher_is_used_and_recorded_when_given(
     request_host: CompileRequest, result: CompileResult, teacher_path: Path
 ) -> None:

@@ -232,6 +232,7 @@ class _Bench:
 
 
 @pytest.mark.parametrize(("make", "family"), CASES)
+@pytest.mark.slow
 def test_outputs_are_right_when_they_lie_at_any_distance_that_is_allowed(
     make: Make, family: Family, tmp_path: Path, require_tool: RequireTool
 ) -> None:

@@ -157,6 +157,7 @@ def test_import_torch_computes_the_same_when_module_is_supported(name: str) -> N
 
 
 @pytest.mark.parametrize("name", MODULES)
+@pytest.mark.slow
 def test_import_torch_gives_one_graph_when_program_is_decomposed_or_dynamic(name: str) -> None:
     module, x = make(name)
     graph = optimize(import_torch(export(module, x), name))

@@ -217,6 +217,7 @@ def _seeds() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "seed"), _seeds())
+@pytest.mark.slow
 def test_c_equals_reference_when_encodings_are_drawn(
     name: str, seed: int, draft: Make, tmp_path: Path, require_tool: RequireTool
 ) -> None:
@@ -250,6 +251,7 @@ FREE = ("mul_image", "add_rows", "sub_constant", "prelu", "matmul_broadcast", "s
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (i > 1)) for i, n in enumerate(FREE)]
 )
+@pytest.mark.slow
 def test_c_equals_reference_when_factors_are_extreme(
     name: str, scale: float, zero_point: int, draft: Make, tmp_path: Path, require_tool: RequireTool
 ) -> None:
