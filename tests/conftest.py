@@ -87,6 +87,15 @@ def data_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def mlperf_models(data_dir: Path) -> Path:
+    """The folder of the MLPerf Tiny models."""
+    folder = data_dir / "mlperf_tiny"
+    if not folder.is_dir():
+        pytest.skip(f"no models in {folder}")
+    return folder
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """With EDGEKILN_REQUIRE_ALL=1 a skipped test is a failure of the run."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

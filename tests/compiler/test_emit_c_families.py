@@ -257,10 +257,10 @@ def test_output_equals_reference_when_the_graph_is_random(
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.slow
 def test_output_equals_reference_when_the_model_is_real(
-    name: str, data_dir: Path, tmp_path: Path, require_tool: RequireTool
+    name: str, mlperf_models: Path, tmp_path: Path, require_tool: RequireTool
 ) -> None:
     require_tool("gcc")
-    graph = import_model(_model(data_dir, name))
+    graph = import_model(mlperf_models / f"{name}_int8.tflite")
     inputs = _inputs(graph, 4)
     found = _run(graph, Family.DSP, inputs, tmp_path / "c", "-O1")
     np.testing.assert_array_equal(found, run_int8(graph, inputs))
@@ -270,10 +270,10 @@ def test_output_equals_reference_when_the_model_is_real(
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("name", MODELS)
 def test_output_equals_reference_when_a_thousand_inputs_are_run(
-    name: str, family: Family, data_dir: Path, tmp_path: Path, require_tool: RequireTool
+    name: str, family: Family, mlperf_models: Path, tmp_path: Path, require_tool: RequireTool
 ) -> None:
     require_tool("gcc")
-    graph = import_model(_model(data_dir, name))
+    graph = import_model(mlperf_models / f"{name}_int8.tflite")
     inputs = _inputs(graph, 1000, seed=1)
     found = _run(graph, family, inputs, tmp_path / "c", "-O3")
     np.testing.assert_array_equal(found, run_int8(graph, inputs))
@@ -292,11 +292,11 @@ MOST_INSTRUCTIONS = {
 @pytest.mark.tool
 @pytest.mark.parametrize("name", MODELS)
 def test_emulated_core_is_exact_and_fast_when_the_family_is_its_own(
-    name: str, data_dir: Path, tmp_path: Path, require_tool: RequireTool
+    name: str, mlperf_models: Path, tmp_path: Path, require_tool: RequireTool
 ) -> None:
     for tool in TOOLS:
         require_tool(tool)
-    graph = import_model(_model(data_dir, name))
+    graph = import_model(mlperf_models / f"{name}_int8.tflite")
     inputs = _inputs(graph, 20, seed=2)
     target = load_target("cortex-m4")
     emit_c(graph, inputs, family_of_core(target.core)).write(tmp_path)
@@ -329,9 +329,9 @@ def test_every_core_gives_the_reference_when_emulated(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_weights_do_not_grow_when_they_are_packed(name: str, data_dir: Path) -> None:
+def test_weights_do_not_grow_when_they_are_packed(name: str, mlperf_models: Path) -> None:
     """Against the bytes of the model's constants; three hundredths more at most."""
-    graph = import_model(_model(data_dir, name))
+    graph = import_model(mlperf_models / f"{name}_int8.tflite")
     constants = (value for value in graph.values.values() if value.data is not None)
     original = sum(value.nbytes for value in constants if value.dtype.numpy == np.int8)
     arrays = emit_c(graph, _inputs(graph, 1), Family.DSP).files["weights.h"].decode()
@@ -400,10 +400,3 @@ def test_output_equals_reference_when_an_operator_is_unusual(
 def test_core_has_the_family_it_can_run_fast() -> None:
     assert family_of_core("Cortex-M4F") is Family.DSP
     assert family_of_core("cortex-m0plus") is Family.PORTABLE
-
-
-def _model(data_dir: Path, name: str) -> Path:
-    path = data_dir / "mlperf_tiny" / f"{name}_int8.tflite"
-    if not path.is_file():
-        pytest.skip(f"no model at {path}")
-    return path

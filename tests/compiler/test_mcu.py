@@ -69,10 +69,10 @@ def test_certificate_has_a_row_of_tflm_when_it_is_installed(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_vela_leaves_nothing_to_the_cpu_when_a_model_is_emitted_again(
-    name: str, data_dir: Path, require_package: Require
+    name: str, mlperf_models: Path, require_package: Require
 ) -> None:
     require_package(VELA, "mcu")
-    graph = import_model(data_dir / "mlperf_tiny" / f"{name}_int8.tflite")
+    graph = import_model(mlperf_models / f"{name}_int8.tflite")
     report = run_vela(emit_tflite(graph))
     assert report.cpu_operators == 0
     assert report.npu_operators >= 10
@@ -82,10 +82,10 @@ def test_vela_leaves_nothing_to_the_cpu_when_a_model_is_emitted_again(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_tflm_is_within_a_step_a_layer_on_a_real_model(
-    name: str, data_dir: Path, require_package: Require
+    name: str, mlperf_models: Path, require_package: Require
 ) -> None:
     require_package(TFLM, "mcu")
-    graph = import_model(data_dir / "mlperf_tiny" / f"{name}_int8.tflite")
+    graph = import_model(mlperf_models / f"{name}_int8.tflite")
     quant = graph.input.quant
     assert quant is not None
     codes = np.random.default_rng(0).integers(-128, 128, (4, *graph.input.shape[1:]))

@@ -102,10 +102,8 @@ def test_conv_net_equals_onnxruntime_without_transpose() -> None:
     assert imported.graph.nodes[0].source == "first"
 
 
-def test_reference_model_equals_onnxruntime_without_transpose(data_dir: Path) -> None:
-    path = data_dir / "mlperf_tiny" / "vww_mbv1_float.onnx"
-    if not path.is_file():
-        pytest.skip(f"no model at {path}")
+def test_reference_model_equals_onnxruntime_without_transpose(mlperf_models: Path) -> None:
+    path = mlperf_models / "vww_mbv1_float.onnx"
     imported = import_onnx(path, "vww")
     x = np.random.default_rng(0).random((2, 3, 96, 96), np.float32)
     session = onnxruntime.InferenceSession(str(path))

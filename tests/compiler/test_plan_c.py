@@ -145,9 +145,9 @@ def _check(graph: Graph, family: Family, folder: Path, cc: str) -> None:
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("name", MODELS)
 def test_layers_leave_live_bytes_alone_when_the_model_is_real(
-    name: str, family: Family, data_dir: Path, tmp_path: Path, require_tool: RequireTool
+    name: str, family: Family, mlperf_models: Path, tmp_path: Path, require_tool: RequireTool
 ) -> None:
-    (path,) = (data_dir / "mlperf_tiny").glob(f"{name}*_int8.tflite")
+    (path,) = (mlperf_models).glob(f"{name}*_int8.tflite")
     _check(import_model(path), family, tmp_path, require_tool("gcc"))
 
 

@@ -277,9 +277,9 @@ def test_poison_is_noticed_when_an_output_is_moved_up_by_one_step() -> None:
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("name", MODELS)
 def test_kernels_read_their_own_bytes_when_the_model_is_real(
-    name: str, family: Family, data_dir: Path
+    name: str, family: Family, mlperf_models: Path
 ) -> None:
-    graph = _model(data_dir, name)
+    graph = _model(mlperf_models, name)
     layers = _layers(graph, family)
     _run(graph, plan_memory(graph, _calls(layers)), layers)
 
@@ -287,15 +287,15 @@ def test_kernels_read_their_own_bytes_when_the_model_is_real(
 @pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("name", MODELS)
 def test_arena_is_as_small_as_known_when_the_model_is_real(
-    name: str, family: Family, data_dir: Path
+    name: str, family: Family, mlperf_models: Path
 ) -> None:
     """And nothing can be smaller, but for 128 bytes of the portable keyword model."""
-    plan = memory_plan(_model(data_dir, name), family)
+    plan = memory_plan(_model(mlperf_models, name), family)
     assert plan.arena_bytes <= MODELS[name][list(Family).index(family)]
     assert plan.gap_bytes <= (128 if (name, family) == ("kws_dscnn", Family.PORTABLE) else 0)
-    assert plan == memory_plan(_model(data_dir, name), family)
+    assert plan == memory_plan(_model(mlperf_models, name), family)
 
 
-def _model(data_dir: Path, name: str) -> Graph:
-    (path,) = (data_dir / "mlperf_tiny").glob(f"{name}*_int8.tflite")
+def _model(mlperf_models: Path, name: str) -> Graph:
+    (path,) = (mlperf_models).glob(f"{name}*_int8.tflite")
     return import_model(path)

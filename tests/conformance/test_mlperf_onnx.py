@@ -36,15 +36,6 @@ WORST = {"ad_fc": 0, "ic_resnet8": 8, "kws_dscnn": 3, "vww_mbv1": 4}
 SAMPLES = 12
 
 
-@pytest.fixture(scope="module")
-def models(data_dir: Path) -> Path:
-    """The folder of the models."""
-    folder = data_dir / "mlperf_tiny"
-    if not folder.is_dir():
-        pytest.skip(f"no models in {folder}")
-    return folder
-
-
 def session(model: bytes, **options: Any) -> onnxruntime.InferenceSession:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
@@ -80,9 +71,9 @@ def answers(graph: Graph, inputs: dict[str, Array]) -> Array:
 
 @pytest.mark.parametrize("name", FUSED)
 def test_onnxruntime_runs_every_layer_in_integers_when_model_is_int8(
-    models: Path, name: str, tmp_path: Path
+    mlperf_models: Path, name: str, tmp_path: Path
 ) -> None:
-    graph = import_model(models / f"{name}_int8.tflite")
+    graph = import_model(mlperf_models / f"{name}_int8.tflite")
     path = tmp_path / "optimized.onnx"
     session(emit_onnx(graph), optimized_model_filepath=str(path))
     kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
@@ -93,8 +84,8 @@ def test_onnxruntime_runs_every_layer_in_integers_when_model_is_int8(
 
 
 @pytest.mark.parametrize("name", FUSED)
-def test_float_model_computes_the_same_when_written_to_onnx(models: Path, name: str) -> None:
-    graph = optimize(import_model(models / f"{name}_float.tflite"))
+def test_float_model_computes_the_same_when_written_to_onnx(mlperf_models: Path, name: str) -> None:
+    graph = optimize(import_model(mlperf_models / f"{name}_float.tflite"))
     x = (codes(graph, 2)[::3].astype(np.float32) + 128.0) / 255.0
     wanted = run_float(graph, x)
     (found,) = session(emit_onnx(graph)).run(None, {graph.inputs[0]: x})
@@ -102,8 +93,8 @@ def test_float_model_computes_the_same_when_written_to_onnx(models: Path, name: 
 
 
 @pytest.mark.parametrize("name", FUSED)
-def test_logits_stay_near_the_reference_when_model_is_int8(models: Path, name: str) -> None:
-    graph = end_in_logits(import_model(models / f"{name}_int8.tflite"))
+def test_logits_stay_near_the_reference_when_model_is_int8(mlperf_models: Path, name: str) -> None:
+    graph = end_in_logits(import_model(mlperf_models / f"{name}_int8.tflite"))
     x = codes(graph)
     distance = np.abs(answers(graph, {graph.inputs[0]: x}) - run_int8(graph, x))
     assert (distance <= 1).mean() >= WITHIN_ONE[name]
@@ -112,9 +103,9 @@ def test_logits_stay_near_the_reference_when_model_is_int8(models: Path, name: s
 
 @pytest.mark.parametrize("name", ["ic_resnet8", "kws_dscnn"])
 def test_every_layer_is_within_one_step_when_it_reads_what_the_reference_reads(
-    models: Path, name: str
+    mlperf_models: Path, name: str
 ) -> None:
-    graph = import_model(models / f"{name}_int8.tflite")
+    graph = import_model(mlperf_models / f"{name}_int8.tflite")
     x = codes(graph, 1)
     known = run_int8_all(graph, x)
     for node in graph.nodes:

@@ -28,15 +28,6 @@ SAMPLES = 20
 HYBRID = "kws_dscnn"
 
 
-@pytest.fixture(scope="module")
-def models(data_dir: Path) -> Path:
-    """The folder of the models."""
-    folder = data_dir / "mlperf_tiny"
-    if not folder.is_dir():
-        pytest.skip(f"no models in {folder}")
-    return folder
-
-
 def plausible(graph: Graph, count: int, seed: int = 0) -> Array:
     """Half smooth samples, as images and spectra are, half noise, over the whole int8 range."""
     rng = np.random.default_rng(seed)
@@ -106,8 +97,10 @@ def assert_same(first: Graph, second: Graph) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_int8_equals_litert_at_every_layer_when_model_is_imported(models: Path, name: str) -> None:
-    path = models / f"{name}_int8.tflite"
+def test_int8_equals_litert_at_every_layer_when_model_is_imported(
+    mlperf_models: Path, name: str
+) -> None:
+    path = mlperf_models / f"{name}_int8.tflite"
     graph = import_model(path)
     batch = plausible(graph, SAMPLES)
     ours = run_int8_all(graph, batch)
@@ -118,8 +111,10 @@ def test_int8_equals_litert_at_every_layer_when_model_is_imported(models: Path, 
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_emitted_again_gives_identical_outputs_when_model_is_int8(models: Path, name: str) -> None:
-    path = models / f"{name}_int8.tflite"
+def test_emitted_again_gives_identical_outputs_when_model_is_int8(
+    mlperf_models: Path, name: str
+) -> None:
+    path = mlperf_models / f"{name}_int8.tflite"
     graph = import_model(path)
     batch = plausible(graph, SAMPLES, seed=1)
     emitted = emit_tflite(graph)
@@ -131,10 +126,10 @@ def test_emitted_again_gives_identical_outputs_when_model_is_int8(models: Path, 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.slow
 def test_generated_c_equals_litert_when_model_is_int8(
-    models: Path, require_tool: Callable[[str], str], name: str
+    mlperf_models: Path, require_tool: Callable[[str], str], name: str
 ) -> None:
     require_tool("gcc")
-    path = models / f"{name}_int8.tflite"
+    path = mlperf_models / f"{name}_int8.tflite"
     graph = import_model(path)
     batch = plausible(graph, 6, seed=3)
     found = run_c_host(emit_c(graph, batch).files, graph.output.elements)
@@ -144,9 +139,9 @@ def test_generated_c_equals_litert_when_model_is_int8(
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("kind", ["int8", "float"])
 def test_import_gives_the_same_graph_when_it_was_emitted(
-    models: Path, name: str, kind: str
+    mlperf_models: Path, name: str, kind: str
 ) -> None:
-    graph = import_model(models / f"{name}_{kind}.tflite")
+    graph = import_model(mlperf_models / f"{name}_{kind}.tflite")
     emitted = emit_tflite(graph)
     again = import_tflite(emitted, graph.name)
     assert_same(graph, again)
@@ -154,10 +149,12 @@ def test_import_gives_the_same_graph_when_it_was_emitted(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_value_keeps_its_own_quantization_when_model_is_int8(models: Path, name: str) -> None:
+def test_every_value_keeps_its_own_quantization_when_model_is_int8(
+    mlperf_models: Path, name: str
+) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    path = models / f"{name}_int8.tflite"
+    path = mlperf_models / f"{name}_int8.tflite"
     graph = import_model(path)
     details = {d["name"]: d for d in Interpreter(model_path=str(path)).get_tensor_details()}
     for value in graph.values.values():
@@ -168,24 +165,26 @@ def test_every_value_keeps_its_own_quantization_when_model_is_int8(models: Path,
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_float_equals_litert_when_model_is_imported(models: Path, name: str) -> None:
-    path = models / f"{name}_float.tflite"
+def test_float_equals_litert_when_model_is_imported(mlperf_models: Path, name: str) -> None:
+    path = mlperf_models / f"{name}_float.tflite"
     graph = import_model(path)
     x = _real_samples(graph, 8)
     model = emit_tflite(graph) if name == HYBRID else path.read_bytes()
     _assert_close(run_float(graph, x), litert_output(model, x), 1e-4)
 
 
-def test_float_is_near_litert_when_it_quantizes_activations_itself(models: Path) -> None:
-    path = models / f"{HYBRID}_float.tflite"
+def test_float_is_near_litert_when_it_quantizes_activations_itself(mlperf_models: Path) -> None:
+    path = mlperf_models / f"{HYBRID}_float.tflite"
     graph = import_model(path)
     x = _real_samples(graph, 8)
     _assert_close(run_float(graph, x), litert_output(path.read_bytes(), x), 0.05)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_quantize_keeps_the_answer_when_float_model_is_imported(models: Path, name: str) -> None:
-    graph = optimize(import_model(models / f"{name}_float.tflite"))
+def test_quantize_keeps_the_answer_when_float_model_is_imported(
+    mlperf_models: Path, name: str
+) -> None:
+    graph = optimize(import_model(mlperf_models / f"{name}_float.tflite"))
     x = _real_samples(graph, 24)
     quantized = quantize(graph, x)
     assert quantized.input.dtype is DType.INT8
@@ -210,9 +209,9 @@ def _assert_close(found: Array, wanted: Array, tolerance: float) -> None:
 
 @pytest.mark.parametrize("kind", ["int8", "float"])
 def test_end_in_logits_takes_the_last_softmax_off_when_there_is_one(
-    models: Path, kind: str
+    mlperf_models: Path, kind: str
 ) -> None:
-    graph = import_model(models / f"ic_resnet8_{kind}.tflite")
+    graph = import_model(mlperf_models / f"ic_resnet8_{kind}.tflite")
     shorter = end_in_logits(graph)
     check(shorter)
     assert shorter.nodes == graph.nodes[:-1]
