@@ -1,19 +1,11 @@
 #include "ek_axes_kernels.h"
-#include "ek_exponential.h"
+#include "ek_logits.h"
 
 /* The output has scale 1/16 and zero point 127. Constants of the logarithm are Q0.31. */
 
 #define ROOT_OF_HALF 1518500250
 #define ROOT_OF_ROOT_OF_HALF 1805811301
 #define LOG_2 1488522236
-
-static int32_t leading_zeros(int32_t x) {
-    int32_t count = 0;
-    while (((uint32_t)x << count) < ((uint32_t)1 << 31)) {
-        count++;
-    }
-    return count;
-}
 
 /* log of a Q0.31 number around the fourth root of 1/2 as Q6.25: a quotient of polynomials. */
 static int32_t log_near_root(int32_t r) {
@@ -31,11 +23,11 @@ static int32_t log_near_root(int32_t r) {
 /* log of a Q12.19 number that is at least 1, as Q5.26: x = 2^k * r, where of two ways to choose k
  * the one with the smaller r is taken. */
 static int32_t log_of_sum(int32_t x) {
-    const int32_t zeros = leading_zeros(x) - 1;
+    const int32_t zeros = ek_headroom(x) - 1;
     const int32_t shifted = (int32_t)((uint32_t)x << zeros);
     const int32_t first = ek_saturate((int64_t)ek_high_multiply(shifted, ROOT_OF_HALF) * 2);
     const int32_t first_power = (11 - zeros) * ((int32_t)1 << 25) + ((int32_t)1 << 23);
-    const int32_t other_zeros = leading_zeros(ek_high_multiply(x, ROOT_OF_HALF)) - 1;
+    const int32_t other_zeros = ek_headroom(ek_high_multiply(x, ROOT_OF_HALF)) - 1;
     const int32_t other = ek_saturate((int64_t)x * ((int64_t)1 << other_zeros));
     const int32_t other_power = (12 - other_zeros) * ((int32_t)1 << 25) - ((int32_t)1 << 23);
     const int32_t power = first_power > other_power ? first_power : other_power;
@@ -43,29 +35,14 @@ static int32_t log_of_sum(int32_t x) {
     return ek_saturate(((int64_t)ek_high_multiply(power, LOG_2) + rest) * 2);
 }
 
-/* Differences of logits as Q5.26. */
-static int32_t scaled(const ek_softmax_params *p, int32_t difference) {
-    return ek_high_multiply((int32_t)((uint32_t)difference << p->shift), p->multiplier);
-}
-
 static void log_softmax_row(const ek_softmax_params *p, const int8_t *input, int8_t *output) {
-    int32_t largest = INT8_MIN;
-    for (int32_t i = 0; i < p->classes; i++) {
-        largest = input[i] > largest ? input[i] : largest;
-    }
-    int32_t sum = 0; /* Q12.19 */
-    for (int32_t i = 0; i < p->classes; i++) {
-        const int32_t difference = input[i] - largest;
-        if (difference >= p->smallest) {
-            sum += ek_divide_by_power(ek_exp_of(scaled(p, difference)), 12);
-        }
-    }
-    const int32_t log_sum = log_of_sum(sum);
+    const int32_t largest = ek_largest_logit(p, input);
+    const int32_t log_sum = log_of_sum(ek_sum_of_powers(p, input, largest));
     for (int32_t i = 0; i < p->classes; i++) {
         const int32_t difference = input[i] - largest;
         int32_t code = INT8_MIN;
         if (difference >= p->smallest) {
-            const int64_t share = (int64_t)scaled(p, difference) - log_sum;
+            const int64_t share = (int64_t)ek_scaled_logit(p, difference) - log_sum;
             code = ek_divide_by_power(ek_saturate(share), 22) + 127;
         }
         output[i] = (int8_t)ek_clamp(code, INT8_MIN, INT8_MAX);
