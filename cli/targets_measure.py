@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def measure(model: Path, target_id: str, project: Path | None, as_json: bool) -> None:
     """Count what MODEL takes on the emulated core of a target, per layer and per function.
 
-    MODEL is a folder of generated C, an int8 .tflite or a bundle (.ekb). Instructions are exact
+    MODEL is a folder of generated C, a quantized .tflite or a bundle (.ekb). Instructions are exact
     and repeatable, cycles are estimated from them (T2, emulated).
     """
     need_extra("onnx")

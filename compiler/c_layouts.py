@@ -134,12 +134,12 @@ extern "C" {{
 static model context;
 
 static int differs(int sample) {{
-    int8_t *input = model_input(&context);
+    model_input_type *input = model_input(&context);
     for (int32_t i = 0; i < MODEL_INPUT_SIZE; i++) {{
         input[i] = golden_inputs[sample][i];
     }}
     model_invoke(&context);
-    const int8_t *output = model_output(&context);
+    const model_output_type *output = model_output(&context);
     for (int32_t i = 0; i < MODEL_OUTPUT_SIZE; i++) {{
         if (output[i] != golden_outputs[sample][i]) {{
             return 1;

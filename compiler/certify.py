@@ -189,7 +189,7 @@ def _runtime_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: L
 def _c_row(graph: Graph, family: Family, x: Floats, expected: Logits) -> EngineRow:
     """The same layers as the artifact of `family`, with more samples compiled in."""
     files = emit_c(graph, quantize_input(graph, x), family).files
-    found = run_c_host(files, expected.shape[1])
+    found = run_c_host(files, expected)
     row = compare(Engine.C_HOST, "c", "", tool_version("gcc"), expected, found)
     return msgspec.structs.replace(row, kernels=family.value)
 
@@ -202,5 +202,5 @@ def _emulated_rows(
     expected = run_int8(graph, golden)
     for target_id, emulated in emulations.items():
         if emulated.emulation is not None:
-            found = outputs_of(emulated.emulation.outputs, expected.shape[1])
+            found = outputs_of(emulated.emulation.outputs, expected)
             yield compare(Engine.C_EMULATED, "c", target_id, version, expected, found)

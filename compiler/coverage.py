@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .emit_c_layers import C_OPERATORS
+from .emit_c_operators import MAKERS
 from .graph import DType
 from .interpret import KERNELS
 from .onnx_forms import FORMS as ONNX_FORMS
@@ -52,9 +52,16 @@ def _row(op: Op) -> str:
         _RULE_TEXT[RULES[op]],
         ", ".join(sorted(TFLITE_FORMS[op].versions)) if op in TFLITE_FORMS else "",
         _mark(op in ONNX_FORMS),
-        _mark(op in C_OPERATORS),
+        ", ".join(sorted(c_formats(op))),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def c_formats(op: Op) -> tuple[DType, ...]:
+    """Number formats of codes in which generated C has the operator; a reshape is no work there."""
+    return tuple(
+        dtype for dtype in (DType.INT8, DType.INT16) if op in MAKERS[dtype] or op is Op.RESHAPE
+    )
 
 
 def _mark(there: bool) -> str:

@@ -1,4 +1,4 @@
-"""`emit_c`: an int8 graph as a folder of C99 that needs nothing but a compiler.
+"""`emit_c`: a quantized graph as a folder of C99 that needs nothing but a compiler.
 
 model.h is the whole interface: a context struct that holds every activation, and three functions.
 Nothing is allocated, nothing is global but constants, so any number of contexts can run at once.
@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
-
+from .emit_c_arena import C_TYPES, call_arguments, views
 from .emit_c_family import Family
 from .emit_c_layer import Constant, Layer
 from .emit_c_layers import layer
 from .emit_c_sources import kernel_files, main_file
 from .emit_c_text import array, comment, float_literal, matrix, statement
 from .errors import EmitError
-from .graph import DType, Graph
-from .int_kernels.common import params
+from .graph import Array, DType, Graph, Value
+from .numerics import is_quantized
 from .ops import Op
 from .plan_memory import MemoryPlan, plan_memory
 from .plan_tasks import KernelCall
@@ -45,22 +43,22 @@ class CSources:
             (folder / name).write_bytes(data)
 
 
-def emit_c(
-    graph: Graph, golden: npt.NDArray[np.int8], family: Family = Family.PORTABLE
-) -> CSources:
-    """C99 of an int8 `graph`, with golden int8 inputs (n, …), n ≥ 1, and their outputs.
+def emit_c(graph: Graph, golden: Array, family: Family = Family.PORTABLE) -> CSources:
+    """C99 of an int8 or int16x8 `graph`, with golden inputs (n, …), n ≥ 1, and their outputs.
 
-    `emit_c_family.family_of_core` says which `family` is fastest on a core.
+    `golden` has the format of the graph's input. `emit_c_family.family_of_core` says which
+    `family` is fastest on a core.
 
-    Raises EmitError where the graph is not int8, an operator has no kernel, or `golden` does not
-    fit the input.
+    Raises EmitError where the graph is not quantized, an operator has no kernel, or `golden` does
+    not fit the input.
     """
-    if graph.input.dtype is not DType.INT8:
-        raise EmitError(f"{graph.name}: C needs an int8 graph, this one is {graph.input.dtype}")
-    if golden.dtype != np.int8 or len(golden) == 0 or golden.shape[1:] != graph.input.shape[1:]:
+    x = graph.input
+    if not is_quantized(graph):
+        raise EmitError(f"{graph.name}: C needs an int8 or int16 graph, this one is {x.dtype}")
+    if golden.dtype != x.dtype.numpy or len(golden) == 0 or golden.shape[1:] != x.shape[1:]:
         raise EmitError(
             f"{graph.name}: golden inputs are {golden.dtype} {golden.shape}, "
-            f"C needs int8 (n, {', '.join(map(str, graph.input.shape[1:]))}) with n >= 1"
+            f"C needs {x.dtype} (n, {', '.join(map(str, x.shape[1:]))}) with n >= 1"
         )
     made = _layers(graph, family)
     plan = _plan(graph, made)
@@ -71,7 +69,7 @@ def emit_c(
         "model.c": "".join(_model_c(graph, plan, layers)),
         "weights.h": "".join(_weights_h(layers)),
         "weights.c": "".join(_weights_c(layers)),
-        "golden.h": "".join(_golden_h(golden, run_int8(graph, golden))),
+        "golden.h": "".join(_golden_h(graph, golden)),
     }
     files = {name: text.encode("ascii") for name, text in texts.items()}
     files |= kernel_files({call.kernel for call in layers}, {call.header for call in layers})
@@ -80,7 +78,7 @@ def emit_c(
 
 
 def memory_plan(graph: Graph, family: Family = Family.PORTABLE) -> MemoryPlan:
-    """Memory of a context of the int8 `graph`, scratch included. Raises EmitError as `emit_c`."""
+    """Memory of a context of `graph`, scratch included. Raises EmitError as `emit_c`."""
     return _plan(graph, _layers(graph, family))
 
 
@@ -95,24 +93,36 @@ def _layers(graph: Graph, family: Family) -> tuple[Layer, ...]:
 
 
 def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
-    yield f"/* {comment(graph.name)}: int8 inference. real = scale * (q - zero point). */\n"
+    kinds = " and ".join(sorted({v.dtype for v in graph.values.values() if _is_activation(v)}))
+    yield f"/* {comment(graph.name)}: {kinds} inference. real = scale * (q - zero point). */\n"
     yield "#ifndef MODEL_H\n#define MODEL_H\n\n#include <stdint.h>\n\n"
     for end, value in (("INPUT", graph.input), ("OUTPUT", graph.output)):
-        quant = params(graph, value.name)
         yield f"/* {' x '.join(map(str, value.shape[1:]))} */\n"
         yield f"#define MODEL_{end}_SIZE {value.elements}\n"
-        yield f"#define MODEL_{end}_SCALE {float_literal(quant.scale[0])}\n"
-        yield f"#define MODEL_{end}_ZERO_POINT ({quant.zero_point[0]})\n"
+        if value.quant is not None:
+            yield f"#define MODEL_{end}_SCALE {float_literal(value.quant.scale[0])}\n"
+            yield f"#define MODEL_{end}_ZERO_POINT ({value.quant.zero_point[0]})\n"
     yield f"/* activations and, between them, at most {plan.scratch_bytes} bytes of scratch */\n"
     yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n\n"
+    yield "/* Elements of the input and of the output. */\n"
+    yield f"typedef {_c_type(graph.input)} model_input_type;\n"
+    yield f"typedef {_c_type(graph.output)} model_output_type;\n\n"
     yield "/* All memory of one instance; needs no initialisation. */\n"
     yield f"typedef struct {{\n    int64_t arena[MODEL_ARENA_SIZE / {_WORD_BYTES}];\n}} model;\n\n"
     yield "/* MODEL_INPUT_SIZE elements to fill before each invoke, which overwrites them. */\n"
-    yield "int8_t *model_input(model *m);\n\n"
+    yield f"{_c_type(graph.input)} *model_input(model *m);\n\n"
     yield "/* Computes the output; as many instances as there are contexts can run at once. */\n"
     yield "void model_invoke(model *m);\n\n"
     yield "/* MODEL_OUTPUT_SIZE elements, valid until the input is filled again. */\n"
-    yield "const int8_t *model_output(const model *m);\n\n#endif\n"
+    yield f"const {_c_type(graph.output)} *model_output(const model *m);\n\n#endif\n"
+
+
+def _is_activation(value: Value) -> bool:
+    return value.data is None and value.quant is not None
+
+
+def _c_type(value: Value) -> str:
+    return C_TYPES[value.dtype]
 
 
 def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Iterator[str]:
@@ -120,30 +130,25 @@ def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Itera
     yield f'#include "model.h"\n\n{headers}#include "weights.h"\n\n'
     for call in layers:
         yield statement(f"static const {call.params_type} {call.symbol}", call.params) + "\n"
-    yield "int8_t *model_input(model *m) {\n"
-    yield f"    return (int8_t *)m->arena + {plan.offsets[graph.inputs[0]]};\n}}\n\n"
-    yield "const int8_t *model_output(const model *m) {\n"
-    yield f"    return (const int8_t *)m->arena + {plan.offsets[graph.outputs[0]]};\n}}\n\n"
-    yield "void model_invoke(model *m) {\n    int8_t *arena = (int8_t *)m->arena;\n"
+    yield f"{_c_type(graph.input)} *model_input(model *m) {{\n"
+    yield f"    return {_end(graph.input, plan, '')};\n}}\n\n"
+    yield f"const {_c_type(graph.output)} *model_output(const model *m) {{\n"
+    yield f"    return {_end(graph.output, plan, 'const ')};\n}}\n\n"
+    yield f"void model_invoke(model *m) {{\n{views(graph, layers)}"
     for call in layers:
-        scratch = f", arena + {plan.scratch[call.output]}" if call.scratch_bytes else ""
-        places = f"{_operands(plan, call)}, arena + {plan.offsets[call.output]}{scratch}"
         yield f"    /* {comment(call.remark)} */\n"
-        yield f"    {call.kernel}(&{call.symbol}, {places});\n"
-    yield "}\n" if layers else "    (void)arena;\n}\n"
+        yield f"    {call.kernel}(&{call.symbol}, {call_arguments(graph, plan, call)});\n"
+    yield "}\n" if layers else "    (void)m;\n}\n"
 
 
-def _operands(plan: MemoryPlan, call: Layer) -> str:
-    places = ", ".join(
-        operand.name if isinstance(operand, Constant) else f"arena + {plan.offsets[operand]}"
-        for operand in call.operands
-    )
-    return f"(const int8_t *const[]){{{places}}}" if call.listed else places
+def _end(value: Value, plan: MemoryPlan, qualifier: str) -> str:
+    offset = plan.offsets[value.name] // value.dtype.numpy.itemsize
+    return f"({qualifier}{_c_type(value)} *)m->arena + {offset}"
 
 
 def _weights_h(layers: tuple[Layer, ...]) -> Iterator[str]:
     yield "#ifndef WEIGHTS_H\n#define WEIGHTS_H\n\n#include <stdint.h>\n\n"
-    for constant in (constant for call in layers for constant in call.constants):
+    for constant in _constants(layers):
         size = len(constant.literals)
         yield f"extern const {constant.c_type} {constant.name}[{size}];\n"
     yield "\n#endif\n"
@@ -151,17 +156,24 @@ def _weights_h(layers: tuple[Layer, ...]) -> Iterator[str]:
 
 def _weights_c(layers: tuple[Layer, ...]) -> Iterator[str]:
     yield '#include "weights.h"\n'
-    for constant in (constant for call in layers for constant in call.constants):
+    for constant in _constants(layers):
         declaration = f"const {constant.c_type} {constant.name}[{len(constant.literals)}]"
         yield "\n" + array(declaration, constant.literals)
 
 
-def _golden_h(inputs: npt.NDArray[np.int8], outputs: npt.NDArray[np.int8]) -> Iterator[str]:
+def _constants(layers: tuple[Layer, ...]) -> dict[Constant, None]:
+    """Each array once: some tables serve several layers."""
+    return dict.fromkeys(constant for call in layers for constant in call.constants)
+
+
+def _golden_h(graph: Graph, inputs: Array) -> Iterator[str]:
     yield "#ifndef GOLDEN_H\n#define GOLDEN_H\n\n#include <stdint.h>\n\n"
     yield '#include "model.h"\n\n'
     yield f"#define GOLDEN_COUNT {len(inputs)}\n\n"
-    for name, rows in (("input", inputs), ("output", outputs)):
+    ends = (("input", graph.input, inputs), ("output", graph.output, run_int8(graph, inputs)))
+    for name, value, rows in ends:
         size = f"[GOLDEN_COUNT][MODEL_{name.upper()}_SIZE]"
-        flat = rows.reshape(len(rows), -1).tolist()
-        yield matrix(f"static const int8_t golden_{name}s{size}", flat) + "\n"
+        literal = float_literal if value.dtype is DType.FLOAT32 else str
+        flat = (map(literal, row) for row in rows.reshape(len(rows), -1).tolist())
+        yield matrix(f"static const {_c_type(value)} golden_{name}s{size}", flat) + "\n"
     yield "#endif\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .emit_c_binary import addend, binary
-from .emit_c_call import Call, bounds, dsp_can, finish
+from .emit_c_call import Call, bounds, dsp_can, finish, is_int16
 from .emit_c_family import Family
 from .emit_c_layer import Fields, zero_point
 from .graph import Graph, Node
@@ -14,8 +14,8 @@ _LARGEST = 255 << 20
 
 
 def add(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
-    """Two activations of one shape, or what else ADD can take, by a slower kernel."""
-    if any(_unlike_output(graph, node, name) for name in node.inputs):
+    """Two int8 activations of one shape, or what else ADD can take, by a slower kernel."""
+    if is_int16(graph, node) or any(_unlike_output(graph, node, name) for name in node.inputs):
         return binary(graph, node, symbol)
     a, b, output = (params(graph, name) for name in (*node.inputs, node.output))
     factors = add_multipliers(a, b, output)

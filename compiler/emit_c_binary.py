@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
 from .emit_c_axes import HEADER, broadcast_of, broadcast_strides, factor_fields, merged
-from .emit_c_call import Call, bounds
+from .emit_c_call import HEADER_16, Call, bounds, is_int16
 from .emit_c_layer import Constant, Fields, constant, zero_point
 from .emit_c_lookup import depends_on_one_code, lookup
 from .emit_c_text import braces
 from .fixedpoint import Multiplier, quantize_multiplier
 from .graph import Graph, Node
+from .int_kernels.binary import FINER_BITS
 from .int_kernels.codes import scale_of
 from .int_kernels.common import add_multipliers, params
 from .ops import Op
 
 
 def binary(graph: Graph, node: Node, symbol: str) -> Call:
-    """A table where one operand is a single number, else a walk over both."""
-    if depends_on_one_code(graph, node):
+    """A walk over both; of int8 a table where one operand is a single number."""
+    wide = is_int16(graph, node)
+    if not wide and depends_on_one_code(graph, node):
         return lookup(graph, node, symbol)
     output = graph.values[node.output].shape
     strides = (broadcast_strides(graph.values[name].shape, output) for name in node.inputs)
     axes = broadcast_of(merged(node, output, *strides))
     kernel, params_type, fields = _KERNELS[node.op]
     return Call(
-        header=HEADER,
-        kernel=kernel,
+        header=HEADER_16 if wide else HEADER,
+        kernel=f"{kernel}_16" if wide else kernel,
         params_type=params_type,
         fields=(("axes", axes), *fields(graph, node)),
         constants=(),
@@ -38,11 +38,11 @@ def binary(graph: Graph, node: Node, symbol: str) -> Call:
 
 
 def operands(graph: Graph, node: Node, symbol: str) -> tuple[Constant | str, ...]:
-    """Names of activations, and constants as arrays of int8."""
+    """Names of activations, and constants as arrays of codes."""
     return tuple(
         name
         if (data := graph.values[name].data) is None
-        else constant(f"model_{symbol}_operand_{index}", data.astype(np.int8))
+        else constant(f"model_{symbol}_operand_{index}", data)
         for index, name in enumerate(node.inputs)
     )
 
@@ -56,7 +56,8 @@ def addend(offset: int, factor: Multiplier) -> str:
 
 def _sum(graph: Graph, node: Node) -> Fields:
     a, b, output = (params(graph, name) for name in (*node.inputs, node.output))
-    left, right, last = add_multipliers(a, b, output)
+    finer = FINER_BITS[graph.values[node.output].dtype]
+    left, right, last = add_multipliers(a, b, output, finer)
     low, high = bounds(graph, node)
     return (
         ("a", addend(a.zero_point[0], left)),

@@ -11,10 +11,13 @@ from .emit_c_layer import Constant, Fields, zero_point
 from .emit_c_pack import Int8, Sums, fold
 from .emit_c_text import braces
 from .errors import EmitError
-from .graph import Graph, Node
-from .int_kernels.common import output_range, params
-from .ops import BinaryAttrs, ConvAttrs, DenseAttrs, PoolAttrs
+from .graph import Array, DType, Graph, Node
+from .int_kernels.requantize import clamped_range
+from .ops import BinaryAttrs, ConvAttrs, DenseAttrs, Pair, PoolAttrs, TransposeConvAttrs
 
+HEADER_16 = "ek_int16_kernels.h"
+
+Slid = ConvAttrs | PoolAttrs | TransposeConvAttrs
 _INT32 = (1 << 31) - 1
 
 
@@ -30,9 +33,15 @@ class Call:
     scratch_bytes: int
     operands: tuple[Constant | str, ...] | None = None  # None: the activations that it reads
     listed: bool = False  # operands go as one array of pointers
+    as_bytes: bool = False  # operands and output go as bytes, whatever they hold
 
 
-def window(graph: Graph, node: Node, kernel: tuple[int, int], attrs: ConvAttrs | PoolAttrs) -> str:
+def is_int16(graph: Graph, node: Node) -> bool:
+    """Whether the node works on int16 codes, by kernels of c/int16/."""
+    return graph.values[node.inputs[0]].dtype is DType.INT16
+
+
+def window(graph: Graph, node: Node, kernel: tuple[int, int], attrs: Slid) -> str:
     """The initialiser of an `ek_window`."""
     _, in_height, in_width, _ = graph.values[node.inputs[0]].shape
     _, out_height, out_width, _ = graph.values[node.output].shape
@@ -49,13 +58,31 @@ def window(graph: Graph, node: Node, kernel: tuple[int, int], attrs: ConvAttrs |
     )
 
 
-def folded(graph: Graph, node: Node, filters_axis: int) -> tuple[Int8, Sums]:
-    """Weights (channels, taps) and what their sums with stored inputs can be."""
+def plane_of(graph: Graph, node: Node) -> Pair:
+    """Rows and columns of a depthwise convolution's input that its windows reach, with padding."""
+    attrs = node.attrs
+    assert isinstance(attrs, ConvAttrs)
+    kernel, out = graph.values[node.inputs[1]].shape[1:3], graph.values[node.output].shape[1:3]
+    rows, columns = (
+        (out[axis] - 1) * attrs.stride[axis] + (kernel[axis] - 1) * attrs.dilation[axis] + 1
+        for axis in (0, 1)
+    )
+    return rows, columns
+
+
+def weights_and_bias(graph: Graph, node: Node, filters_axis: int) -> tuple[Int8, Array]:
+    """Weights (channels, taps) and the bias (channels,)."""
     if any(graph.values[name].data is None for name in node.inputs[1:]):
         raise EmitError(f"{node.name} ({node.op}): C takes constant weights and biases only")
     weights, bias = (graph.constant(name) for name in node.inputs[1:])
     rows = np.moveaxis(weights, filters_axis, 0).reshape(weights.shape[filters_axis], -1)
-    sums = fold(np.ascontiguousarray(rows, np.int8), bias, zero_point(graph, node.inputs[0]))
+    return np.ascontiguousarray(rows, np.int8), bias
+
+
+def folded(graph: Graph, node: Node, filters_axis: int) -> tuple[Int8, Sums]:
+    """int8 weights (channels, taps) and what their sums with stored inputs can be."""
+    rows, bias = weights_and_bias(graph, node, filters_axis)
+    sums = fold(rows, bias, zero_point(graph, node.inputs[0]))
     if max(sums.largest, int(np.abs(sums.bias).max())) > _INT32:
         raise EmitError(f"{node.name} ({node.op}): sums of this layer exceed 32 bits")
     return rows, sums
@@ -74,8 +101,8 @@ def dsp_can(largest_sum: int, shifts: Iterable[int], offset: int) -> bool:
 
 def bounds(graph: Graph, node: Node) -> tuple[int, int]:
     """The smallest and the largest output."""
-    assert isinstance(node.attrs, ConvAttrs | DenseAttrs | BinaryAttrs)
-    return output_range(params(graph, node.output), node.attrs.activation)
+    assert isinstance(node.attrs, ConvAttrs | TransposeConvAttrs | DenseAttrs | BinaryAttrs)
+    return clamped_range(graph, node, node.attrs.activation)
 
 
 def finish(graph: Graph, node: Node) -> str:

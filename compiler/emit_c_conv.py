@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .emit_c_call import Call, bounds, dsp_can, finish, folded, window
+from .emit_c_call import Call, bounds, dsp_can, finish, folded, plane_of, window
 from .emit_c_family import Family
 from .emit_c_layer import Constant, Fields, constant, zero_point
 from .emit_c_pack import (
@@ -125,13 +125,7 @@ def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> C
     assert isinstance(attrs, ConvAttrs)
     weights, sums = folded(graph, node, filters_axis=3)
     _, height, width, channels = graph.values[node.inputs[1]].shape
-    _, out_height, out_width, _ = graph.values[node.output].shape
-    plane = tuple(
-        (size - 1) * stride + (kernel - 1) * dilation + 1
-        for size, stride, kernel, dilation in zip(
-            (out_height, out_width), attrs.stride, (height, width), attrs.dilation, strict=True
-        )
-    )
+    plane = plane_of(graph, node)
     sums, factors = _without_constants(graph, node, sums)
     output, arrays = _output(graph, node, symbol, sums, factors)
     fast = (height, width) == (3, 3) and attrs.dilation == (1, 1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from .emit_c_axes import HEADER
-from .emit_c_call import Call
+from .emit_c_call import HEADER_16, Call, bounds, is_int16, window
 from .emit_c_layer import Constant, constant, zero_point
 from .emit_c_text import braces
 from .errors import EmitError
 from .graph import Array, Graph, Node
-from .int_kernels.common import channel_multipliers, output_range, params
+from .int_kernels.common import channel_multipliers
 from .int_kernels.windows import bilinear_lines
 from .ops import ResizeAttrs, TransposeConvAttrs
 
@@ -28,7 +28,8 @@ def resize_bilinear(graph: Graph, node: Node, symbol: str) -> Call:
         ("rows", bilinear_lines(height, attrs.size[0], attrs)),
         ("columns", bilinear_lines(width, attrs.size[1], attrs)),
     )
-    reach = 128
+    wide = is_int16(graph, node)
+    reach = 0 if wide else 128  # sums of int16 have 64 bits
     fields: list[tuple[str, int | str]] = []
     arrays: list[Constant] = []
     for name, lines in sides:
@@ -40,8 +41,8 @@ def resize_bilinear(graph: Graph, node: Node, symbol: str) -> Call:
     if reach + _ONE * _ONE // 2 > _INT32:
         raise EmitError(f"{node.name} ({node.op}): sums of this layer exceed 32 bits")
     return Call(
-        header=HEADER,
-        kernel="ek_resize_bilinear",
+        header=HEADER_16 if wide else HEADER,
+        kernel="ek_resize_bilinear_16" if wide else "ek_resize_bilinear",
         params_type="ek_resize_bilinear_params",
         fields=(*fields, ("in_width", width), ("channels", channels)),
         constants=tuple(arrays),
@@ -78,7 +79,7 @@ def transpose_conv2d(graph: Graph, node: Node, symbol: str) -> Call:
             ("shift", shifts),
         )
     )
-    low, high = output_range(params(graph, node.output), attrs.activation)
+    low, high = bounds(graph, node)
     names = zip(("bias", "multiplier", "shift"), (array.name for array in arrays[1:]), strict=True)
     output = braces(
         (
@@ -92,26 +93,11 @@ def transpose_conv2d(graph: Graph, node: Node, symbol: str) -> Call:
         kernel="ek_transpose_conv2d",
         params_type="ek_transpose_conv2d_params",
         fields=(
-            ("window", _window(graph, node, attrs, weights)),
+            ("window", window(graph, node, (weights.shape[1], weights.shape[2]), attrs)),
             *(("in_channels", weights.shape[3]), ("channels", len(weights))),
             ("input_zero_point", zero_point(graph, node.inputs[0])),
             *(("weights", arrays[0].name), ("output", output)),
         ),
         constants=arrays,
         scratch_bytes=0,
-    )
-
-
-def _window(graph: Graph, node: Node, attrs: TransposeConvAttrs, weights: Array) -> str:
-    _, in_height, in_width, _ = graph.values[node.inputs[0]].shape
-    _, out_height, out_width, _ = graph.values[node.output].shape
-    return braces(
-        (
-            *(("in_height", in_height), ("in_width", in_width)),
-            *(("out_height", out_height), ("out_width", out_width)),
-            *(("kernel_height", weights.shape[1]), ("kernel_width", weights.shape[2])),
-            *(("stride_height", attrs.stride[0]), ("stride_width", attrs.stride[1])),
-            *(("dilation_height", 1), ("dilation_width", 1)),
-            *(("pad_top", attrs.padding[0][0]), ("pad_left", attrs.padding[1][0])),
-        )
     )

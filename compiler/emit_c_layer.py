@@ -33,6 +33,7 @@ class Layer:
     constants: tuple[Constant, ...]
     operands: tuple[Constant | str, ...]  # names of activations, or arrays of the weights file
     listed: bool  # operands go as one array of pointers
+    as_bytes: bool  # operands and output go as bytes, whatever they hold
     output: str
     scratch_bytes: int  # 0: the kernel takes none
     remark: str  # shapes and source, for the reader

@@ -17,7 +17,7 @@ from .emit_c_binary import operands
 from .emit_c_call import Call
 from .emit_c_layer import Fields, zero_point
 from .errors import EmitError
-from .fixedpoint import quantize_multiplier
+from .fixedpoint import Multiplier, quantize_multiplier
 from .graph import Graph, Node
 from .int_kernels.common import params
 from .ops import MatmulAttrs
@@ -33,18 +33,15 @@ def batch_matmul(graph: Graph, node: Node, symbol: str) -> Call:
     if inner >= _LARGEST_INNER:
         raise EmitError(f"{node.name} ({node.op}): sums of this layer exceed 32 bits")
     transposed = node.attrs.transpose_b
-    scales = [params(graph, name).scale[0] for name in (*node.inputs, node.output)]
-    # As the integer kernel: the product of the operands' scales is a float32.
-    factor = quantize_multiplier(float(np.float32(scales[0]) * np.float32(scales[1])) / scales[2])
     fields: Fields = (
-        ("batches", broadcast_of(_batches(graph, node))),
+        ("batches", broadcast_of(batches_of(graph, node))),
         *(("rows", output[-2]), ("inner", inner), ("columns", output[-1])),
         ("b_row", 1 if transposed else output[-1]),
         ("b_column", inner if transposed else 1),
         ("a_zero_point", zero_point(graph, node.inputs[0])),
         ("b_zero_point", zero_point(graph, node.inputs[1])),
         ("output_zero_point", zero_point(graph, node.output)),
-        *factor_fields(factor),
+        *factor_fields(product_factor(graph, node)),
     )
     return Call(
         header=HEADER,
@@ -57,7 +54,13 @@ def batch_matmul(graph: Graph, node: Node, symbol: str) -> Call:
     )
 
 
-def _batches(graph: Graph, node: Node) -> Walk:
+def product_factor(graph: Graph, node: Node) -> Multiplier:
+    """As the integer kernel: the product of the operands' scales is a float32."""
+    scales = [params(graph, name).scale[0] for name in (*node.inputs, node.output)]
+    return quantize_multiplier(float(np.float32(scales[0]) * np.float32(scales[1])) / scales[2])
+
+
+def batches_of(graph: Graph, node: Node) -> Walk:
     """Strides of the operands' matrices; the walk's last axis is not used."""
     batches = graph.values[node.output].shape[:-2]
     strides = []

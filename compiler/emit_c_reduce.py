@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .emit_c_axes import HEADER, axes_of, dense_strides, factor_fields, merged
-from .emit_c_call import Call
+from .emit_c_call import HEADER_16, Call, is_int16
 from .emit_c_layer import Fields, zero_point
 from .errors import EmitError
 from .fixedpoint import Multiplier, quantize_multiplier
@@ -14,17 +14,18 @@ from .int_kernels.codes import scale_of
 from .int_kernels.common import mean_multiplier, params
 from .ops import ReduceAttrs
 
-_LARGEST_COUNT = (1 << 31) // 256  # of codes whose sum fits 32 bits
+_LARGEST_COUNT = (1 << 31) // 256  # of int8 codes whose sum fits 32 bits
+_LARGEST_COUNT_16 = 1 << 16
 
 
 def mean(graph: Graph, node: Node, symbol: str) -> Call:
-    """Height and width of an image by a kernel of their own; else any axes."""
+    """Height and width of an int8 image by a kernel of their own; else any axes."""
     assert isinstance(node.attrs, ReduceAttrs)
     shape = graph.values[node.inputs[0]].shape
     factor = mean_multiplier(
         params(graph, node.inputs[0]), params(graph, node.output), _count(graph, node)
     )
-    if node.attrs.axes != (1, 2) or len(shape) != 4:
+    if is_int16(graph, node) or node.attrs.axes != (1, 2) or len(shape) != 4:
         return _sum_axes(graph, node, factor)
     fields: Fields = (
         *(("positions", shape[1] * shape[2]), ("channels", shape[3])),
@@ -43,12 +44,12 @@ def total(graph: Graph, node: Node, symbol: str) -> Call:
 
 def reduce_max(graph: Graph, node: Node, symbol: str) -> Call:
     """The largest code."""
-    return Call(HEADER, "ek_reduce_max", "ek_reduce_max_params", _axes(graph, node), (), 0)
+    return _call(graph, node, "ek_reduce_max", _axes(graph, node))
 
 
 def _sum_axes(graph: Graph, node: Node, factor: Multiplier) -> Call:
     count = _count(graph, node)
-    if count >= _LARGEST_COUNT:
+    if count >= (_LARGEST_COUNT_16 if is_int16(graph, node) else _LARGEST_COUNT):
         raise EmitError(f"{node.name} ({node.op}): sums of this layer exceed 32 bits")
     fields: Fields = (
         *_axes(graph, node),
@@ -56,7 +57,12 @@ def _sum_axes(graph: Graph, node: Node, factor: Multiplier) -> Call:
         ("output_zero_point", zero_point(graph, node.output)),
         *factor_fields(factor),
     )
-    return Call(HEADER, "ek_sum_axes", "ek_sum_axes_params", fields, (), 0)
+    return _call(graph, node, "ek_sum_axes", fields)
+
+
+def _call(graph: Graph, node: Node, kernel: str, fields: Fields) -> Call:
+    header, name = (HEADER_16, f"{kernel}_16") if is_int16(graph, node) else (HEADER, kernel)
+    return Call(header, name, f"{kernel}_params", fields, (), 0)
 
 
 def _axes(graph: Graph, node: Node) -> Fields:

@@ -19,9 +19,9 @@ def array(declaration: str, literals: Iterable[str]) -> str:
     return f"{declaration} = {{\n{_rows(literals)}\n}};\n"
 
 
-def matrix(declaration: str, rows: Iterable[Iterable[int]]) -> str:
+def matrix(declaration: str, rows: Iterable[Iterable[str]]) -> str:
     """`declaration = {{…}, …};`, wrapped."""
-    body = ",\n".join(f"    {{\n{_rows(map(str, row))}\n    }}" for row in rows)
+    body = ",\n".join(f"    {{\n{_rows(row)}\n    }}" for row in rows)
     return f"{declaration} = {{\n{body}\n}};\n"
 
 

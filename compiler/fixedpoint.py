@@ -55,12 +55,18 @@ def multiply_wide(values: Int64, factors: tuple[Multiplier, ...]) -> Int64:
 
     What LiteRT does to its 64-bit sums: the contract `int16x8.v1`.
     """
-    multipliers = np.array([factor.multiplier for factor in factors], np.int64)
-    shifts = np.array([factor.shift for factor in factors], np.int64)
-    reduced = np.where(multipliers < 0x7FFF0000, (multipliers + (1 << 15)) >> 16, 0x7FFF)
-    right = 15 - shifts
-    scaled: Int64 = (values * reduced + (np.int64(1) << (right - 1))) >> right
+    reduced = [to_15_bits(factor) for factor in factors]
+    multipliers = np.array([factor.multiplier for factor in reduced], np.int64)
+    right = np.array([-factor.shift for factor in reduced], np.int64)
+    scaled: Int64 = (values * multipliers + (np.int64(1) << (right - 1))) >> right
     return scaled
+
+
+def to_15_bits(factor: Multiplier) -> Multiplier:
+    """The nearest `multiplier · 2^shift` with a multiplier of 15 bits; the shift is below zero."""
+    multiplier = factor.multiplier
+    reduced = (multiplier + (1 << 15)) >> 16 if multiplier < 0x7FFF0000 else 0x7FFF
+    return Multiplier(reduced, factor.shift - 15)
 
 
 def high_product(values: Int64, multipliers: Int64) -> Int64:

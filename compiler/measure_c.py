@@ -2,7 +2,7 @@
 
 Instructions are counted and exact; cycles are these times the cycles per instruction of the
 target's profile, an estimate with an interval. The C is a folder, the C artifact of a bundle, or
-made here from an int8 .tflite with the kernels that are fastest on the core.
+made here from a quantized .tflite with the kernels that are fastest on the core.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,10 @@ from edgekiln.targets.target import Target
 
 from .assemble import record
 from .emit_c import emit_c
+from .emit_c_arena import C_TYPES
 from .emit_c_family import family_of_core
 from .errors import EmitError, ImportModelError
-from .graph import Array, Graph
+from .graph import Array, DType, Graph, Value
 from .importers.tflite import import_tflite
 from .oracles import write_files
 from .reference import quantize_input
@@ -39,8 +41,9 @@ _SEED = 0
 # What emit_c writes.
 _CALL = re.compile(r"^    /\* (\w+): (.*) \*/\n    (ek_\w+)\(", re.M)
 _ARENA = re.compile(r"^#define MODEL_ARENA_SIZE (\d+)$", re.M)
-_OUTPUTS = re.compile(r"golden_outputs\[.*?= \{(.*)\};", re.S)
+_OUTPUTS = re.compile(r"static const (\w+) golden_outputs\[.*?= \{(.*)\};", re.S)
 _ROW = re.compile(r"\{([^{}]*)\}")
+_KINDS = {c_type: kind.numpy.newbyteorder("<") for kind, c_type in C_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class CReport:
 
 
 def measure_c(path: Path, target: Target) -> CReport:
-    """Measure a folder of generated C, an int8 `.tflite` or an `.ekb` on the core of `target`.
+    """Measure a folder of generated C, a quantized `.tflite` or an `.ekb` on the core of `target`.
 
     Raises:
         ImportModelError: `path` is none of these.
@@ -122,14 +125,22 @@ def _files(path: Path, target: Target) -> Mapping[str, bytes]:
         return _of_bundle(open_bundle(path), target)
     if path.suffix != ".tflite":
         raise ImportModelError(
-            f"{path}: give a folder of generated C, an int8 .tflite file or a bundle (.ekb)"
+            f"{path}: give a folder of generated C, a quantized .tflite file or a bundle (.ekb)"
         )
     if not path.is_file():
         raise ImportModelError(f"{path}: there is no such file")
     graph = import_tflite(path.read_bytes(), path.stem)
     rng = np.random.default_rng(_SEED)
-    golden = rng.integers(-128, 128, (SAMPLES, *graph.input.shape[1:])).astype(np.int8)
-    return _emit(graph, golden, target)
+    return _emit(graph, _noise(rng, graph.input), target)
+
+
+def _noise(rng: np.random.Generator, value: Value) -> Array:
+    """Samples over all codes of the value; floats from -1 to 1."""
+    shape, kind = (SAMPLES, *value.shape[1:]), value.dtype.numpy
+    if value.dtype is DType.FLOAT32:
+        return rng.uniform(-1, 1, shape).astype(kind)
+    ends = np.iinfo(kind)
+    return rng.integers(ends.min, ends.max + 1, shape).astype(kind)
 
 
 def _of_bundle(bundle: Bundle, target: Target) -> Mapping[str, bytes]:
@@ -222,7 +233,13 @@ def _compare(expected: Golden, outputs: bytes) -> BitExact:
 
 def _golden_outputs(path: Path, files: Mapping[str, bytes]) -> Golden:
     table = _OUTPUTS.search(_text(files, "golden.h"))
-    rows = _ROW.findall(table[1]) if table else []
-    if not rows:
+    rows = _ROW.findall(table[2]) if table else []
+    if table is None or table[1] not in _KINDS or not rows:
         raise EmitError(f"{path}: no golden_outputs in golden.h; give a folder of generated C")
-    return tuple(bytes(int(number) & 0xFF for number in row.split(",")) for row in rows)
+    return tuple(_bytes_of(row, _KINDS[table[1]]) for row in rows)
+
+
+def _bytes_of(row: str, kind: np.dtype[Any]) -> bytes:
+    """Elements as an emulated core has them in memory."""
+    numbers = (number.strip().removesuffix("f") for number in row.split(","))
+    return np.array([float(number) for number in numbers]).astype(kind).tobytes()

@@ -31,7 +31,6 @@ from edgekiln.targets.target import Target
 from .errors import CompileError, MissingKernelError
 
 Floats = npt.NDArray[np.float32]
-Int8 = npt.NDArray[np.int8]
 
 _C_FLAGS = ("-std=c99", "-O2", "-ffp-contract=off")
 _TIMEOUT_S = 120
@@ -159,8 +158,10 @@ RUNTIME_CALLS: Mapping[str, Callable[[bytes, Floats], Callable[[], object]]] = {
 }
 
 
-def run_c_host(files: Mapping[str, bytes], classes: int) -> Int8:
+def run_c_host(files: Mapping[str, bytes], like: Logits) -> Logits:
     """Build generated C with this machine's gcc and run its own golden vectors.
+
+    `like` are outputs of the same form, for any number of samples.
 
     Raises:
         MissingToolError: there is no gcc.
@@ -174,7 +175,7 @@ def run_c_host(files: Mapping[str, bytes], classes: int) -> Int8:
         sources = sorted(str(path) for path in folder.glob("*.c"))
         _call((compiler, *_C_FLAGS, *sources, "-o", str(folder / "model")), (0,))
         text = _call((str(folder / "model"),), (0, 1))
-    return outputs_of(bytes.fromhex("".join(text.split())), classes)
+    return outputs_of(bytes.fromhex("".join(text.split())), like)
 
 
 def run_c_emulated(files: Mapping[str, bytes], target: Target) -> Emulation:
@@ -188,11 +189,14 @@ def run_c_emulated(files: Mapping[str, bytes], target: Target) -> Emulation:
         return emulate_folder(write_files(files, Path(name)), target)
 
 
-def outputs_of(printed: bytes, classes: int) -> Int8:
-    """Output bytes of a run as (n, classes)."""
-    if len(printed) % classes:
-        raise CompileError(f"generated C printed {len(printed)} bytes for {classes} classes")
-    return np.frombuffer(printed, np.int8).reshape(-1, classes)
+def outputs_of(printed: bytes, like: Logits) -> Logits:
+    """Outputs (n, classes) in the form of `like` from the bytes that a run printed."""
+    classes, kind = like.shape[1], like.dtype
+    if len(printed) % (classes * kind.itemsize):
+        raise CompileError(f"generated C printed {len(printed)} bytes for {classes} {kind} classes")
+    # This machine and every emulated core are little-endian.
+    found: Logits = np.frombuffer(printed, kind.newbyteorder("<")).astype(kind)
+    return found.reshape(-1, classes)
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> Path:

@@ -43,6 +43,10 @@ class Overlap:
             return True
         return self.modulus > 0 and delta % self.modulus == 0
 
+    def times(self, count: int) -> Overlap:
+        """The same where every byte of both is an element of `count` bytes."""
+        return Overlap(self.highest * count, self.lowest * count, self.modulus * count)
+
     def on_grid(self, grid: int) -> Overlap:
         """The part of it that the planner uses: multiples of `grid`, the output never higher than
         its input by less than `lowest`."""

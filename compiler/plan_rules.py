@@ -1,11 +1,12 @@
 """Which memory the operands of a kernel call may share.
 
 Whatever is not in the table shares nothing, so a kernel may be added without one; a rule says
-what the kernel's loops in c/ allow.
+what the kernel's loops in c/ allow. Distances are in elements; conversions between sizes share
+nothing.
 
 | kernel | output on an input that ends there | scratch on it |
 |---|---|---|
-| add, softmax, lookup | exactly, or lower | - |
+| add, softmax, lookup; of int16 rescale, leaky relu, abs, sigmoid | exactly, or lower | - |
 | max and average pool | lower, by the distance of the windows | - |
 | conv2d | lower, by the distance of the windows, which are gathered 2 (dsp: 4) at a time | no |
 | pointwise, dsp | the same; exactly where no channels are added | no |
@@ -40,7 +41,7 @@ from .plan_steps import (
     to_column,
 )
 
-_SUFFIX = re.compile(r"_(clamped|rectified|signed|wide|double)$")
+_SUFFIX = re.compile(r"_(clamped|rectified|signed|wide|double|16)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,17 @@ class Sharing:
 
 
 def sharing(graph: Graph, node: Node, kernel: str) -> Sharing:
-    """What `kernel` allows when it computes `node`."""
+    """What `kernel` allows when it computes `node`.
+
+    Kernels of int16 work in the order of those of int8 that they are named after.
+    """
     rule = _RULES.get(_SUFFIX.sub("", kernel))
-    return Sharing() if rule is None else rule(graph, node)
+    sizes = {graph.values[name].dtype.numpy.itemsize for name in (node.inputs[0], node.output)}
+    if rule is None or len(sizes) > 1:
+        return Sharing()
+    found, (size,) = rule(graph, node), sizes
+    overlaps = (found.output, found.scratch)
+    return Sharing(*(None if overlap is None else overlap.times(size) for overlap in overlaps))
 
 
 def _elements(graph: Graph, node: Node) -> Sharing:
@@ -151,6 +160,10 @@ _RULES: Mapping[str, Callable[[Graph, Node], Sharing]] = {
     "ek_dsp_add": _elements,
     "ek_softmax": _elements,
     "ek_lookup": _elements,
+    "ek_rescale": _elements,
+    "ek_leaky_relu": _elements,
+    "ek_abs": _elements,
+    "ek_sigmoid": _elements,
     "ek_max_pool2d": _pool,
     "ek_average_pool2d": _pool,
     "ek_mean": _mean,

@@ -1,4 +1,4 @@
-"""The order in which the kernels of c/ read and write, as `Steps` in bytes of int8 tensors.
+"""The order in which the kernels of c/ read and write, as `Steps` in elements of tensors.
 
 Each function names the loop it mirrors. A kernel whose loops change must change here too: the
 tests run the C itself with its operands at the closest distances.

@@ -181,7 +181,7 @@ def _jobs(bundle: Bundle, golden: Golden) -> Iterator[_Job]:
             run = functools.partial(run_runtime, artifact.format, model, x, output)
             yield _Job(artifact, engine, run)
         if artifact.format == "c":
-            yield from _c_jobs(bundle, artifact, golden.expected.shape[1])
+            yield from _c_jobs(bundle, artifact, golden.expected)
 
 
 def _run_reference(model: bytes, x: Floats) -> Logits:
@@ -191,15 +191,15 @@ def _run_reference(model: bytes, x: Floats) -> Logits:
     return run_int8(graph, quantize_input(graph, samples))
 
 
-def _c_jobs(bundle: Bundle, artifact: Artifact, classes: int) -> Iterator[_Job]:
+def _c_jobs(bundle: Bundle, artifact: Artifact, expected: Logits) -> Iterator[_Job]:
     files = bundle.below(artifact.path)
-    yield _Job(artifact, Engine.C_HOST, lambda: run_c_host(files, classes))
+    yield _Job(artifact, Engine.C_HOST, lambda: run_c_host(files, expected))
 
     def emulated() -> Logits:
         target = load_target(artifact.target)
         if target.core.lower() not in MACHINES:
             raise MeasurementError(f"core '{target.core}' has no emulated board")
-        return outputs_of(run_c_emulated(files, target).outputs, classes)
+        return outputs_of(run_c_emulated(files, target).outputs, expected)
 
     yield _Job(artifact, Engine.C_EMULATED, emulated)
 

@@ -69,7 +69,7 @@ _CORTEX_M55 = Machine(
 )
 _RV32IMC = Machine(
     board="virt",
-    flags=("-march=rv32imc_zicsr", "-mabi=ilp32", "-mcmodel=medany", "-msmall-data-limit=0"),
+    flags=("-march=rv32imc", "-mabi=ilp32", "-mcmodel=medany", "-msmall-data-limit=0"),
     code=(0x8000_0000, 4 * MIB),
     ram=(0x8040_0000, 4 * MIB),
     qemu=("qemu-system-riscv32", "-bios", "none"),

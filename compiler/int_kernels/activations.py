@@ -22,7 +22,8 @@ Kernel = Callable[..., Codes]
 _INT16 = (-(1 << 15), (1 << 15) - 1)
 
 
-def _scale_ratio(graph: Graph, node: Node) -> np.float32:
+def scale_ratio(graph: Graph, node: Node) -> np.float32:
+    """The scale of the node's input in steps of its output."""
     return np.float32(scale_of(graph, node.inputs[0]) / scale_of(graph, node.output))
 
 
@@ -30,7 +31,7 @@ def _relu(activation: Activation) -> Kernel:
     """The output has its own encoding: rescaled, then clamped."""
 
     def kernel(graph: Graph, node: Node, x: Codes) -> Codes:
-        factor = quantize_multiplier(float(_scale_ratio(graph, node)))
+        factor = quantize_multiplier(float(scale_ratio(graph, node)))
         scaled = multiply(steps(graph, node.inputs[0], x), (factor,))
         return encoded(graph, node, scaled, activation)
 
@@ -38,13 +39,18 @@ def _relu(activation: Activation) -> Kernel:
 
 
 def _leaky_relu(graph: Graph, node: Node, x: Codes) -> Codes:
-    assert isinstance(node.attrs, LeakyAttrs)
     values = steps(graph, node.inputs[0], x)
-    alpha = np.float32(node.attrs.alpha)
-    slope = scale_of(graph, node.inputs[0]) * alpha / scale_of(graph, node.output)
-    kept = quantize_multiplier(float(_scale_ratio(graph, node)))
-    below = _signed_multiply(values, float(slope))
+    kept = quantize_multiplier(float(scale_ratio(graph, node)))
+    below = _signed_multiply(values, float(below_factor(graph, node)))
     return encoded(graph, node, np.where(values >= 0, multiply(values, (kept,)), below))
+
+
+def below_factor(graph: Graph, node: Node) -> np.float32:
+    """What LEAKY_RELU multiplies steps below zero with."""
+    assert isinstance(node.attrs, LeakyAttrs)
+    alpha = np.float32(node.attrs.alpha)
+    factor: np.float32 = scale_of(graph, node.inputs[0]) * alpha / scale_of(graph, node.output)
+    return factor
 
 
 def _signed_multiply(values: Int64, real: float) -> Int64:
@@ -57,7 +63,7 @@ def _prelu(graph: Graph, node: Node, x: Codes, slopes: Codes) -> Codes:
     values = steps(graph, node.inputs[0], x)
     products = values * steps(graph, node.inputs[1], slopes)
     scale, slope = (scale_of(graph, name) for name in node.inputs)
-    kept = quantize_multiplier(float(_scale_ratio(graph, node)))
+    kept = quantize_multiplier(float(scale_ratio(graph, node)))
     below = quantize_multiplier(float(scale * slope / scale_of(graph, node.output)))
     chosen = np.where(values >= 0, multiply(values, (kept,)), multiply(products, (below,)))
     return encoded(graph, node, chosen)
@@ -65,7 +71,7 @@ def _prelu(graph: Graph, node: Node, x: Codes, slopes: Codes) -> Codes:
 
 def _abs(graph: Graph, node: Node, x: Codes) -> Codes:
     """Exact where both encodings have one scale."""
-    factor = quantize_multiplier(float(_scale_ratio(graph, node)))
+    factor = quantize_multiplier(float(scale_ratio(graph, node)))
     return encoded(graph, node, multiply(np.abs(steps(graph, node.inputs[0], x)), (factor,)))
 
 

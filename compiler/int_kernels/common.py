@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from ..fixedpoint import Multiplier, quantize_multiplier
 from ..graph import Graph, Node, QuantParams
-from ..ops import Activation
 
 Int8 = npt.NDArray[np.int8]
 ADD_LEFT_SHIFT = 20
@@ -19,18 +18,6 @@ def params(graph: Graph, name: str) -> QuantParams:
     if quant is None:
         raise KeyError(f"'{name}' is not quantized")
     return quant
-
-
-def output_range(quant: QuantParams, activation: Activation) -> tuple[int, int]:
-    """Smallest and largest int8 that a fused activation lets through."""
-    scale, zero_point = np.float32(quant.scale[0]), quant.zero_point[0]
-    if activation is Activation.NONE:
-        return -128, 127
-    low = max(-128, zero_point)
-    if activation is Activation.RELU:
-        return low, 127
-    # TfLiteRound: half away from zero, in float32.
-    return low, min(127, zero_point + int(np.floor(np.float32(6.0) / scale + np.float32(0.5))))
 
 
 def channel_multipliers(graph: Graph, node: Node) -> tuple[Multiplier, ...]:

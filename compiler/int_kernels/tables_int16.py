@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CompileError
-from ..fixedpoint import Int64
+from ..fixedpoint import Int64, Multiplier
 from ..graph import Graph, Node
 from ..ops import Op
 from .codes import Codes, scale_of, steps
@@ -57,17 +57,28 @@ def interpolate(table: Int64, codes: Int64) -> Int64:
     return value
 
 
-def _table_look_up(graph: Graph, node: Node, x: Codes, function: RealFunction) -> Codes:
-    """Interpolates a table of `function` between the encodings of input and output."""
+def samples_of(graph: Graph, node: Node) -> Int64:
+    """The table of EXP, GELU or RSQRT between the encodings of its input and its output."""
     scale, output = scale_of(graph, node.inputs[0]), scale_of(graph, node.output)
+    if node.op is Op.RSQRT:
+        function = _inverse_root(np.float32(_HIGH) * output)
+    else:
+        function = function_of(node.op, node.attrs)
     ends = (scale * np.float32(_LOW), scale * np.float32(_HIGH))
     span = output * np.float32(_HIGH) - output * np.float32(_LOW)
-    table = table_of(function, *ends, np.float32(1 << 16) / span)
-    return interpolate(table, x.astype(np.int64)).astype(np.int16)
+    return table_of(function, *ends, np.float32(1 << 16) / span)
 
 
-def _look_up_own(graph: Graph, node: Node, x: Codes) -> Codes:
-    return _table_look_up(graph, node, x, function_of(node.op, node.attrs))
+def _look_up(graph: Graph, node: Node, x: Codes) -> Codes:
+    return interpolate(samples_of(graph, node), x.astype(np.int64)).astype(np.int16)
+
+
+def _inverse_root(largest: np.float32) -> RealFunction:
+    def function(values: Real) -> Real:
+        one = np.float32(1.0)
+        return np.where(values <= 0, largest, one / np.sqrt(np.where(values <= 0, one, values)))
+
+    return function
 
 
 def _rsqrt(graph: Graph, node: Node, x: Codes) -> Codes:
@@ -77,13 +88,7 @@ def _rsqrt(graph: Graph, node: Node, x: Codes) -> Codes:
             f"{graph.name}: node '{node.name}' ({node.op}) reads negative numbers; it has no "
             "value for them"
         )
-    largest = np.float32(_HIGH) * scale_of(graph, node.output)
-
-    def function(values: Real) -> Real:
-        one = np.float32(1.0)
-        return np.where(values <= 0, largest, one / np.sqrt(np.where(values <= 0, one, values)))
-
-    return _table_look_up(graph, node, x, function)
+    return _look_up(graph, node, x)
 
 
 def _sigmoid_table() -> Int64:
@@ -100,11 +105,12 @@ def _sigmoid_table() -> Int64:
 
 
 _SATURATED = 255  # the first position behind the table
-_SIGMOID = _sigmoid_table()
+SIGMOID = _sigmoid_table()
+"""256 entries, uint16."""
 
 
 def _logistic(graph: Graph, node: Node, x: Codes) -> Codes:
-    position = _positions(graph, node, x, (0,))
+    position = _positions(graph, node, x)
     share = _interpolated_sigmoid(np.abs(position), 9, 0x7FFF << 10)
     mirrored = np.where(position >= 0, share + (1 << 9), (1 << 25) - share + (1 << 9) - 1)
     return (mirrored >> 10).astype(np.int16)
@@ -112,7 +118,7 @@ def _logistic(graph: Graph, node: Node, x: Codes) -> Codes:
 
 def _tanh(graph: Graph, node: Node, x: Codes) -> Codes:
     """2 · sigmoid(2x) - 1."""
-    position = _positions(graph, node, x, (0, 1))
+    position = _positions(graph, node, x)
     share = _interpolated_sigmoid(np.abs(position), 8, 0xFFFF << 8)
     centred = np.where(position >= 0, share - (1 << 23), (1 << 23) - share - 1)
     return ((centred + (1 << 7)) >> 8).astype(np.int16)
@@ -121,26 +127,33 @@ def _tanh(graph: Graph, node: Node, x: Codes) -> Codes:
 def _interpolated_sigmoid(position: Int64, bits: int, saturated: int) -> Int64:
     """The table at positions with that many fraction bits, as Q0.16 with as many more."""
     index = np.minimum(position >> bits, _SATURATED - 1)
-    base, slope = _SIGMOID[index], _SIGMOID[index + 1] - _SIGMOID[index]
+    base, slope = SIGMOID[index], SIGMOID[index + 1] - SIGMOID[index]
     value = (base << bits) + (position & ((1 << bits) - 1)) * slope
     return np.where(position >> bits >= _SATURATED, saturated, value)
 
 
-def _positions(graph: Graph, node: Node, x: Codes, exact_shifts: tuple[int, ...]) -> Int64:
-    """Inputs on a scale of 1 / 12288, so that 2^9 (sigmoid) or 2^8 (tanh) is one entry.
+def _positions(graph: Graph, node: Node, x: Codes) -> Int64:
+    """Inputs on a scale of 1 / 12288, so that 2^9 (sigmoid) or 2^8 (tanh) is one entry."""
+    factor = place_factor(graph, node)
+    right = -factor.shift
+    half = (1 << right) >> 1
+    return (steps(graph, node.inputs[0], x) * factor.multiplier + half) >> right
 
-    Scales of 2^(shift - 12) with a shift of `exact_shifts` need no rounding.
+
+def place_factor(graph: Graph, node: Node) -> Multiplier:
+    """An input's scale in 1 / 12288 as `multiplier · 2^shift`, its shift at most 0.
+
+    Scales of 2^-12, and for TANH 2^-11, need no rounding.
     """
     scale = scale_of(graph, node.inputs[0])
-    values = steps(graph, node.inputs[0], x)
     power = _power_of_two(scale)
-    if power is not None and 12 + power in exact_shifts:
-        return values * (3 << (12 + power))
+    exact = (0, 1) if node.op is Op.TANH else (0,)
+    if power is not None and 12 + power in exact:
+        return Multiplier(3 << (12 + power), 0)
     multiplier, shift = float(scale) * 12288.0, 0
     while multiplier <= 32767.0 / 2.0 and shift <= 30:
         multiplier, shift = multiplier * 2.0, shift + 1
-    half = (1 << shift) >> 1
-    return (values * int(multiplier) + half) >> shift
+    return Multiplier(int(multiplier), -shift)
 
 
 def _power_of_two(scale: np.float32) -> int | None:
@@ -153,7 +166,7 @@ def _power_of_two(scale: np.float32) -> int | None:
 TABLES_INT16: dict[Op, Callable[..., Codes]] = {
     Op.LOGISTIC: _logistic,
     Op.TANH: _tanh,
-    Op.EXP: _look_up_own,
-    Op.GELU: _look_up_own,
+    Op.EXP: _look_up,
+    Op.GELU: _look_up,
     Op.RSQRT: _rsqrt,
 }

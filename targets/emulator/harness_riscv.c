@@ -47,12 +47,16 @@ __attribute__((naked)) void ek_probe_begin(void) {
         "ret\n");
 }
 
-/* The first instruction of the image; every trap is a fault. */
+/* The first instruction of the image; every trap is a fault. Zicsr is named here alone: compilers
+ * bring no library for rv32imc_zicsr. */
 __attribute__((naked, section(".vectors"), used)) void ek_reset(void) {
     __asm__ volatile(
         "la sp, ek_stack_top\n"
         "la t0, ek_trap\n"
+        ".option push\n"
+        ".option arch, +zicsr\n"
         "csrw mtvec, t0\n"
+        ".option pop\n"
         "j harness_start\n"
         ".balign 4\n"
         "ek_trap: la sp, ek_stack_top\n"

@@ -15,7 +15,7 @@ from edgekiln.compiler.emit_c import CSources, emit_c, memory_plan
 from edgekiln.compiler.emit_c_family import Family
 from edgekiln.compiler.errors import EmitError
 from edgekiln.compiler.graph import Array, Graph
-from edgekiln.compiler.ops import Activation, AxisAttrs, Op
+from edgekiln.compiler.ops import Activation, Op
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import run_int8
 from edgekiln.targets.emulate import TOOLS, emulate_folder
@@ -241,7 +241,7 @@ def test_files_are_equal_when_emitted_twice() -> None:
 
 def test_float_graph_is_refused_when_emitted() -> None:
     graph = _dense(np.random.default_rng(0))
-    with pytest.raises(EmitError, match="int8 graph"):
+    with pytest.raises(EmitError, match="C needs an int8 or int16 graph"):
         emit_c(graph, np.zeros((1, 30), np.int8))
 
 
@@ -254,9 +254,10 @@ def test_golden_is_refused_when_it_does_not_fit(golden: Array) -> None:
         emit_c(graph, golden)
 
 
-def test_emit_c_says_what_it_lacks_when_an_output_is_no_int8() -> None:
+def test_emit_c_says_what_it_lacks_when_a_layer_stays_in_float() -> None:
     build = GraphBuilder("lacking", (1, 5, 5, 4))
-    place = build.node(Op.ARG_MAX, (build.input,), AxisAttrs(3))
-    graph = quantize(build.finish(place), np.ones((2, 5, 5, 4), np.float32))
-    with pytest.raises(EmitError, match="C takes int8"):
+    graph = quantize(
+        build.finish(build.node(Op.SQRT, (build.input,))), np.ones((2, 5, 5, 4), np.float32)
+    )
+    with pytest.raises(EmitError, match="no C kernel of float32; C takes int8 and int16"):
         emit_c(graph, np.zeros((1, 5, 5, 4), np.int8))

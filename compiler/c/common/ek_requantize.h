@@ -31,7 +31,7 @@ static inline int32_t ek_scale(int32_t x, int32_t multiplier, int32_t shift) {
     return (((product + (product >> 31)) >> (-shift - 1)) + 1) >> 1;
 }
 
-/* ek_scale for results that are clamped to eight bits and factors of any size: where shifting
+/* ek_scale for results that are clamped to 16 bits or less and factors of any size: where shifting
  * left leaves 2^30 the result is far outside of them either way. shift <= 31. */
 static inline int32_t ek_scale_bounded(int32_t x, int32_t multiplier, int32_t shift) {
     const int32_t largest = (int32_t)1 << 30;

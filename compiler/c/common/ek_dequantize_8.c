@@ -1,0 +1,7 @@
+#include "ek_float_kernels.h"
+
+void ek_dequantize_8(const ek_float_params *p, const int8_t *input, float *output) {
+    for (int32_t i = 0; i < p->size; i++) {
+        output[i] = (float)(input[i] - p->zero_point) * p->scale;
+    }
+}

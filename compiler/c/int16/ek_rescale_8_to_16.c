@@ -1,0 +1,10 @@
+#include "ek_int16_kernels.h"
+#include "ek_requantize.h"
+
+void ek_rescale_8_to_16(const ek_rescale_params *p, const int8_t *input, int16_t *output) {
+    for (int32_t i = 0; i < p->size; i++) {
+        const int32_t x = input[i] - p->input_zero_point;
+        const int32_t scaled = ek_scale_bounded(x, p->multiplier, p->shift) + p->output_zero_point;
+        output[i] = (int16_t)ek_clamp(scaled, p->minimum, p->maximum);
+    }
+}
