@@ -196,7 +196,7 @@ def functions_of(image: Path, machine: Machine) -> tuple[tuple[int, str], ...]:
     start = _symbols(image, machine)[_MODEL_CODE]
     listing = _call((f"{machine.prefix}nm", "-n", str(image)), "nm", image.parent)
     rows = [line.split() for line in listing.splitlines()]
-    functions = ((int(row[0], 16) & ~1, row[2]) for row in rows if row[1] in "tT")
+    functions = ((int(row[0], 16) & ~1, row[2]) for row in rows if row[1] in "tTwW")
     return tuple(pair for pair in functions if pair[0] >= start and pair[1] != _MODEL_CODE)
 
 
