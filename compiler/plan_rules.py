@@ -7,6 +7,7 @@ nothing.
 | kernel | output on an input that ends there | scratch on it |
 |---|---|---|
 | add, softmax, lookup; of int16 rescale, leaky relu, abs, sigmoid | exactly, or lower | - |
+| other operators on two tensors, of which none is broadcast | the same | - |
 | max and average pool | lower, by the distance of the windows | - |
 | conv2d | lower, by the distance of the windows, which are gathered 2 (dsp: 4) at a time | no |
 | pointwise, dsp | the same; exactly where no channels are added | no |
@@ -68,6 +69,13 @@ def sharing(graph: Graph, node: Node, kernel: str) -> Sharing:
 
 def _elements(graph: Graph, node: Node) -> Sharing:
     return Sharing(overlap_of(by_element(graph.values[node.output].elements)))
+
+
+def _pairs(graph: Graph, node: Node) -> Sharing:
+    """Element by element where no operand is broadcast; constants lie elsewhere."""
+    read = [graph.values[name] for name in node.inputs if graph.values[name].data is None]
+    whole = all(value.shape == graph.values[node.output].shape for value in read)
+    return _elements(graph, node) if whole else Sharing()
 
 
 def _pool(graph: Graph, node: Node) -> Sharing:
@@ -160,6 +168,12 @@ _RULES: Mapping[str, Callable[[Graph, Node], Sharing]] = {
     "ek_dsp_add": _elements,
     "ek_softmax": _elements,
     "ek_lookup": _elements,
+    "ek_add_axes": _pairs,
+    "ek_sub": _pairs,
+    "ek_mul": _pairs,
+    "ek_minimum": _pairs,
+    "ek_maximum": _pairs,
+    "ek_prelu": _pairs,
     "ek_rescale": _elements,
     "ek_leaky_relu": _elements,
     "ek_abs": _elements,

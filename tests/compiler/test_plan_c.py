@@ -23,7 +23,8 @@ from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.ops import Op
 from edgekiln.compiler.plan import storage_roots
 from edgekiln.compiler.plan_memory import MemoryPlan
-from edgekiln.compiler.quantize import quantize
+from edgekiln.compiler.quantize import quantize, quantize_by
+from edgekiln.compiler.recipe import ActivationFormat, Recipe
 from edgekiln.compiler.reference import run_int8_all
 
 RequireTool = Callable[[str], str]
@@ -49,7 +50,7 @@ void probe(int layer) {
 int main(void) {
     for (int sample = 0; sample < GOLDEN_COUNT; sample++) {
         memset(m.arena, 0x5A, sizeof m.arena);
-        memcpy(model_input(&m), golden_inputs[sample], MODEL_INPUT_SIZE);
+        memcpy(model_input(&m), golden_inputs[sample], sizeof *golden_inputs);
         model_invoke(&m);
     }
     return 0;
@@ -119,7 +120,10 @@ def _probed(
 
 def _check(graph: Graph, family: Family, folder: Path, cc: str) -> None:
     rng = np.random.default_rng(1)
-    golden = rng.integers(-128, 128, (SAMPLES, *graph.input.shape[1:])).astype(np.int8)
+    kind = graph.input.dtype.numpy
+    ends = np.iinfo(kind)
+    shape = (SAMPLES, *graph.input.shape[1:])
+    golden = rng.integers(ends.min, ends.max + 1, shape).astype(kind)
     plan, liveness, arenas = _probed(graph, golden, family, folder, cc)
     values = run_int8_all(graph, golden)
     calls = (node for node in graph.nodes if node.op is not Op.RESHAPE)
@@ -131,7 +135,7 @@ def _check(graph: Graph, family: Family, folder: Path, cc: str) -> None:
             arena = arenas[sample, layer]
             for value in live:
                 start = plan.offsets[value]
-                expected = values[value][sample].reshape(-1)
+                expected = values[value][sample].reshape(-1).view(np.int8)
                 np.testing.assert_array_equal(arena[start : start + expected.size], expected)
         own = before | liveness.mask(live)
         if name in plan.scratch:
@@ -139,6 +143,21 @@ def _check(graph: Graph, family: Family, folder: Path, cc: str) -> None:
             own[start : start + needs[name]] = True
         assert (arenas[:, layer][:, ~own] == PATTERN).all()
         before = liveness.mask(liveness.live[layer])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 4, 6])
+def test_layers_leave_live_bytes_alone_when_activations_are_int16(
+    seed: int,
+    random_graph: Callable[[int], Graph],
+    draw_samples: Callable[..., Array],
+    tmp_path: Path,
+    require_tool: RequireTool,
+) -> None:
+    graph = random_graph(seed)
+    recipe = Recipe(activations=ActivationFormat.INT16)
+    graph = quantize_by(graph, draw_samples(graph, 16, seed), recipe).int8_graph
+    _check(graph, Family.PORTABLE, tmp_path, require_tool("gcc"))
 
 
 @pytest.mark.slow

@@ -15,10 +15,11 @@ from edgekiln.compiler.emit_c import emit_c
 from edgekiln.compiler.emit_c_family import Family
 from edgekiln.compiler.emit_c_layers import layer
 from edgekiln.compiler.graph import Array, Graph
-from edgekiln.compiler.ops import NoAttrs, Op, SliceAttrs
+from edgekiln.compiler.ops import BinaryAttrs, LeakyAttrs, NoAttrs, Op, SliceAttrs
 from edgekiln.compiler.plan_overlap import ANYWHERE, Overlap
 from edgekiln.compiler.plan_rules import Sharing, sharing
-from edgekiln.compiler.quantize import quantize
+from edgekiln.compiler.quantize import quantize_by
+from edgekiln.compiler.recipe import ActivationFormat, Recipe
 
 RequireTool = Callable[[str], str]
 Make = Callable[[np.random.Generator], Graph]
@@ -43,9 +44,9 @@ int main(int argc, char **argv) {
         for (int sample = 0; sample < GOLDEN_COUNT; sample++) {
             int8_t *arena = (int8_t *)m.arena;
             memset(arena, 0x55, sizeof m.arena);
-            memcpy(arena + input, golden_inputs[sample], MODEL_INPUT_SIZE);
+            memcpy(arena + input, golden_inputs[sample], sizeof *golden_inputs);
             model_invoke(&m);
-            equal &= !memcmp(arena + at[inputs], golden_outputs[sample], MODEL_OUTPUT_SIZE);
+            equal &= !memcmp(arena + at[inputs], golden_outputs[sample], sizeof *golden_outputs);
         }
         putchar(equal ? '1' : '0');
     }
@@ -169,29 +170,57 @@ def _rows(rng: np.random.Generator) -> Graph:
     return build.finish(build.fully_connected(build.input, _normal(rng, 6, 9)))
 
 
+def _gated(_: np.random.Generator) -> Graph:
+    build = GraphBuilder("gated", (1, 3, 4, 2))
+    return build.finish(build.node(Op.MUL, (build.input, build.input), BinaryAttrs()))
+
+
+def _scaled(rng: np.random.Generator) -> Graph:
+    build = GraphBuilder("scaled", (1, 3, 4, 2))
+    factors = build.constant("factors", _normal(rng, 2))
+    return build.finish(build.node(Op.MUL, (build.input, factors), BinaryAttrs()))
+
+
+def _tanh(_: np.random.Generator) -> Graph:
+    build = GraphBuilder("tanh", (1, 3, 4, 2))
+    return build.finish(build.node(Op.TANH, (build.input,)))
+
+
+def _leaky(_: np.random.Generator) -> Graph:
+    build = GraphBuilder("leaky", (1, 3, 4, 2))
+    return build.finish(build.node(Op.LEAKY_RELU, (build.input,), LeakyAttrs(0.1)))
+
+
 EXACT = (_conv, _strided, _dilated, _same_channels, _more_channels, _fewer_channels)
-EXACT += (_add, _max_pool, _average_pool, _pad, _softmax, _relu, _dense, _rows)
+EXACT += (_gated, _scaled, _add, _max_pool, _average_pool, _pad, _softmax, _relu, _dense, _rows)
 SAFE = (_depthwise, _strided_depthwise, _wide_depthwise, _mean)
 DSP = (_conv, _strided, _dilated, _same_channels, _more_channels, _fewer_channels)
 DSP += (_depthwise, _strided_depthwise, _add, _dense, _rows)
 PORTABLE = (*EXACT, *SAFE, _several_of_a_channel, _grouped)
-CASES = [pytest.param(make, Family.PORTABLE) for make in PORTABLE]
-CASES += [pytest.param(make, Family.DSP, marks=pytest.mark.slow) for make in DSP]
+INT8, INT16 = Recipe(), Recipe(activations=ActivationFormat.INT16)
+CASES = [pytest.param(make, Family.PORTABLE, INT8) for make in PORTABLE]
+CASES += [pytest.param(make, Family.DSP, INT8) for make in DSP]
+CASES += [pytest.param(make, Family.PORTABLE, INT16) for make in (*PORTABLE, _tanh, _leaky)]
 
 
-def _quantized(make: Make) -> tuple[Graph, Array]:
+def _quantized(make: Make, recipe: Recipe) -> tuple[Graph, Array]:
     rng = np.random.default_rng(3)
     graph = make(rng)
     shape = graph.input.shape[1:]
-    int8 = quantize(graph, rng.normal(0, 1, (16, *shape)).astype(np.float32))
-    return int8, rng.integers(-128, 128, (SAMPLES, *shape)).astype(np.int8)
+    samples = rng.normal(0, 1, (16, *shape)).astype(np.float32)
+    quantized = quantize_by(graph, samples, recipe).int8_graph
+    kind = quantized.input.dtype.numpy
+    ends = np.iinfo(kind)
+    return quantized, rng.integers(ends.min, ends.max + 1, (SAMPLES, *shape)).astype(kind)
 
 
 class _Bench:
     """One compiled layer that runs with its operands anywhere."""
 
-    def __init__(self, make: Make, family: Family, folder: Path, cc: str) -> None:
-        self.graph, golden = _quantized(make)
+    def __init__(
+        self, make: Make, family: Family, folder: Path, cc: str, recipe: Recipe = INT8
+    ) -> None:
+        self.graph, golden = _quantized(make, recipe)
         (node,) = self.graph.nodes
         call = layer(self.graph, node, 0, family)
         self.shared = sharing(self.graph, node, call.kernel)
@@ -206,7 +235,7 @@ class _Bench:
         start = files["model.c"].index(b"void model_invoke")
         body = files["model.c"][start:]
         for index in range(self.inputs + 1 + bool(self.scratch)):
-            body = re.sub(rb"arena \+ \d+", b"arena + at[%d]" % index, body, count=1)
+            body = re.sub(rb"arena(_int16)? \+ \d+", _moved(index), body, count=1)
         files["model.c"] = files["model.c"][:start] + b"extern int at[5];\n" + body
         files["main.c"] = MAIN
         for name, data in files.items():
@@ -231,12 +260,18 @@ class _Bench:
         return wrong
 
 
-@pytest.mark.parametrize(("make", "family"), CASES)
+def _moved(index: int) -> Callable[[re.Match[bytes]], bytes]:
+    """Text for the place of an operand: bytes from the arena's start, whatever it holds."""
+    place = b"(void *)((int8_t *)m->arena + at[%d])" % index
+    return lambda match: place
+
+
+@pytest.mark.parametrize(("make", "family", "recipe"), CASES)
 @pytest.mark.slow
 def test_outputs_are_right_when_they_lie_at_any_distance_that_is_allowed(
-    make: Make, family: Family, tmp_path: Path, require_tool: RequireTool
+    make: Make, family: Family, recipe: Recipe, tmp_path: Path, require_tool: RequireTool
 ) -> None:
-    bench = _Bench(make, family, tmp_path, require_tool("gcc"))
+    bench = _Bench(make, family, tmp_path, require_tool("gcc"), recipe)
     apart = Overlap(-bench.written, bench.read)
     overlap = bench.shared.output or apart
     wrong = bench.check(overlap, bench.inputs, bench.written)
