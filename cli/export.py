@@ -96,7 +96,8 @@ def _files(bundle: Bundle, artifact: Artifact, layout: str) -> Mapping[str, byte
     if artifact.format != "c":
         return {artifact.path.rpartition("/")[2]: bundle.read(artifact.path)}
     name = bundle.manifest.name
-    description = f"{name}: int8 inference, bundle {bundle.bundle_id[:12]}"
+    numerics = artifact.numerics.replace(".v1", "")
+    description = f"{name}: {numerics} inference, bundle {bundle.bundle_id[:12]}"
     return lay_out(bundle.below(artifact.path), name, description, Layout(layout))
 
 

@@ -17,7 +17,8 @@ from edgekiln.compiler.errors import EmitError, ImportModelError
 from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.measure_c import SAMPLES, measure_c
 from edgekiln.compiler.ops import Activation
-from edgekiln.compiler.quantize import quantize
+from edgekiln.compiler.quantize import quantize_by
+from edgekiln.compiler.recipe import DEFAULT_RECIPE, ActivationFormat, Recipe
 from edgekiln.targets.emulate import TOOLS, emulate_folder
 from edgekiln.targets.errors import MeasurementError, MissingToolError
 from edgekiln.targets.profiles import load_target
@@ -27,7 +28,7 @@ BundleOf = Callable[[Graph, Sequence[tuple[str, EmittedArtifact]]], Path]
 TARGET = load_target("cortex-m4")
 
 
-def _graph() -> Graph:
+def _graph(recipe: Recipe = DEFAULT_RECIPE) -> Graph:
     rng = np.random.default_rng(0)
 
     def weights(*shape: int) -> np.ndarray:
@@ -37,7 +38,8 @@ def _graph() -> Graph:
     x = build.conv2d(build.input, weights(4, 3, 3, 2), weights(4), activation=Activation.RELU)
     x = build.mean(x)
     graph = build.finish(build.fully_connected(x, weights(3, 4), weights(3)))
-    return quantize(graph, rng.normal(0, 1, (16, 5, 5, 2)).astype(np.float32))
+    samples = rng.normal(0, 1, (16, 5, 5, 2)).astype(np.float32)
+    return quantize_by(graph, samples, recipe).int8_graph
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,27 @@ def test_kernels_are_those_of_the_core_when_a_model_is_measured(
     report = measure_c(path, TARGET)
     assert report.per_layer[0].kernel.startswith("ek_dsp_conv2d")
     assert (report.bit_exact.samples, report.bit_exact.mismatches) == (SAMPLES, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.tool
+@pytest.mark.usefixtures("tools")
+@pytest.mark.parametrize("kind", ["tflite", "bundle"])
+def test_model_is_exact_when_its_activations_are_int16(
+    kind: str, bundle_of: BundleOf, tmp_path: Path
+) -> None:
+    graph = _graph(Recipe(activations=ActivationFormat.INT16))
+    model = {"model.tflite": emit_tflite(graph)}
+    path = tmp_path / "small.tflite"
+    path.write_bytes(model["model.tflite"])
+    if kind == "bundle":
+        golden = np.zeros((1, 5, 5, 2), np.int16)
+        path = bundle_of(graph, [("host", EmittedArtifact("tflite", model, golden))])
+    report = measure_c(path, TARGET)
+    assert all(cost.kernel.endswith("_16") for cost in report.per_layer)
+    assert sum(cost.instructions for cost in report.per_layer) == report.instructions
+    assert report.bit_exact.samples >= 3
+    assert report.bit_exact.mismatches == 0
 
 
 @pytest.mark.tool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from edgekiln.compiler.ops import Op
 from edgekiln.compiler.pipeline import compile_model
 from edgekiln.compiler.recipe import ActivationFormat, Recipe, WeightFormat
 from edgekiln.compiler.request import CompileRequest, TargetRequest
+from edgekiln.compiler.verify import verify_bundle
 from edgekiln.runtime.model import Model
+from edgekiln.targets.emulate import TOOLS
+from edgekiln.targets.profiles import load_target
 from edgekiln.targets.target import OpCost, Target
 
 RECIPES = {
@@ -71,3 +75,28 @@ def test_bundle_is_certified_and_answers_when_the_recipe_names_a_format(
     share = float((found.indices == digits.y[digits.validation]).mean())
     (accuracy,) = (row.accuracy for row in result.accuracies if row.format == fmt)
     assert share == accuracy
+
+
+@pytest.mark.slow
+@pytest.mark.tool
+def test_c_is_certified_on_host_and_core_when_activations_are_int16(
+    digits: Dataset, student_path: Path, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    for tool in ("gcc", *TOOLS):
+        require_tool(tool)
+    request = CompileRequest(
+        "formats",
+        student_path,
+        digits,
+        (TargetRequest(load_target("cortex-m4"), ("c",)),),
+        recipe=RECIPES["int16x8.v1"],
+    )
+    result = compile_model(request)
+    assert result.certificate.numerics == "int16x8.v1"
+    assert result.certificate.missing == ()
+    rows = {row.engine: row.max_lsb for row in result.certificate.engines if row.format == "c"}
+    assert rows == {"c-host": 0, "c-emulated": 0}
+    result.write(tmp_path / "formats.ekb")
+    report = verify_bundle(tmp_path / "formats.ekb")
+    assert report.passed
+    assert {row.engine for row in report.rows} == {"c-host", "c-emulated"}
