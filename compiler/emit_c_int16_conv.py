@@ -1,4 +1,4 @@
-"""Convolutions of int16 with int8 weights as kernel calls of c/int16/, for every family."""
+"""Convolutions of int16 with int8 weights as kernel calls of a family."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 
+from . import emit_c_int16_dsp as int16_dsp
 from .emit_c_call import HEADER_16, Call, bounds, plane_of, weights_and_bias, window
 from .emit_c_family import Family
+from .emit_c_int16_dsp import SUM_BITS, narrow_output
 from .emit_c_layer import Constant, Fields, constant
 from .emit_c_pack import Int8, blocks_of_rows
 from .emit_c_text import braces
@@ -19,7 +21,6 @@ from .ops import ConvAttrs, TransposeConvAttrs
 
 _CODE_BYTES = 2
 _LARGEST_CODE = 1 << 15
-_SUM_BITS = 47  # that a factor of 15 bits leaves in 64
 _LONGEST_ROW = 508  # of a depthwise kernel: EK_RUN of c/int16/ek_rows_16.h
 
 
@@ -31,15 +32,19 @@ def conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
     channels, height, width, in_channels = graph.values[node.inputs[1]].shape
     groups = graph.values[node.inputs[0]].shape[3] // in_channels
     taps = rows.shape[1]
+    slid = window(graph, node, (height, width), attrs)
+    pointwise = taps == in_channels and attrs.stride == (1, 1) and not np.any(attrs.padding)
+    narrow = narrow_output(graph, node, symbol, rows, bias)
+    if family is Family.DSP and groups == 1 and narrow is not None:
+        return int16_dsp.conv2d(symbol, slid, in_channels, rows, narrow, pointwise)
     output, arrays = _output(graph, node, symbol, rows, bias)
     parts = [blocks_of_rows(part) for part in np.split(rows, groups)]
     weights = constant(f"model_{symbol}_weights", np.concatenate(parts))
     fields: Fields = (
-        ("window", window(graph, node, (height, width), attrs)),
+        ("window", slid),
         *(("in_channels", in_channels), ("out_channels", channels // groups)),
         *(("taps", taps), ("weights", weights.name), ("output", output)),
     )
-    pointwise = taps == in_channels and attrs.stride == (1, 1) and not np.any(attrs.padding)
     kernel, patches = ("ek_pointwise_16", 0) if pointwise else ("ek_conv2d_16", 2)
     params_type = "ek_conv2d_16_params"
     if groups > 1:
@@ -58,17 +63,26 @@ def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> C
     if width > _LONGEST_ROW:
         raise EmitError(f"{node.name} ({node.op}): C takes kernels up to {_LONGEST_ROW} wide")
     plane = plane_of(graph, node)
-    output, arrays = _output(graph, node, symbol, rows, bias)
+    fast = (height, width) == (3, 3) and attrs.dilation == (1, 1)
+    narrow = narrow_output(graph, node, symbol, rows, bias)
+    if family is Family.DSP and fast and narrow is not None:
+        header, kernel = int16_dsp.HEADER, "ek_dsp_depthwise_16"
+        output, arrays = narrow.output, narrow.arrays
+    else:
+        header, kernel = HEADER_16, "ek_depthwise_conv2d_16"
+        output, arrays = _output(graph, node, symbol, rows, bias)
     weights = constant(f"model_{symbol}_weights", rows)
-    fields: Fields = (
-        ("window", window(graph, node, (height, width), attrs)),
-        ("channels", channels),
-        ("multiplier", channels // graph.values[node.inputs[0]].shape[3]),
-        *(("plane_height", plane[0]), ("plane_width", plane[1])),
-        *(("weights", weights.name), ("output", output)),
+    planes = braces(
+        (
+            ("window", window(graph, node, (height, width), attrs)),
+            ("channels", channels),
+            ("multiplier", channels // graph.values[node.inputs[0]].shape[3]),
+            *(("height", plane[0]), ("width", plane[1])),
+        )
     )
-    kernel, scratch = "ek_depthwise_conv2d_16", math.prod(plane) * _CODE_BYTES
-    return Call(HEADER_16, kernel, f"{kernel}_params", fields, (weights, *arrays), scratch)
+    fields: Fields = (("planes", planes), ("weights", weights.name), ("output", output))
+    scratch = math.prod(plane) * _CODE_BYTES
+    return Call(header, kernel, f"{kernel}_params", fields, (weights, *arrays), scratch)
 
 
 def transpose_conv2d(graph: Graph, node: Node, symbol: str) -> Call:
@@ -100,8 +114,8 @@ def wide_bias(node: Node, symbol: str, rows: Int8, bias: Array) -> Constant:
             f"{bias.dtype}"
         )
     reach = np.abs(rows.astype(np.int64)).sum(axis=1) * _LARGEST_CODE + np.abs(bias)
-    if int(reach.max()) >> _SUM_BITS:
-        raise EmitError(f"{node.name} ({node.op}): sums of this layer exceed {_SUM_BITS} bits")
+    if int(reach.max()) >> SUM_BITS:
+        raise EmitError(f"{node.name} ({node.op}): sums of this layer exceed {SUM_BITS} bits")
     return constant(f"model_{symbol}_bias", bias)
 
 

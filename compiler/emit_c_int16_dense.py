@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
+from . import emit_c_int16_dsp as int16_dsp
 from .emit_c_axes import broadcast_of
 from .emit_c_binary import operands
 from .emit_c_call import HEADER_16, Call, bounds, weights_and_bias
 from .emit_c_family import Family
 from .emit_c_int16_conv import wide_bias, wide_factor
+from .emit_c_int16_dsp import narrow_bias
 from .emit_c_layer import Constant, Fields, constant
 from .emit_c_matmul import batches_of, product_factor
-from .emit_c_pack import blocks_of_rows
+from .emit_c_pack import blocks_of_rows, ordered_pairs_of_rows, pair_count
 from .errors import EmitError
 from .graph import Graph, Node
 from .int_kernels.common import dense_factors
@@ -30,20 +32,27 @@ def fully_connected(graph: Graph, node: Node, symbol: str, family: Family) -> Ca
     factors = dense_factors(graph, node)
     own = len(set(factors)) > 1  # else one factor serves all channels
     literals = tuple(factor.hex() for factor in (factors if own else factors[:1]))
-    arrays = (
-        constant(f"model_{symbol}_weights", blocks_of_rows(rows)),
-        wide_bias(node, symbol, rows, bias),
-        Constant(f"model_{symbol}_factor", "double", literals),
-    )
+    factor = Constant(f"model_{symbol}_factor", "double", literals)
+    name, pairs = f"model_{symbol}_weights", pair_count(rows.shape[1])
+    narrow = narrow_bias(symbol, rows, bias)
+    if family is Family.DSP and narrow is not None:
+        header, kernel, scratch = int16_dsp.HEADER, "ek_dsp_fully_connected_16", 4 * pairs
+        weights, biases = constant(name, ordered_pairs_of_rows(rows)), narrow
+        own_fields: Fields = (("pairs", pairs),)
+    else:
+        header, kernel, scratch = HEADER_16, "ek_fully_connected_16", 0
+        weights, biases = constant(name, blocks_of_rows(rows)), wide_bias(node, symbol, rows, bias)
+        own_fields = ()
     fields: Fields = (
         ("rows", math.prod(graph.values[node.output].shape[:-1])),
         *(("in_size", rows.shape[1]), ("out_size", rows.shape[0])),
-        *zip(("weights", "bias", "factor"), (array.name for array in arrays), strict=True),
+        *own_fields,
+        *(("weights", weights.name), ("bias", biases.name), ("factor", factor.name)),
         ("channels", -1 if own else 0),
         *zip(("minimum", "maximum"), bounds(graph, node), strict=True),
     )
-    kernel = "ek_fully_connected_16"
-    return Call(HEADER_16, kernel, f"{kernel}_params", fields, arrays, 0)
+    arrays = (weights, biases, factor)
+    return Call(header, kernel, f"{kernel}_params", fields, arrays, scratch)
 
 
 def batch_matmul(graph: Graph, node: Node, symbol: str) -> Call:

@@ -16,6 +16,7 @@ Words = npt.NDArray[np.uint32]
 
 BLOCK = 4  # channels that the portable kernels work on at once
 QUAD = 4  # taps in two words of a column
+_PAIRED = (0, 2, 1, 3)  # what makes pairs of neighbours of pairs of every second tap
 # Bytes of a 3 x 3 window, as (row, column), in the order of c/dsp/ek_dsp_depthwise.h.
 _TAPS_3X3 = ((0, 0), (1, 0), (0, 2), (1, 2), (2, 0), (0, 1), (2, 2), (1, 1), (2, 1))
 
@@ -64,6 +65,13 @@ def pairs_of_rows(rows: Int8) -> Words:
     pairs = filled[:whole].reshape(-1, 2, filled.shape[1] // QUAD, 2, 2).transpose(0, 2, 4, 3, 1)
     ordered = np.concatenate([pairs.reshape(-1), filled[whole:].reshape(-1)])
     return np.ascontiguousarray(ordered).view("<u4").astype(np.uint32)
+
+
+def ordered_pairs_of_rows(rows: Int8) -> Words:
+    """`pairs_of_rows` for columns whose taps are in their order, as those of int16 are."""
+    filled = np.pad(rows, ((0, 0), (0, -rows.shape[1] % QUAD)))
+    quads = filled.reshape(len(rows), -1, QUAD)[:, :, _PAIRED]
+    return pairs_of_rows(quads.reshape(filled.shape))
 
 
 def halves_of_rows(rows: Int8) -> Words:

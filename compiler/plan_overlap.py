@@ -45,6 +45,8 @@ class Overlap:
 
     def times(self, count: int) -> Overlap:
         """The same where every byte of both is an element of `count` bytes."""
+        if self == ANYWHERE:
+            return self
         return Overlap(self.highest * count, self.lowest * count, self.modulus * count)
 
     def on_grid(self, grid: int) -> Overlap:

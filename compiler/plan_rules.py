@@ -14,7 +14,7 @@ nothing.
 | pointwise, portable | lower, by what 2 pixels write before they are read last | - |
 | depthwise | at any whole number of pixels, higher or lower: channels go one by one | no |
 | mean | the same | - |
-| fully connected, dsp | anywhere for one row, which becomes a column first | lower, by half |
+| fully connected, dsp | anywhere for one row, a column first | lower, by half; of int16 no |
 | fully connected, portable | lower, by one row less its last four outputs | - |
 | pad | lower, by the padding | - |
 | grouped conv2d, depthwise with several outputs of a channel | no | no |
@@ -58,7 +58,7 @@ def sharing(graph: Graph, node: Node, kernel: str) -> Sharing:
 
     Kernels of int16 work in the order of those of int8 that they are named after.
     """
-    rule = _RULES.get(_SUFFIX.sub("", kernel))
+    rule = _RULES.get(kernel, _RULES.get(_SUFFIX.sub("", kernel)))
     sizes = {graph.values[name].dtype.numpy.itemsize for name in (node.inputs[0], node.output)}
     if rule is None or len(sizes) > 1:
         return Sharing()
@@ -129,6 +129,10 @@ def _dsp_dense(graph: Graph, node: Node) -> Sharing:
     )
 
 
+def _dsp_dense_16(graph: Graph, node: Node) -> Sharing:
+    return Sharing(overlap_of(by_rows(*_rows(graph, node))))
+
+
 def _pad(graph: Graph, node: Node) -> Sharing:
     assert isinstance(node.attrs, PadAttrs)
     padding = node.attrs.image_padding
@@ -189,5 +193,6 @@ _RULES: Mapping[str, Callable[[Graph, Node], Sharing]] = {
     "ek_dsp_depthwise": _depthwise,
     "ek_fully_connected": _dense,
     "ek_dsp_fully_connected": _dsp_dense,
+    "ek_dsp_fully_connected_16": _dsp_dense_16,
     "ek_pad": _pad,
 }

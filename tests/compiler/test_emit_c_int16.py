@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import CSources, emit_c, memory_plan
-from edgekiln.compiler.emit_c_family import Family
+from edgekiln.compiler.emit_c_family import Family, family_of_core
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import EmitError
 from edgekiln.compiler.graph import Array, DType, Graph, QuantParams
@@ -112,6 +112,17 @@ def _odd_channels(rng: np.random.Generator) -> Graph:
     return build.finish(x)
 
 
+def _dead_channels(rng: np.random.Generator) -> Graph:
+    """Weights of 0 leave constant outputs, with biases of any size."""
+    build = GraphBuilder("dead_channels", (1, 4, 4, 4))
+    weights, bias = _normal(rng, 6, 1, 1, 4), _normal(rng, 6)
+    weights[[1, 4]] = 0
+    x = build.conv2d(build.input, weights, bias, activation=Activation.RELU)
+    filters = _normal(rng, 1, 3, 3, 6)
+    filters[..., 2] = 0
+    return build.finish(build.depthwise_conv2d(x, filters, _normal(rng, 6)))
+
+
 def _grouped(rng: np.random.Generator) -> Graph:
     build = GraphBuilder("grouped", (1, 5, 6, 6))
     weights, padding = _normal(rng, 15, 2, 3, 2), ((1, 0), (1, 1))
@@ -191,7 +202,7 @@ def _gates(rng: np.random.Generator) -> Graph:
 
 GRAPHS = (
     *(_odd_channels, _grouped, _depthwise, _enlarged, _dense, _long_sums, _pools, _attention),
-    _gates,
+    *(_gates, _dead_channels),
 )
 
 
@@ -203,8 +214,9 @@ def test_output_equals_reference_and_litert_when_run_under_sanitizers(
     require_tool("gcc")
     graph = _int16(make(np.random.default_rng(1)))
     inputs = _inputs(graph, 60)
-    found = _run(graph, inputs, *SANITIZE)
-    np.testing.assert_array_equal(found, run_int8(graph, inputs))
+    found, expected = _run(graph, inputs, *SANITIZE), run_int8(graph, inputs)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(_run(graph, inputs, *SANITIZE, family=Family.DSP), expected)
     model, name = emit_tflite(graph), graph.outputs[0]
     one_by_one = [run_litert(model, sample[None])[name] for sample in inputs[:12]]
     np.testing.assert_array_equal(found[:12], np.concatenate(one_by_one))
@@ -264,7 +276,9 @@ def _graphs(draw: st.DrawFn) -> Graph:
 def test_output_equals_reference_when_the_graph_is_drawn(float_graph: Graph) -> None:
     graph = _int16(float_graph)
     inputs = _inputs(graph, 30)
-    np.testing.assert_array_equal(_run(graph, inputs, *SANITIZE), run_int8(graph, inputs))
+    family = Family.DSP if len(graph.nodes) % 2 else Family.PORTABLE
+    found = _run(graph, inputs, *SANITIZE, family=family)
+    np.testing.assert_array_equal(found, run_int8(graph, inputs))
 
 
 @pytest.mark.slow
@@ -288,15 +302,16 @@ def test_emulated_core_gives_the_reference_when_activations_are_int16(
     for tool in MACHINES[core].tools:
         require_tool(tool)
     target = dataclasses.replace(load_target("cortex-m4"), core=core)
-    for make in (_depthwise, _dense, _attention):
+    for make in (_odd_channels, _depthwise, _dense, _attention):
         graph = _int16(make(np.random.default_rng(3)))
         inputs = _inputs(graph, 10)
         folder = tmp_path / make.__name__
         folder.mkdir()
-        emit_c(graph, inputs).write(folder)
+        family = family_of_core(core)
+        emit_c(graph, inputs, family).write(folder)
         result = emulate_folder(folder, target)
         assert result.outputs == run_int8(graph, inputs).tobytes()
-        assert result.ram_bytes == memory_plan(graph).arena_bytes
+        assert result.ram_bytes == memory_plan(graph, family).arena_bytes
 
 
 @pytest.mark.slow
@@ -306,7 +321,8 @@ def test_objects_need_no_library_and_hold_no_state_when_activations_are_int16(
     cc = require_tool("gcc")
     for make in GRAPHS:
         graph = _int16(make(np.random.default_rng(1)))
-        emit_c(graph, _inputs(graph, 1)).write(tmp_path)
+        for family in Family:
+            emit_c(graph, _inputs(graph, 1), family).write(tmp_path)
     files = sorted(path.name for path in tmp_path.glob("ek_*.c"))
     command = (cc, *WARNINGS, "-Os", "-fno-pie", "-c", *files)
     subprocess.run(command, cwd=tmp_path, check=True)
@@ -322,6 +338,24 @@ def test_objects_need_no_library_and_hold_no_state_when_activations_are_int16(
 def _with(graph: Graph, name: str, **changes: object) -> Graph:
     values = {**graph.values, name: dataclasses.replace(graph.values[name], **changes)}  # type: ignore[arg-type]
     return graph.replace(values=values.values())
+
+
+KERNELS = {
+    _odd_channels: "dsp_conv2d dsp_conv2d dsp_pointwise dsp_conv2d",
+    _grouped: "grouped_conv2d",
+    _depthwise: "dsp_depthwise dsp_depthwise depthwise_conv2d",
+    _dense: " ".join(["dsp_fully_connected"] * 4),
+    _long_sums: "conv2d pointwise fully_connected concatenation",
+    _dead_channels: "dsp_pointwise dsp_depthwise",
+}
+
+
+@pytest.mark.parametrize("make", KERNELS)
+def test_kernels_are_those_of_the_family_when_sums_fit_32_bits(make: Make) -> None:
+    graph = _int16(make(np.random.default_rng(1)))
+    text = emit_c(graph, _inputs(graph, 1), Family.DSP).files["model.c"].decode()
+    called = re.findall(r"^    ek_(\w+)\(", text, re.M)
+    assert " ".join(name.removesuffix("_16") for name in called) == KERNELS[make]
 
 
 def test_bias_of_32_bits_is_refused_when_activations_are_int16() -> None:

@@ -201,6 +201,7 @@ INT8, INT16 = Recipe(), Recipe(activations=ActivationFormat.INT16)
 CASES = [pytest.param(make, Family.PORTABLE, INT8) for make in PORTABLE]
 CASES += [pytest.param(make, Family.DSP, INT8) for make in DSP]
 CASES += [pytest.param(make, Family.PORTABLE, INT16) for make in (*PORTABLE, _tanh, _leaky)]
+CASES += [pytest.param(make, Family.DSP, INT16) for make in DSP if make is not _add]
 
 
 def _quantized(make: Make, recipe: Recipe) -> tuple[Graph, Array]:

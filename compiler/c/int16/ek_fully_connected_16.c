@@ -1,20 +1,9 @@
 #include "ek_rows_16.h"
+#include "ek_scale_real.h"
 
-typedef char ek_double_must_have_64_bits[sizeof(double) == 8 ? 1 : -1];
-
-/* The product is volatile so that it is rounded to a double: a fused multiply-add would keep more
- * bits, and the last one decides ties. */
 static int16_t finish(const ek_fully_connected_16_params *p, int32_t channel, int64_t sum) {
-    const volatile double rounded =
-        (double)(sum + p->bias[channel]) * p->factor[channel & p->channels];
-    const double product = rounded;
-    if (product <= p->minimum) {
-        return (int16_t)p->minimum;
-    }
-    if (product >= p->maximum) {
-        return (int16_t)p->maximum;
-    }
-    return (int16_t)(product < 0.0 ? product - 0.5 : product + 0.5);
+    const double total = (double)(sum + p->bias[channel]);
+    return ek_scale_real(total, p->factor[channel & p->channels], p->minimum, p->maximum);
 }
 
 static void row(const ek_fully_connected_16_params *p, const int16_t *input, int16_t *output) {

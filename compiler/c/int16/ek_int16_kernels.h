@@ -34,11 +34,16 @@ typedef struct {
     ek_conv2d_16_params group;
 } ek_grouped_conv2d_16_params;
 
-/* As ek_depthwise_conv2d_params; the weights of one row of a kernel are at most 508. */
+/* What depthwise convolutions slide over, as ek_depthwise_conv2d_params has it. */
 typedef struct {
     ek_window window;
     int32_t channels, multiplier;
-    int32_t plane_height, plane_width;
+    int32_t height, width; /* of a plane: one channel with the padding that windows reach */
+} ek_planes_16;
+
+/* The weights of one row of a kernel are at most 508. */
+typedef struct {
+    ek_planes_16 planes;
     const int8_t *weights;
     ek_output_16 output;
 } ek_depthwise_conv2d_16_params;
