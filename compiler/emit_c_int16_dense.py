@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from . import emit_c_int16_dsp as int16_dsp
 from .emit_c_axes import broadcast_of
 from .emit_c_binary import operands
@@ -14,6 +16,7 @@ from .emit_c_int16_dsp import narrow_bias
 from .emit_c_layer import Constant, Fields, constant
 from .emit_c_matmul import batches_of, product_factor
 from .emit_c_pack import blocks_of_rows, ordered_pairs_of_rows, pair_count
+from .emit_c_text import braces
 from .errors import EmitError
 from .graph import Graph, Node
 from .int_kernels.common import dense_factors
@@ -23,16 +26,8 @@ _LARGEST_INNER = 1 << 17  # of products of 30 bits whose sum has 47
 
 
 def fully_connected(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
-    """A fully connected layer, scaled in double precision.
-
-    The integer factors of int8 have no like here: 65,536 outputs have steps at sums that no
-    factor of 64 bits tells apart.
-    """
+    """A fully connected layer, scaled as in double precision."""
     rows, bias = weights_and_bias(graph, node, filters_axis=0)
-    factors = dense_factors(graph, node)
-    own = len(set(factors)) > 1  # else one factor serves all channels
-    literals = tuple(factor.hex() for factor in (factors if own else factors[:1]))
-    factor = Constant(f"model_{symbol}_factor", "double", literals)
     name, pairs = f"model_{symbol}_weights", pair_count(rows.shape[1])
     narrow = narrow_bias(symbol, rows, bias)
     if family is Family.DSP and narrow is not None:
@@ -43,16 +38,42 @@ def fully_connected(graph: Graph, node: Node, symbol: str, family: Family) -> Ca
         header, kernel, scratch = HEADER_16, "ek_fully_connected_16", 0
         weights, biases = constant(name, blocks_of_rows(rows)), wide_bias(node, symbol, rows, bias)
         own_fields = ()
+    output, arrays = _output(graph, node, symbol)
     fields: Fields = (
         ("rows", math.prod(graph.values[node.output].shape[:-1])),
         *(("in_size", rows.shape[1]), ("out_size", rows.shape[0])),
         *own_fields,
-        *(("weights", weights.name), ("bias", biases.name), ("factor", factor.name)),
-        ("channels", -1 if own else 0),
-        *zip(("minimum", "maximum"), bounds(graph, node), strict=True),
+        *(("weights", weights.name), ("bias", biases.name), ("output", output)),
     )
-    arrays = (weights, biases, factor)
-    return Call(header, kernel, f"{kernel}_params", fields, arrays, scratch)
+    constants = (weights, biases, *arrays)
+    return Call(header, kernel, f"{kernel}_params", fields, constants, scratch)
+
+
+def _output(graph: Graph, node: Node, symbol: str) -> tuple[str, tuple[Constant, ...]]:
+    """The initialiser of an `ek_real_output_16`, and the arrays that it names.
+
+    The integer factors of int8 have no like here: outputs of int16 have 65,536 steps, which no
+    factor of 64 bits tells apart.
+    """
+    factors = dense_factors(graph, node)
+    own = len(set(factors)) > 1  # else one factor serves all channels
+    factors = factors if own else factors[:1]
+    integers = [_integer_factor(factor) for factor in factors]
+    arrays = (
+        Constant(f"model_{symbol}_factor", "double", tuple(factor.hex() for factor in factors)),
+        constant(f"model_{symbol}_multiplier", np.array([m for m, _ in integers], np.int32)),
+        constant(f"model_{symbol}_shift", np.array([shift for _, shift in integers], np.int8)),
+    )
+    names = zip(("factor", "multiplier", "shift"), (array.name for array in arrays), strict=True)
+    ends = zip(("minimum", "maximum"), bounds(graph, node), strict=True)
+    return braces((*names, ("channels", -1 if own else 0), *ends)), arrays
+
+
+def _integer_factor(factor: float) -> tuple[int, int]:
+    """Multiplier and shift of c/int16/ek_scale_real.h; (0, 1) leaves every sum to doubles."""
+    mantissa, exponent = math.frexp(factor)
+    multiplier, shift = round(mantissa * 2.0**31), -exponent - 1
+    return (multiplier, shift) if multiplier < 1 << 31 and 1 <= shift <= 30 else (0, 1)
 
 
 def batch_matmul(graph: Graph, node: Node, symbol: str) -> Call:

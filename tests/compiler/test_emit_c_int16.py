@@ -358,6 +358,33 @@ def test_kernels_are_those_of_the_family_when_sums_fit_32_bits(make: Make) -> No
     assert " ".join(name.removesuffix("_16") for name in called) == KERNELS[make]
 
 
+FACTORS = (0.125, float(np.nextafter(0.125, 0.0)), 0.3, 1.1 * 2.0**-9, 2.0**-17, 3e-9, 0.7, 5.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", Family)
+def test_dense_output_equals_reference_when_ties_are_many(
+    family: Family, require_tool: RequireTool
+) -> None:
+    """Factors one step beside plain fractions, sums that are ties or next to them."""
+    require_tool("gcc")
+    build = GraphBuilder("ties", (1, 3))
+    graph = _int16(build.finish(build.fully_connected(build.input, np.eye(8, 3) + 0.01)))
+    node = graph.nodes[0]
+    one = QuantParams((1.0,), (0,))
+    channels = QuantParams(FACTORS, (0,) * 8, axis=0)
+    rows = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 2], [127, 1, 0], [5, 127, 127], [1, 1, 1]] * 2)
+    quants = {node.inputs[0]: one, node.inputs[1]: channels, node.inputs[2]: channels}
+    for name, quant in (quants | {node.output: one}).items():
+        graph = _with(graph, name, quant=quant)
+    graph = _with(graph, node.inputs[1], data=rows[:8].astype(np.int8))
+    graph = _with(graph, node.inputs[2], data=np.zeros(8, np.int64))
+    inputs = _inputs(graph, 4000)
+    inputs[2000:] //= 64
+    found = _run(graph, inputs, "-O1", "-fsanitize=undefined", family=family)
+    np.testing.assert_array_equal(found, run_int8(graph, inputs))
+
+
 def test_bias_of_32_bits_is_refused_when_activations_are_int16() -> None:
     graph = _int16(_grouped(np.random.default_rng(0)))
     bias = graph.nodes[0].inputs[2]

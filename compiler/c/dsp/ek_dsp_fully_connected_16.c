@@ -4,8 +4,7 @@
 
 static void finish(const ek_dsp_fully_connected_16_params *p, int32_t channel, int32_t sum,
                    int16_t *output) {
-    const double factor = p->factor[channel & p->channels];
-    output[channel] = ek_scale_real((double)sum, factor, p->minimum, p->maximum);
+    output[channel] = ek_scale_real(&p->output, channel, sum);
 }
 
 /* A row of inputs as a column, filled with zeros. */

@@ -40,9 +40,7 @@ typedef struct {
     int32_t pairs;
     const uint32_t *weights;
     const int32_t *bias;
-    const double *factor;
-    int32_t channels;
-    int32_t minimum, maximum;
+    ek_real_output_16 output;
 } ek_dsp_fully_connected_16_params;
 
 void ek_dsp_conv2d_16(const ek_dsp_conv2d_16_params *p, const int16_t *input, int16_t *output,

@@ -2,8 +2,7 @@
 #include "ek_scale_real.h"
 
 static int16_t finish(const ek_fully_connected_16_params *p, int32_t channel, int64_t sum) {
-    const double total = (double)(sum + p->bias[channel]);
-    return ek_scale_real(total, p->factor[channel & p->channels], p->minimum, p->maximum);
+    return ek_scale_real(&p->output, channel, sum + p->bias[channel]);
 }
 
 static void row(const ek_fully_connected_16_params *p, const int16_t *input, int16_t *output) {

@@ -56,16 +56,23 @@ typedef struct {
     ek_output_16 output;
 } ek_transpose_conv2d_16_params;
 
-/* Fully connected layers are scaled in double precision and rounded once, half away from zero.
- * Entry `channel & channels` is a channel's: -1 where each has its own, 0 where one serves all.
- * Weights are as ek_conv2d_16_params has them, taps are in_size. */
+/* Outputs of fully connected layers are scaled in double precision and rounded once, half away from
+ * zero; multiplier / 2^(32 + shift) is the factor to 31 bits, shifts are 1 to 30. Entry
+ * `channel & channels` is a channel's: -1 where each has its own, 0 where one serves all. */
+typedef struct {
+    const double *factor;
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t channels;
+    int32_t minimum, maximum;
+} ek_real_output_16;
+
+/* Weights are as ek_conv2d_16_params has them, taps are in_size. */
 typedef struct {
     int32_t rows, in_size, out_size;
     const int8_t *weights;
     const int64_t *bias;
-    const double *factor;
-    int32_t channels;
-    int32_t minimum, maximum;
+    ek_real_output_16 output;
 } ek_fully_connected_16_params;
 
 /* As ek_batch_matmul_params; multiplier and shift as in ek_output_16. */
