@@ -12,6 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from edgekiln.compiler.artifacts import c_constant_bytes
+from edgekiln.compiler.bounds import golden_steps
 from edgekiln.compiler.calibration_file import Calibration
 from edgekiln.compiler.data import Dataset
 from edgekiln.compiler.distil import DistilSettings
@@ -280,6 +281,20 @@ def test_gate_refuses_when_a_format_that_was_named_misses_the_budget(
     named = TargetRequest(request_host.targets[0].target, ("tflite", "onnx"), between)
     with pytest.raises(GateError, match="host/onnx: latency"):
         compile_model(dataclasses.replace(request_host, targets=(named,)))
+
+
+def test_artifact_says_how_far_its_engine_may_be_from_golden_vectors(
+    result: CompileResult, request_host: CompileRequest
+) -> None:
+    """A device that holds its engine to less than the certificate would refuse good releases."""
+    rows = {
+        row.format: row for row in result.certificate.golden if row.engine != "litert-reference"
+    }
+    allowed = {a.format: a.golden_max_lsb for a in result.manifest.artifacts}
+    depth = result.certificate.depth
+    assert allowed == {"tflite": 2 * depth, "onnx": 2 * depth}
+    assert all((rows[fmt].max_lsb or 0) <= steps for fmt, steps in allowed.items())
+    assert golden_steps("c", result.model.graph) == 0
 
 
 def test_bundle_keeps_failed_checks_and_reason_when_forced(request_host: CompileRequest) -> None:
