@@ -9,6 +9,7 @@ certificate is made again from the artifacts and held against the recorded one.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -141,6 +142,10 @@ def _certify_again(bundle: Bundle, dataset: Dataset, notes: list[str]) -> Certif
     if holder is None:
         notes.append("the certificate was not made again: no .tflite artifact holds the graph")
         return None
+    shape = bundle.contract.input.shape
+    dataset = dataclasses.replace(
+        dataset, x=dataset.x.reshape(len(dataset.x), *shape), contract=bundle.contract
+    )
     try:
         graph = import_tflite(bundle.read(holder.path), bundle.source)
         raw = samples_of(dataset, dataset.validation, PARITY_SAMPLES)
