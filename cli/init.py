@@ -18,7 +18,7 @@ TEMPLATE = """\
 source = {source}        # FILE.npz with x and y, or sklearn:digits
 seed = 0                   # of the train / validation / test split
 
-# How samples are prepared, where it does not follow from them: docs/compiler.md, "What a sample is".
+# How samples are prepared: by default as it follows from them.
 # [contract]
 # preprocessing = "none"   # none, unit, standardize
 
