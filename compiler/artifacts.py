@@ -14,6 +14,7 @@ from edgekiln.targets.target import Target
 
 from .emit_c import emit_c
 from .emit_c_family import Family, family_of_core, family_of_files
+from .emit_c_layer import c_bytes
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
 from .errors import EmitError
@@ -23,7 +24,7 @@ from .passes import Trace, lower_padding, untraced
 
 Codes = npt.NDArray[Any]
 
-_DECLARATION = re.compile(r"extern const u?int(\d+)_t \w+\[(\d+)\];")
+_DECLARATION = re.compile(r"extern const (\w+) \w+\[(\d+)\];")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def _as_it_is(graph: Graph) -> Graph:
 def c_constant_bytes(files: Mapping[str, bytes]) -> int:
     """Flash that generated C needs for parameters: weights, biases, multipliers and shifts."""
     declared = _DECLARATION.findall(files["weights.h"].decode("ascii"))
-    return sum(int(bits) // 8 * int(size) for bits, size in declared)
+    return sum(c_bytes(c_type) * int(size) for c_type, size in declared)
 
 
 # What a format cannot say as the graph says it; the emitter does the same by itself.

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from .emit_c_text import comment
 
@@ -65,6 +66,19 @@ def lay_out(
     }
     made = {path: text(library).encode("ascii") for path, text in rule.files.items()}
     return dict(sorted((laid | made).items()))
+
+
+def gather(folder: Path) -> tuple[Path, ...]:
+    """The C files below `folder`, laid out in any of these ways: the library's and the program's.
+
+    Other folders, such as those that a build writes into, are not looked at.
+    """
+    for rule in _RULES.values():
+        sources, program = folder / rule.sources, folder / rule.program
+        if (sources / "model.h").is_file() and (program / "golden.h").is_file():
+            places = dict.fromkeys((sources, program))
+            return tuple(path for place in places for path in sorted(place.glob("*.[ch]")))
+    return tuple(sorted(folder.glob("*.[ch]")))
 
 
 def identifier(name: str) -> str:

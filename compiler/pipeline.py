@@ -310,7 +310,7 @@ def _price(
             notes += said
             priced = Priced(wanted.target.id, fmt, cost, budget)
             measured = measure_artifact(artifact, wanted.target, sample)
-            builds.append(Build(wanted.target, artifact, priced, measured))
+            builds.append(Build(wanted.target, artifact, priced, measured, emulated.figures))
     return tuple(builds), tuple(notes)
 
 

@@ -2,8 +2,9 @@
 
 Latency: instructions of the compiled candidate under emulation (T2) where the target is a
 microcontroller with an emulated core and the tools are here, else the target's cost table of the
-engine that runs the artifact's format. RAM is the arena planner's, flash the emitter's, both plus
-the runtime's overheads.
+engine that runs the artifact's format. RAM and flash: of the image that was linked and run there,
+static memory and the deepest stack, code and constants; else the arena planner's and the emitter's,
+both plus the runtime's overheads, which are reserves for what the image would have shown.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgekiln.targets.emulate import Emulation, latency_from_instructions
+from edgekiln.targets.emulate import Emulation, image_footprint
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import MeasurementError, NoCostTableError, UnsupportedOperatorError
 from edgekiln.targets.estimate import estimate_latency, footprint
@@ -22,9 +23,11 @@ from edgekiln.targets.measure import measure_callable
 from edgekiln.targets.target import Target
 
 from .artifacts import EmittedArtifact, c_constant_bytes
+from .c_report import CFigures, planned_figures
 from .emit_c import memory_plan
 from .graph import DType, Graph
-from .oracles import RUNTIME_CALLS, run_c_emulated
+from .measure_c import measure_files
+from .oracles import RUNTIME_CALLS, core_compiler_version
 from .passes import lower_padding
 from .plan import plan_arena
 from .workload import workload
@@ -32,22 +35,34 @@ from .workload import workload
 
 @dataclass(frozen=True, slots=True)
 class EmulatedArtifact:
-    """An emulation of generated C, or the sentence that says why there is none."""
+    """An emulation of generated C, or the sentence that says why there is none.
+
+    `figures` are those of generated C, counted or as far as its files tell them; `compiler` is
+    the version of the one that built what ran.
+    """
 
     emulation: Emulation | None
     note: str = ""
+    figures: CFigures | None = None
+    compiler: str = ""
 
 
 def emulate_artifact(artifact: EmittedArtifact, target: Target) -> EmulatedArtifact:
     """Run generated C on the emulated core of a microcontroller; other artifacts need none."""
-    if artifact.format != "c" or target.device_class != "mcu":
+    if artifact.format != "c":
         return EmulatedArtifact(None)
+    figures = planned_figures(artifact.files)
+    place = f"{target.id}/c"
+    if target.device_class != "mcu":
+        note = f"{place}: instructions are counted on emulated microcontrollers only"
+        return EmulatedArtifact(None, note, figures)
     try:
-        return EmulatedArtifact(run_c_emulated(artifact.files, target))
+        measured = measure_files(artifact.files, place, target)
     except MeasurementError as error:
-        return EmulatedArtifact(
-            None, f"{target.id}/c: not emulated here, its latency is the profile's: {error}"
-        )
+        note = f"{place}: not emulated here, its numbers are planned or the profile's: {error}"
+        return EmulatedArtifact(None, note, figures)
+    version = core_compiler_version(target)
+    return EmulatedArtifact(measured.emulation, "", measured.report, version)
 
 
 def price(
@@ -66,21 +81,19 @@ def price(
         NoCostTableError: nothing was emulated, and no cost table is of the artifact's engine.
         UnsupportedOperatorError: latency is limited, and the table lacks an operator of the graph.
     """
-    emulation = emulated.emulation
+    place, emulation = f"{target.id}/{artifact.format}", emulated.emulation
+    if emulation is not None:
+        return image_footprint(target, emulation), (_emulation_note(place, emulation),)
     notes = (emulated.note,) if emulated.note else ()
     latency: Estimate | None = None
-    if emulation is None:
-        try:
-            latency = estimate_latency(target, workload(graph), engine_of(target, artifact.format))
-        except (NoCostTableError, UnsupportedOperatorError) as error:
-            if budget.latency_ms is not None or _calibrates(error, graph):
-                raise
-            notes = (*notes, f"{target.id}/{artifact.format}: its latency is not known: {error}")
-    else:
-        latency = latency_from_instructions(target, emulation.instructions)
-        notes = (*notes, _emulation_note(f"{target.id}/{artifact.format}", emulation))
-    arena, flash = _arena_bytes(graph, artifact), _flash(artifact, target, emulation)
-    return footprint(target, latency, arena, flash), notes
+    try:
+        latency = estimate_latency(target, workload(graph), engine_of(target, artifact.format))
+    except (NoCostTableError, UnsupportedOperatorError) as error:
+        if budget.latency_ms is not None or _calibrates(error, graph):
+            raise
+        notes = (*notes, f"{place}: its latency is not known: {error}")
+    flash = c_constant_bytes(artifact.files) if artifact.format == "c" else artifact.nbytes
+    return footprint(target, latency, _arena_bytes(graph, artifact), flash), notes
 
 
 def _calibrates(error: Exception, graph: Graph) -> bool:
@@ -141,11 +154,3 @@ def _arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
         return memory_plan(graph, artifact.family).arena_bytes
     planned = lower_padding(graph) if artifact.format == "tflite" else graph
     return plan_arena(planned).arena_bytes
-
-
-def _flash(artifact: EmittedArtifact, target: Target, emulation: Emulation | None) -> int:
-    """Bytes of the artifact; for `c` parameters, and code that the overhead does not cover."""
-    if artifact.format != "c":
-        return artifact.nbytes
-    code = emulation.code_bytes if emulation else 0
-    return c_constant_bytes(artifact.files) + max(0, code - target.runtime.flash_overhead)

@@ -12,6 +12,7 @@ from edgekiln.targets.evidence import Budget, Estimate, Footprint
 from edgekiln.targets.target import Target
 
 from .accuracy import EngineAccuracy
+from .c_report import CFigures
 from .calibration_file import Calibration
 from .data import Dataset
 from .distil import DistilSettings, Score
@@ -64,6 +65,7 @@ class ArtifactReport:
     """One artifact: the manifest's estimates, and what was measured just now where it runs here.
 
     `measured` (T3) differs from run to run, so it is reported and never part of the bundle.
+    `figures` are those of generated C, other formats have none.
     """
 
     target: str
@@ -71,6 +73,7 @@ class ArtifactReport:
     bytes: int
     footprint: Footprint
     measured: Estimate | None
+    figures: CFigures | None = None
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import MeasurementError, MissingToolError
-from .evidence import Estimate, Tier
+from .evidence import Estimate, Footprint, Tier
 from .machines import MACHINES, PACKAGES, Machine
 from .target import Target
 
 HARNESS = Path(__file__).parent / "emulator"
 TIMEOUT_S = 120
 EVIDENCE_ID = "qemu-instructions"
+IMAGE_EVIDENCE_ID = "linked-image"
 # Between model_invoke's return and the first instruction of ek_probe_end stands one branch.
 CALL_INSTRUCTIONS = 1
 COMPILE_FLAGS = (
@@ -61,6 +62,16 @@ class Emulation:
     ram_bytes: int
     stack_bytes: int
 
+    @property
+    def ram_total_bytes(self) -> int:
+        """Static memory and stack."""
+        return self.ram_bytes + self.stack_bytes
+
+    @property
+    def flash_bytes(self) -> int:
+        """Code, constants and parameters."""
+        return self.code_bytes + self.weight_bytes
+
 
 def missing_tools(tools: Iterable[str] = TOOLS) -> tuple[str, ...]:
     """Those of `tools`, by default what the Cortex-M boards need, that are not installed."""
@@ -79,6 +90,21 @@ def latency_from_instructions(target: Target, instructions: int) -> Estimate:
         instructions * cycles * 1e3 / target.clock_hz for cycles in target.cycles_per_instruction
     )
     return Estimate(value, low, high, "ms", Tier.T2, EVIDENCE_ID)
+
+
+def image_footprint(target: Target, emulation: Emulation) -> Footprint:
+    """What the linked image of a model costs on `target`: all of it emulated (T2).
+
+    RAM is static memory and the deepest stack that was seen, flash is code and constants; memory
+    that the firmware around the model needs is the profile's reserve.
+
+    Raises MeasurementError where the profile states no cycles per instruction.
+    """
+    return Footprint(
+        latency=latency_from_instructions(target, emulation.instructions),
+        ram=Estimate.exact(emulation.ram_total_bytes, "bytes", Tier.T2, IMAGE_EVIDENCE_ID),
+        flash=Estimate.exact(emulation.flash_bytes, "bytes", Tier.T2, IMAGE_EVIDENCE_ID),
+    )
 
 
 def emulate_folder(folder: Path, target: Target) -> Emulation:
