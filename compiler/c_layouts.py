@@ -54,8 +54,13 @@ class _Rule:
 def lay_out(
     files: Mapping[str, bytes], name: str, description: str, layout: Layout
 ) -> dict[str, bytes]:
-    """Generated C, by name, as files by path below the library's folder."""
+    """Generated C, by name, as files by path below the library's folder.
+
+    A shared object for one kind of machine stays with the plain layout: the others are built.
+    """
     rule = _RULES[layout]
+    if layout is not Layout.PLAIN:
+        files = {file: data for file, data in files.items() if not file.endswith(".so")}
     sources = tuple(n for n in sorted(files) if n.endswith(".c") and n not in _PROGRAM)
     paths = [f"{rule.sources}{source}" for source in sources]
     library = Library(identifier(name), _one_line(description), tuple(paths))

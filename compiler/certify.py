@@ -27,6 +27,7 @@ from .oracles import (
     answer_c_host,
     distribution_version,
     outputs_of,
+    run_library,
     run_litert_reference,
     run_runtime,
     tool_version,
@@ -81,10 +82,12 @@ def certify(
     layers = _layers(graph, of_files, x[:LAYER_SAMPLES], missing)
     of_c = [artifact for artifact in artifacts if artifact.format == "c"]
     if of_c:
+        families = {artifact.family: artifact for artifact in of_c}.values()
         try:
-            rows += [_c_row(graph, a, x[:C_SAMPLES], expected[:C_SAMPLES]) for a in of_c]
+            rows += [_c_row(graph, a, x[:C_SAMPLES], expected[:C_SAMPLES]) for a in families]
         except MissingToolError as error:
             missing.append(f"{Engine.C_HOST}: {error}")
+        rows += [_library_row(graph, a, x, expected) for a in of_c if a.runnable is not None]
         rows += _emulated_rows(graph, of_c[0].golden, emulations)
     return Certificate(
         numerics=numerics_of(graph),
@@ -188,6 +191,14 @@ def _c_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: Logits)
     found = answer_c_host(artifact.files, quantize_input(graph, x), expected.shape[1])
     row = compare(Engine.C_HOST, "c", "", tool_version("gcc"), expected, found)
     return msgspec.structs.replace(row, kernels=artifact.family.value)
+
+
+def _library_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: Logits) -> EngineRow:
+    """The shared object of the artifact, in the engine that a device runs it in."""
+    scale = output_scale(graph, expected)
+    found = run_library(artifact.files, x, scale, graph.name)
+    version = f"edgekiln {distribution_version('edgekiln')}"
+    return compare(Engine.C_LIBRARY, "c", "", version, expected, found)
 
 
 def _emulated_rows(

@@ -21,6 +21,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from edgekiln.runtime.c_library import CLibrary, c_compiler, library_name, library_of
 from edgekiln.runtime.engines import OutputScale, open_engine, without_delegate_notice
 from edgekiln.runtime.errors import EngineError
 from edgekiln.runtime.quant import Logits, quantize_to
@@ -51,6 +52,7 @@ class Engine(enum.StrEnum):
     ONNXRUNTIME = "onnxruntime"
     TFLM = "tflm"  # TensorFlow Lite Micro's portable kernels
     C_HOST = "c-host"  # generated C, built by this machine's compiler
+    C_LIBRARY = "c-library"  # generated C as the shared library that the runtime loads
     C_EMULATED = "c-emulated"  # generated C on an emulated core
 
 
@@ -154,10 +156,21 @@ def onnx_call(model: bytes, sample: Floats) -> Callable[[], object]:
     return lambda: session.run(None, inputs)
 
 
+def c_call(library: bytes, sample: Floats) -> Callable[[], object]:
+    """A callable that runs one preprocessed sample (…) in the shared object of generated C."""
+    loaded = CLibrary(library)
+    entry, context = loaded.input, loaded.context()
+    codes = sample.reshape(1, -1)
+    if entry.dtype is not np.float32:
+        codes = quantize_to(np.dtype(entry.dtype), codes, entry.scale, entry.zero_point)
+    return lambda: loaded.run(context, codes)
+
+
 # format -> what runs one sample of it on this machine, for a stopwatch
 RUNTIME_CALLS: Mapping[str, Callable[[bytes, Floats], Callable[[], object]]] = {
     "tflite": litert_call,
     "onnx": onnx_call,
+    "c": c_call,
 }
 
 
@@ -196,6 +209,21 @@ def _run_built(files: Mapping[str, bytes], given: bytes, accepted: tuple[int, ..
         sources = sorted(str(path) for path in folder.glob("*.c"))
         _call((compiler, *_C_FLAGS, *sources, "-o", str(folder / "model")), (0,))
         return _call((str(folder / "model"),), accepted, given)
+
+
+def run_library(files: Mapping[str, bytes], x: Floats, output: OutputScale, source: str) -> Logits:
+    """Generated C as `edgekiln.runtime` runs it: the shared object that came with it, or built now.
+
+    Raises:
+        MissingToolError: there is none for this machine, and no C compiler.
+        CompileError: it cannot be built or loaded, or fails.
+    """
+    if library_name() not in files and c_compiler() is None:
+        raise MissingToolError("no C compiler found; install one with: apt-get install gcc")
+    try:
+        return open_engine("c", library_of(files, source), output).run(x)
+    except EngineError as error:
+        raise CompileError(str(error)) from error
 
 
 def run_c_emulated(files: Mapping[str, bytes], target: Target) -> Emulation:

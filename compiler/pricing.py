@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgekiln.runtime.c_library import library_name
 from edgekiln.targets.emulate import Emulation, image_footprint
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import MeasurementError, NoCostTableError, UnsupportedOperatorError
@@ -54,8 +55,7 @@ def emulate_artifact(artifact: EmittedArtifact, target: Target) -> EmulatedArtif
     figures = planned_figures(artifact.files)
     place = f"{target.id}/c"
     if target.device_class != "mcu":
-        note = f"{place}: instructions are counted on emulated microcontrollers only"
-        return EmulatedArtifact(None, note, figures)
+        return EmulatedArtifact(None, f"{place}: {_library_note(artifact)}", figures)
     try:
         measured = measure_files(artifact.files, place, target)
     except MeasurementError as error:
@@ -63,6 +63,16 @@ def emulate_artifact(artifact: EmittedArtifact, target: Target) -> EmulatedArtif
         return EmulatedArtifact(None, note, figures)
     version = core_compiler_version(target)
     return EmulatedArtifact(measured.emulation, "", measured.report, version)
+
+
+def _library_note(artifact: EmittedArtifact) -> str:
+    counted = "instructions are counted on emulated microcontrollers only"
+    if artifact.runnable is not None:
+        return f"{counted}; its shared library is {library_name()}"
+    return (
+        f"{counted}; it has no shared library, so a device needs a C compiler to run it "
+        "(compile for host where one is installed: apt-get install gcc)"
+    )
 
 
 def price(
@@ -92,8 +102,8 @@ def price(
         if budget.latency_ms is not None or _calibrates(error, graph):
             raise
         notes = (*notes, f"{place}: its latency is not known: {error}")
-    flash = c_constant_bytes(artifact.files) if artifact.format == "c" else artifact.nbytes
-    return footprint(target, latency, _arena_bytes(graph, artifact), flash), notes
+    arena, flash = _arena_bytes(graph, artifact), _flash_bytes(artifact)
+    return footprint(target, latency, arena, flash), notes
 
 
 def _calibrates(error: Exception, graph: Graph) -> bool:
@@ -108,10 +118,10 @@ def measure_artifact(
 
     `low` is the first quartile of the runs, `high` the 95 % quantile.
     """
-    call = RUNTIME_CALLS.get(artifact.format)
-    if target.device_class != "host" or call is None:
+    if target.device_class != "host" or artifact.runnable is None:
         return None
-    taken = measure_callable(call(artifact.model, sample), budget_s=0.2)
+    call = RUNTIME_CALLS[artifact.format](artifact.runnable, sample)
+    taken = measure_callable(call, budget_s=0.2)
     return Estimate(
         value=taken.median_us / 1e3,
         low=taken.low_us / 1e3,
@@ -154,3 +164,9 @@ def _arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
         return memory_plan(graph, artifact.family).arena_bytes
     planned = lower_padding(graph) if artifact.format == "tflite" else graph
     return plan_arena(planned).arena_bytes
+
+
+def _flash_bytes(artifact: EmittedArtifact) -> int:
+    """What is stored to be run; of C without a shared object, the parameters."""
+    runnable = artifact.runnable
+    return c_constant_bytes(artifact.files) if runnable is None else len(runnable)

@@ -25,7 +25,7 @@ from .recipe import DEFAULT_RECIPE, Recipe
 
 @dataclass(frozen=True)
 class TargetRequest:
-    """One device class to compile for. Empty `formats`: every format that the target runs.
+    """One device class to compile for. Empty `formats`: all of the target's but the optional ones.
 
     `target` carries the cost table that latency is estimated from; a host has one only after
     `probes.calibrate`. A limit in `budget` counts instead of the target's own.

@@ -26,6 +26,7 @@ from edgekiln.runtime.manifest import Artifact
 from edgekiln.runtime.quant import Logits
 from edgekiln.targets.errors import TargetError
 from edgekiln.targets.profiles import load_target
+from edgekiln.targets.target import Target
 
 from .artifacts import ArtifactKind, EmittedArtifact
 from .assemble import CERTIFICATE, model_samples, samples_of
@@ -43,6 +44,7 @@ from .oracles import (
     outputs_of,
     run_c_emulated,
     run_c_host,
+    run_library,
     run_litert_reference,
     run_runtime,
     tool_version,
@@ -202,6 +204,10 @@ def _jobs(bundle: Bundle, golden: Golden, emulations: Emulations) -> Iterator[_J
             yield _Job(artifact, engine, _distribution(package), run)
         if artifact.format == "c":
             yield from _c_jobs(bundle, artifact, emulations, golden.expected.shape[1])
+            if artifact.target not in emulations:
+                files = bundle.below(artifact.path)
+                run = functools.partial(run_library, files, x, output, bundle.source)
+                yield _Job(artifact, Engine.C_LIBRARY, _distribution("edgekiln"), run)
 
 
 def _run_reference(model: bytes, x: Floats) -> Logits:
@@ -216,27 +222,31 @@ def _c_jobs(
 ) -> Iterator[_Job]:
     run = functools.partial(run_c_host, bundle.below(artifact.path), classes)
     yield _Job(artifact, Engine.C_HOST, tool_version("gcc"), run)
-    emulated = emulations[artifact.target]
+    emulated = emulations.get(artifact.target)
+    if emulated is None:
+        return
     version = emulated.compiler if isinstance(emulated, EmulatedArtifact) else ""
     run = functools.partial(_outputs, emulated, classes)
     yield _Job(artifact, Engine.C_EMULATED, version, run)
 
 
 def _emulations(bundle: Bundle, profiles: Sequence[Path]) -> Emulations:
-    """Each artifact of C on the core of its target, by target id."""
+    """Each artifact of C for a microcontroller on the core of its target, by target id."""
     found: dict[str, EmulatedArtifact | TargetError] = {}
     for artifact in bundle.manifest.artifacts:
         if artifact.format == "c":
-            files = bundle.below(artifact.path)
-            found[artifact.target] = _emulated(artifact.target, files, profiles)
+            try:
+                target = load_target(artifact.target, profiles)
+            except TargetError as error:
+                found[artifact.target] = error
+                continue
+            if target.device_class == "mcu":
+                found[artifact.target] = _emulated(bundle.below(artifact.path), target)
     return found
 
 
-def _emulated(
-    target_id: str, files: Mapping[str, bytes], profiles: Sequence[Path]
-) -> EmulatedArtifact | TargetError:
+def _emulated(files: Mapping[str, bytes], target: Target) -> EmulatedArtifact | TargetError:
     try:
-        target = load_target(target_id, profiles)
         emulation = run_c_emulated(files, target)
     except TargetError as error:
         return error
