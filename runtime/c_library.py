@@ -32,7 +32,7 @@ _COMPILERS = ("cc", "gcc", "clang")
 # Of equal sources equal bytes: nothing that names this machine's folders or this moment.
 _FLAGS = (
     *("-std=c99", "-O3", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-w"),
-    *("-shared", "-s", "-Wl,--build-id=none"),
+    *("-shared", "-s", "-Wl,--build-id=none", "-Wl,--no-undefined"),
 )
 _TIMEOUT_S = 300
 _PROGRAM = ("main.c", "golden.h")  # proves the sources; no part of the library

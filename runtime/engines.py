@@ -175,7 +175,7 @@ class CEngine:
     def run(self, x: FloatArray) -> Logits:
         """See `Engine.run`."""
         _check_size(x, self._input.shape)
-        codes = self._input.accept(x.reshape(len(x), -1))
+        codes = self._input.accept(x.reshape(len(x), *self._input.shape))
         return _as_logits(self._library.run(self._context(), codes), self._scale)
 
     def _context(self) -> Context:
