@@ -68,6 +68,7 @@ def show(target_id: str, project: Path | None, as_json: bool) -> None:
     print(
         f"runtime {target.runtime.name} {target.runtime.version}; "
         f"formats {', '.join(target.formats)}"
+        + (f", on request {', '.join(target.optional_formats)}" if target.optional_formats else "")
     )
     print_costs(target)
     print_table(

@@ -403,7 +403,7 @@ def test_one_line_is_said_when_a_target_is_wrong(
         compile_model(dataclasses.replace(request_host, targets=targets))
 
     with pytest.raises(CompileError, match="cannot run format 'c'; it runs: tflite, onnx"):
-        compile_for(TargetRequest(priced_host, ("c",)))
+        compile_for(TargetRequest(dataclasses.replace(priced_host, optional_formats=()), ("c",)))
     with pytest.raises(CompileError, match="each target can be named once"):
         compile_for(TargetRequest(priced_host), TargetRequest(priced_host))
     with pytest.raises(NoCostTableError, match="edgekiln targets calibrate host"):
