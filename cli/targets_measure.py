@@ -1,4 +1,4 @@
-"""`edgekiln targets measure`: generated C on an emulated core, layer by layer."""
+"""`edgekiln targets measure`: generated C on an emulated core, layer by layer; hosts are timed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from .console import common_options, need_extra, print_json, print_table, say
 from .errors import CheckFailedError
 from .project import profile_folders
+from .targets_time import time_on_host
 
 if TYPE_CHECKING:
     from edgekiln.compiler.c_report import Cycles
@@ -20,19 +21,33 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", "target_id", required=True, help="A profile with an emulated core.")
 @click.option("--project", type=click.Path(path_type=Path), help="Default: edgekiln.toml here.")
+@click.option(
+    "--budget-s",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="On a host: the longest that one artifact is timed.",
+)
 @common_options
-def measure(model: Path, target_id: str, project: Path | None, as_json: bool) -> None:
-    """Count what MODEL takes on the emulated core of a target, per layer and per function.
+def measure(
+    model: Path, target_id: str, project: Path | None, budget_s: float, as_json: bool
+) -> None:
+    """Measure MODEL: count on the emulated core of a microcontroller, time on this host.
 
-    MODEL is a folder of generated C, in any layout of `edgekiln export`, an int8 .tflite or a
-    bundle (.ekb). Instructions are exact
-    and repeatable, cycles are estimated from them (T2, emulated).
+    Emulated, MODEL is a folder of generated C in any layout of `edgekiln export`, an int8 .tflite
+    or a bundle (.ekb): instructions per layer and per function are exact and repeatable, cycles
+    are estimated from them (T2). With --target host, MODEL is a .tflite, an .onnx or a bundle: the
+    median of one inference with its 95 % interval (T3), or the reasons why this machine is too
+    busy to certify one.
     """
     need_extra("onnx")
     from edgekiln.compiler.measure_c import measure_c
     from edgekiln.targets import load_target
 
     target = load_target(target_id, profile_folders(project))
+    if target.device_class == "host":
+        time_on_host(model, target, budget_s, as_json=as_json)
+        return
     report = measure_c(model, target)
     for note in report.notes:
         say(note)

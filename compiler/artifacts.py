@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgekiln.runtime.c_library import build_library, c_compiler, library_name
+from edgekiln.runtime.c_library import build_library, c_compiler, carries_library, library_name
 from edgekiln.runtime.errors import EngineError
 from edgekiln.targets.target import Target
 
@@ -73,8 +73,7 @@ class EmittedArtifact:
     @property
     def kind(self) -> ArtifactKind:
         """What it is, read from its files."""
-        built = any(name.endswith(".so") for name in self.files)
-        return ArtifactKind(self.format, self.family, built)
+        return ArtifactKind(self.format, self.family, carries_library(self.files))
 
     @property
     def family(self) -> Family:

@@ -19,6 +19,7 @@ from edgekiln.targets.target import Target
 
 from .accuracy import EngineAccuracy
 from .artifacts import EmittedArtifact
+from .bounds import golden_steps
 from .c_report import CFigures
 from .card import write_card
 from .data import Dataset
@@ -139,6 +140,7 @@ def _artifact(build: Build, model: CompiledModel, measured: Mapping[str, float |
         latency=None if cost.latency is None else record(cost.latency),
         ram=record(cost.ram),
         flash=record(cost.flash),
+        golden_max_lsb=golden_steps(build.artifact.format, model.graph),
     )
 
 

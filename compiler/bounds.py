@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 
 from .graph import Graph
+from .numerics import numerics_of
 from .ops import Op
-from .oracles import Engine
+from .oracles import RUNTIME_ENGINES, Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,17 @@ def bound_of(engine: Engine, depth: int, dtype: np.dtype[Any], numerics: str) ->
     if dtype == np.int16:
         steps *= _FINER
     return Bound(steps, steps / 4)
+
+
+def golden_steps(fmt: str, graph: Graph) -> int:
+    """How far outputs may be from golden vectors in the engine that devices run `fmt` with.
+
+    Whole steps as `Golden.steps` counts them; one for floats, which differ by less.
+    """
+    engine, _ = RUNTIME_ENGINES.get(fmt, (Engine.C_HOST, ""))
+    dtype = graph.output.dtype.numpy
+    bound = bound_of(engine, depth_of(graph), dtype, numerics_of(graph))
+    return 1 if dtype.kind == "f" or bound is None else bound.max_lsb
 
 
 def _has_float_layers(numerics: str) -> bool:

@@ -25,7 +25,8 @@ from .recipe import DEFAULT_RECIPE, Recipe
 
 @dataclass(frozen=True)
 class TargetRequest:
-    """One device class to compile for. Empty `formats`: all of the target's but the optional ones.
+    """One device class to compile for. Empty `formats`: all of the target's but the optional ones;
+    only the best of these must keep the budget then, others that miss it are left out and told.
 
     `target` carries the cost table that latency is estimated from; a host has one only after
     `probes.calibrate`. A limit in `budget` counts instead of the target's own.

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,11 @@ def library_name() -> str:
 def c_compiler() -> str | None:
     """The path of this machine's C compiler, if there is one."""
     return next((path for name in _COMPILERS if (path := shutil.which(name))), None)
+
+
+def carries_library(files: Iterable[str]) -> bool:
+    """Whether an artifact of C with files of these names is for computers, not for a board."""
+    return any(name.endswith(".so") for name in files)
 
 
 def library_of(files: Mapping[str, bytes], source: str) -> bytes:

@@ -79,7 +79,7 @@ class Model:
         golden = opened.golden()
         output = OutputScale(golden.scale, golden.zero_point, golden.expected.dtype.name)
         return cls(
-            opened, artifact, open_engine(artifact.format, _runnable(opened, artifact), output)
+            opened, artifact, open_engine(artifact.format, runnable(opened, artifact), output)
         )
 
     def predict(self, raw: npt.ArrayLike) -> Prediction:
@@ -131,8 +131,12 @@ def _format_of(engine: str) -> str:
     return FORMATS.get(engine, "")
 
 
-def _runnable(bundle: Bundle, artifact: Artifact) -> bytes:
-    """The one file that the artifact's engine loads."""
+def runnable(bundle: Bundle, artifact: Artifact) -> bytes:
+    """The one file that the artifact's engine loads; C may be built for it.
+
+    Raises:
+        EngineError: C that has no shared library for this machine, and cannot be built here.
+    """
     if artifact.format == "c":
         return library_of(bundle.below(artifact.path), bundle.source)
     return bundle.read(artifact.path)

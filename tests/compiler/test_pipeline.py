@@ -12,6 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from edgekiln.compiler.artifacts import c_constant_bytes
+from edgekiln.compiler.bounds import golden_steps
 from edgekiln.compiler.calibration_file import Calibration
 from edgekiln.compiler.data import Dataset
 from edgekiln.compiler.distil import DistilSettings
@@ -231,7 +232,7 @@ def test_teacher_is_used_and_recorded_when_given(
     assert distilled.manifest.accuracy_float >= result.manifest.accuracy_float
     assert said[0] == "distil: 3 epochs with teacher.pt2"
     assert [line.split(":")[0] for line in said[2:]] == [
-        *("quantize", "quantize", "emit", "certify", "certify", "price", "gate")
+        *("quantize", "quantize", "emit", "price", "certify", "certify", "gate")
     ]
 
 
@@ -250,6 +251,50 @@ def test_gate_refuses_with_every_failure_when_over_budget(request_host: CompileR
     assert "host/tflite: latency" in text
     assert "fewer MACs" in text
     assert "host/tflite: flash" in text
+
+
+@pytest.fixture(scope="module")
+def between(result: CompileResult) -> Budget:
+    """A latency that host/tflite keeps, and host/onnx, slower by the made-up table, does not."""
+    highs = {a.format: a.footprint.latency.high for a in result.artifacts if a.footprint.latency}
+    assert highs["tflite"] < highs["onnx"]
+    return Budget(latency_ms=(highs["tflite"] + highs["onnx"]) / 2)
+
+
+def test_format_is_left_out_and_told_when_it_misses_the_budget_and_nobody_named_it(
+    request_host: CompileRequest, between: Budget
+) -> None:
+    target = request_host.targets[0].target
+    assert target.formats[0] == "tflite"
+    targets = (TargetRequest(target, budget=between),)
+    kept = compile_model(dataclasses.replace(request_host, targets=targets))
+    assert [artifact.format for artifact in kept.manifest.artifacts] == ["tflite"]
+    assert {row.format for row in kept.certificate.engines} == {"float32", "tflite"}
+    assert kept.manifest.gate.passed
+    (note,) = [note for note in kept.notes if "left out" in note]
+    assert note.startswith("host/onnx is left out: latency")
+
+
+def test_gate_refuses_when_a_format_that_was_named_misses_the_budget(
+    request_host: CompileRequest, between: Budget
+) -> None:
+    named = TargetRequest(request_host.targets[0].target, ("tflite", "onnx"), between)
+    with pytest.raises(GateError, match="host/onnx: latency"):
+        compile_model(dataclasses.replace(request_host, targets=(named,)))
+
+
+def test_artifact_says_how_far_its_engine_may_be_from_golden_vectors(
+    result: CompileResult, request_host: CompileRequest
+) -> None:
+    """A device that holds its engine to less than the certificate would refuse good releases."""
+    rows = {
+        row.format: row for row in result.certificate.golden if row.engine != "litert-reference"
+    }
+    allowed = {a.format: a.golden_max_lsb for a in result.manifest.artifacts}
+    depth = result.certificate.depth
+    assert allowed == {"tflite": 2 * depth, "onnx": 2 * depth}
+    assert all((rows[fmt].max_lsb or 0) <= steps for fmt, steps in allowed.items())
+    assert golden_steps("c", result.model.graph) == 0
 
 
 def test_bundle_keeps_failed_checks_and_reason_when_forced(request_host: CompileRequest) -> None:

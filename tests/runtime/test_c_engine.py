@@ -33,6 +33,8 @@ from edgekiln.runtime.golden import Golden, pack_golden
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
 from edgekiln.runtime.model import Model
 from edgekiln.runtime.reference import build_reference
+from edgekiln.runtime.timing import time_bundle
+from edgekiln.targets.steadiness import Rules
 
 Files = Mapping[str, bytes]
 BundleWith = Callable[..., Path]
@@ -194,6 +196,15 @@ def test_open_says_what_is_missing_when_there_is_neither_library_nor_compiler(
     with pytest.raises(EngineError, match=r"libmodel-linux-mips\.so.*no C compiler") as caught:
         Model.open(path)
     assert "\n" not in str(caught.value)
+
+
+def test_device_times_its_library_and_leaves_a_boards_sources_alone(
+    sources: Files, library: bytes, bundle_with: BundleWith
+) -> None:
+    path = bundle_with({**sources, library_name(): library})
+    assert time_bundle(path, "host", Rules(budget_s=0.1)).format == "c"
+    with pytest.raises(EngineError, match="C sources only, for a board"):
+        time_bundle(bundle_with(sources), "host")
 
 
 def test_library_is_refused_before_it_is_loaded_when_its_bytes_changed(
