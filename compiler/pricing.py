@@ -15,9 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekiln.runtime.c_library import library_name
-from edgekiln.targets.emulate import Emulation, image_footprint
+from edgekiln.targets.emulate import Emulation, image_footprint, latency_from_instructions
 from edgekiln.targets.engines import engine_of
-from edgekiln.targets.errors import MeasurementError, NoCostTableError, UnsupportedOperatorError
+from edgekiln.targets.errors import (
+    BrokenImageError,
+    MeasurementError,
+    NoCostTableError,
+    UnsupportedOperatorError,
+)
 from edgekiln.targets.estimate import estimate_latency, footprint
 from edgekiln.targets.evidence import Budget, Estimate, Footprint, Tier
 from edgekiln.targets.measure import measure_callable
@@ -26,6 +31,7 @@ from edgekiln.targets.target import Target
 from .artifacts import EmittedArtifact, c_constant_bytes
 from .c_report import CFigures, planned_figures
 from .emit_c import memory_plan
+from .errors import CompileError
 from .graph import DType, Graph
 from .measure_c import measure_files
 from .oracles import RUNTIME_CALLS, core_compiler_version
@@ -49,7 +55,10 @@ class EmulatedArtifact:
 
 
 def emulate_artifact(artifact: EmittedArtifact, target: Target) -> EmulatedArtifact:
-    """Run generated C on the emulated core of a microcontroller; other artifacts need none."""
+    """Run generated C on the emulated core of a microcontroller; other artifacts need none.
+
+    Raises CompileError where it does not build for the core, or faults there.
+    """
     if artifact.format != "c":
         return EmulatedArtifact(None)
     figures = planned_figures(artifact.files)
@@ -58,6 +67,8 @@ def emulate_artifact(artifact: EmittedArtifact, target: Target) -> EmulatedArtif
         return EmulatedArtifact(None, f"{place}: {_library_note(artifact)}", figures)
     try:
         measured = measure_files(artifact.files, place, target)
+    except BrokenImageError as error:
+        raise CompileError(f"{place}: generated C is broken: {error}") from error
     except MeasurementError as error:
         note = f"{place}: not emulated here, its numbers are planned or the profile's: {error}"
         return EmulatedArtifact(None, note, figures)
@@ -91,19 +102,35 @@ def price(
         NoCostTableError: nothing was emulated, and no cost table is of the artifact's engine.
         UnsupportedOperatorError: latency is limited, and the table lacks an operator of the graph.
     """
-    place, emulation = f"{target.id}/{artifact.format}", emulated.emulation
+    emulation = emulated.emulation
+    latency, notes = _latency(graph, artifact, target, emulation, budget)
     if emulation is not None:
-        return image_footprint(target, emulation), (_emulation_note(place, emulation),)
-    notes = (emulated.note,) if emulated.note else ()
-    latency: Estimate | None = None
-    try:
-        latency = estimate_latency(target, workload(graph), engine_of(target, artifact.format))
-    except (NoCostTableError, UnsupportedOperatorError) as error:
-        if budget.latency_ms is not None or _calibrates(error, graph):
-            raise
-        notes = (*notes, f"{place}: its latency is not known: {error}")
+        said = _emulation_note(f"{target.id}/{artifact.format}", emulation)
+        return image_footprint(latency, emulation), (said, *notes)
     arena, flash = _arena_bytes(graph, artifact), _flash_bytes(artifact)
+    notes = (emulated.note, *notes) if emulated.note else notes
     return footprint(target, latency, arena, flash), notes
+
+
+def _latency(
+    graph: Graph,
+    artifact: EmittedArtifact,
+    target: Target,
+    emulation: Emulation | None,
+    budget: Budget,
+) -> tuple[Estimate | None, tuple[str, ...]]:
+    """From counted instructions where the profile says what they take, else from its table."""
+    if emulation is not None and target.cycles_per_instruction is not None:
+        return latency_from_instructions(target, emulation.instructions), ()
+    try:
+        engine = engine_of(target, artifact.format)
+        return estimate_latency(target, workload(graph), engine), ()
+    except (NoCostTableError, UnsupportedOperatorError) as error:
+        mendable = emulation is None and _calibrates(error, graph)
+        if budget.latency_ms is not None or mendable:
+            raise
+        place = f"{target.id}/{artifact.format}"
+        return None, (f"{place}: its latency is not known: {error}",)
 
 
 def _calibrates(error: Exception, graph: Graph) -> bool:

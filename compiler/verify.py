@@ -24,7 +24,7 @@ from edgekiln.runtime.errors import MemberError
 from edgekiln.runtime.golden import Golden
 from edgekiln.runtime.manifest import Artifact
 from edgekiln.runtime.quant import Logits
-from edgekiln.targets.errors import TargetError
+from edgekiln.targets.errors import BrokenImageError, TargetError
 from edgekiln.targets.profiles import load_target
 from edgekiln.targets.target import Target
 
@@ -254,6 +254,8 @@ def _emulated(files: Mapping[str, bytes], target: Target) -> EmulatedArtifact | 
 
 
 def _outputs(emulated: EmulatedArtifact | TargetError, classes: int) -> Logits:
+    if isinstance(emulated, BrokenImageError):
+        raise CompileError(str(emulated))
     if isinstance(emulated, TargetError):
         raise emulated
     assert emulated.emulation is not None
