@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .calibrated import Calibrated, budget_of, calibrated, load_targets
+from .calibrated import Calibrated, budget_of, load_targets, measured_hosts
 from .compile_document import compile_document
 from .console import common_options, debugging, need_extra, print_json, print_table, say
 from .errors import ModelChoiceError, ProjectFileError
@@ -126,7 +126,7 @@ def compile_(
     own = load_calibration(calibration, dataset.contract) if calibration else None
     ready_bundle(out)
     ops = check_model(chosen.model, dataset, chosen_recipe)
-    known = _known(model, targets, ops)
+    known = _known(model, targets, ops, formats)
     for note in known.notes:
         say(note)
     request = CompileRequest(
@@ -167,9 +167,9 @@ def _say_pass(step: str, graph: Graph) -> None:
 
 def _check_formats(targets: Sequence[Target], formats: Sequence[str]) -> None:
     for target in targets:
-        if formats and not set(formats) & set(target.formats):
+        if formats and not set(formats) & set(target.all_formats):
             raise click.BadParameter(
-                f"target '{target.id}' runs {', '.join(target.formats)}, "
+                f"target '{target.id}' runs {', '.join(target.all_formats)}, "
                 f"and --format {', '.join(formats)} leaves none of them"
             )
 
@@ -263,15 +263,17 @@ def _chosen_of_search(model: Path, target_ids: Sequence[str]) -> Chosen:
     )
 
 
-def _known(model: Path, targets: Sequence[Target], ops: Collection[str]) -> Calibrated:
-    """The numbers that the search used, else the best that can be had now."""
+def _known(
+    model: Path, targets: Sequence[Target], ops: Collection[str], formats: Collection[str]
+) -> Calibrated:
+    """The numbers that the search used, and the best that can be had now of what it did not."""
     kept = load_targets(model) if model.is_dir() else None
     if kept is not None:
         by_profile = {(target.id, target.digest): target for target in kept.targets}
         if all((target.id, target.digest) in by_profile for target in targets):
-            found = tuple(by_profile[target.id, target.digest] for target in targets)
-            return Calibrated(found, kept.notes)
-    return calibrated(targets, say, ops=ops)
+            targets = [by_profile[target.id, target.digest] for target in targets]
+            return Calibrated(measured_hosts(targets, say, ops, formats), kept.notes)
+    return Calibrated(measured_hosts(targets, say, ops, formats), ())
 
 
 def _wanted(
@@ -282,7 +284,7 @@ def _wanted(
     return tuple(
         TargetRequest(
             target,
-            tuple(fmt for fmt in formats if fmt in target.formats),
+            tuple(fmt for fmt in formats if fmt in target.all_formats),
             budget_of(settings, target.id),
         )
         for target in known.targets

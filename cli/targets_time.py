@@ -85,6 +85,7 @@ def _artifacts(model: Path, target: Target) -> list[tuple[str, bytes, npt.NDArra
 def _of_bundle(model: Path, target: Target) -> list[tuple[str, bytes, npt.NDArray[np.float32]]]:
     from edgekiln.compiler.oracles import RUNTIME_CALLS
     from edgekiln.runtime.bundle import open_bundle
+    from edgekiln.runtime.model import runnable
 
     bundle = open_bundle(model)
     golden = bundle.golden()
@@ -97,7 +98,7 @@ def _of_bundle(model: Path, target: Target) -> list[tuple[str, bytes, npt.NDArra
     if not mine:
         bundle.artifact(target.id)  # says which targets it is for
         raise click.UsageError(f"{model} has nothing for '{target.id}' that runs here")
-    return [(artifact.format, bundle.read(artifact.path), sample) for artifact in mine]
+    return [(artifact.format, runnable(bundle, artifact), sample) for artifact in mine]
 
 
 def _made_up(model: Path) -> npt.NDArray[np.float32]:

@@ -57,6 +57,7 @@ def price_builds(
         for fmt in wanted_formats(wanted):
             artifact = artifacts[kind_for(wanted.target, fmt)]
             emulated = emulations.get(wanted.target.id) if fmt == "c" else None
+            emulated = emulated or EmulatedArtifact(None)
             try:
                 build, said = _build(graph, wanted, artifact, emulated, budget, sample)
                 refusal = overrun(build.priced)
@@ -76,11 +77,12 @@ def _build(
     graph: Graph,
     wanted: TargetRequest,
     artifact: EmittedArtifact,
-    emulated: EmulatedArtifact | None,
+    emulated: EmulatedArtifact,
     budget: Budget,
     sample: npt.NDArray[np.float32],
 ) -> tuple[Build, tuple[str, ...]]:
     target = wanted.target
-    cost, notes = price(graph, artifact, target, emulated or EmulatedArtifact(None), budget)
+    cost, notes = price(graph, artifact, target, emulated, budget)
     priced = Priced(target.id, artifact.format, cost, budget)
-    return Build(target, artifact, priced, measure_artifact(artifact, target, sample)), notes
+    measured = measure_artifact(artifact, target, sample)
+    return Build(target, artifact, priced, measured, emulated.figures), notes

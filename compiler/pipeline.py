@@ -164,11 +164,11 @@ def _check_request(request: CompileRequest) -> None:
     if len(set(ids)) != len(ids):
         raise CompileError(f"each target can be named once, not {', '.join(ids)}")
     for wanted in request.targets:
-        foreign = [fmt for fmt in wanted.formats if fmt not in wanted.target.formats]
+        foreign = [fmt for fmt in wanted.formats if fmt not in wanted.target.all_formats]
         if foreign:
             raise CompileError(
                 f"target '{wanted.target.id}' cannot run format '{foreign[0]}'; "
-                f"it runs: {', '.join(wanted.target.formats)}"
+                f"it runs: {', '.join(wanted.target.all_formats)}"
             )
         effective_budget(wanted.target, wanted.budget)
 
@@ -258,7 +258,8 @@ def _emulate(
     wanted = [w.target for w in request.targets if "c" in wanted_formats(w)]
     found = {}
     for target in wanted:
-        progress(f"emulate: generated C on {target.core}")
+        if target.device_class == "mcu":
+            progress(f"emulate: generated C on {target.core}")
         found[target.id] = emulate_artifact(artifacts[kind_for(target, "c")], target)
     return found
 

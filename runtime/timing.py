@@ -11,8 +11,10 @@ from edgekiln.targets.harness import DEFAULT_RULES, Timing, time_callable
 from edgekiln.targets.steadiness import Rules
 
 from .bundle import open_bundle
+from .c_library import carries_library
 from .engines import OutputScale, open_engine
 from .errors import EngineError
+from .model import runnable
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,14 @@ def time_bundle(path: Path, target: str, rules: Rules = DEFAULT_RULES) -> Device
     """
     bundle = open_bundle(path)
     artifact = bundle.artifact(target)
-    if artifact.format == "c":
+    if artifact.format == "c" and not carries_library(bundle.below(artifact.path)):
         raise EngineError(
-            f"{path}: target '{target}' has C sources only; count them with: "
+            f"{path}: target '{target}' has C sources only, for a board; count them with: "
             f"edgekiln targets measure {path} --target {target}"
         )
     golden = bundle.golden()
     output = OutputScale(golden.scale, golden.zero_point, golden.expected.dtype.name)
-    engine = open_engine(artifact.format, bundle.read(artifact.path), output)
+    engine = open_engine(artifact.format, runnable(bundle, artifact), output)
     sample = bundle.contract.preprocess(bundle.contract.check(golden.inputs[:1]))
     timing = time_callable(lambda: engine.run(sample), rules)
     return DeviceTiming(

@@ -94,7 +94,7 @@ def test_golden_vectors_come_from_validation_when_sampled(
 ) -> None:
     known = {sample.tobytes() for sample in digits.x[digits.validation]}
     golden = bundle_golden(result)
-    assert len(golden.inputs) == 16
+    assert len(golden.inputs) == 20
     assert all(sample.tobytes() in known for sample in golden.inputs)
 
 
@@ -340,14 +340,20 @@ def test_microcontroller_gets_emulated_latency_when_tools_are_here(
     assert by_format["c"].latency.evidence_id == "qemu-instructions"
     assert by_format["tflite"].latency.evidence_id == "mlperf-tiny"
     rows = {row.engine: row for row in result.certificate.engines}
-    assert (rows["c-emulated"].max_lsb, rows["c-emulated"].samples) == (0, 16)
-    assert (rows["c-host"].max_lsb, rows["c-host"].samples) == (0, 64)
+    assert (rows["c-emulated"].mismatches, rows["c-emulated"].samples) == (0, 20)
+    assert (rows["c-host"].mismatches, rows["c-host"].samples) == (0, 200)
     folder = {
         name.removeprefix("artifacts/cortex-m4/c/"): data
         for name, data in result.members.items()
         if name.startswith("artifacts/cortex-m4/c/")
     }
-    assert by_format["c"].flash.value >= c_constant_bytes(folder)
+    image = next(item.figures for item in result.artifacts if item.format == "c")
+    assert by_format["c"].ram.value == image.ram_total_bytes >= image.arena_bytes
+    assert by_format["c"].flash.value == image.code_bytes + image.weight_bytes
+    assert image.weight_bytes >= c_constant_bytes(folder)
+    assert {by_format["c"].ram.evidence_id, by_format["c"].flash.evidence_id} == {"linked-image"}
+    assert image.lower_bound_arena_bytes <= image.arena_bytes >= image.scratch_bytes > 0
+    assert sum(cost.instructions for cost in image.per_layer) == image.instructions
     assert any(note.startswith("cortex-m4/c: emulated") for note in result.notes)
 
 
@@ -367,11 +373,10 @@ def test_each_core_gets_the_kernels_that_suit_it_when_cores_differ(
     assert 1.3 * made[fast.id].latency.value < made[plain.id].latency.value
     for target in (fast, plain):
         plan = memory_plan(result.model.graph, family_of_core(target.core))
-        assert made[target.id].ram.value == plan.arena_bytes + target.runtime.ram_overhead
-        # The same weights: only how they are packed differs.
-        parameters = made[target.id].flash.value - target.runtime.flash_overhead
+        stack = made[target.id].ram.value - plan.arena_bytes
+        assert 0 < stack < target.runtime.ram_overhead  # which is a reserve for it
         constants = (v.data for v in result.model.graph.values.values() if v.data is not None)
-        assert parameters >= sum(data.size for data in constants)
+        assert made[target.id].flash.value > sum(data.size for data in constants)
     rows = result.certificate.engines
     found = {row.kernels: row.max_lsb for row in rows if row.engine == "c-host"}
     assert found == {"dsp": 0, "portable": 0}
@@ -388,7 +393,14 @@ def test_table_prices_generated_c_and_says_so_when_tools_are_absent(
     result = compile_model(request)
     (artifact,) = result.manifest.artifacts
     assert (artifact.latency.tier, artifact.latency.evidence_id) == ("T2", "probes-c")
-    assert any("not emulated here, its latency is the profile's" in note for note in result.notes)
+    note = next(note for note in result.notes if note.startswith("cortex-m4/c: not emulated here"))
+    assert "apt-get install gcc-arm-none-eabi" in note
+    assert (artifact.ram.tier, artifact.ram.evidence_id) == ("T0", "planner")
+    figures = result.artifacts[0].figures
+    assert artifact.ram.value == figures.arena_bytes + target.runtime.ram_overhead
+    assert figures.weight_bytes > 0 < figures.lower_bound_arena_bytes
+    counted = (figures.instructions, figures.stack_bytes, figures.code_bytes, figures.bit_exact)
+    assert counted == (None, None, None, None)
     assert any("gcc not found" in note for note in result.notes)
 
 
@@ -448,7 +460,7 @@ def test_one_line_is_said_when_a_target_is_wrong(
         compile_model(dataclasses.replace(request_host, targets=targets))
 
     with pytest.raises(CompileError, match="cannot run format 'c'; it runs: tflite, onnx"):
-        compile_for(TargetRequest(priced_host, ("c",)))
+        compile_for(TargetRequest(dataclasses.replace(priced_host, optional_formats=()), ("c",)))
     with pytest.raises(CompileError, match="each target can be named once"):
         compile_for(TargetRequest(priced_host), TargetRequest(priced_host))
     with pytest.raises(NoCostTableError, match="edgekiln targets calibrate host"):
