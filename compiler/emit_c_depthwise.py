@@ -16,7 +16,8 @@ from .graph import Graph, Node
 from .ops import ConvAttrs, Pair
 
 _SLACK = 4  # bytes after a plane: words are read to their end
-_BLOCK = 8  # taps of a row at a time: EK_BLOCK of c/dsp/ek_dsp_depthwise_any.h
+# Taps of a row at a time, c/dsp/ek_dsp_depthwise_any.h: blocks of 8, and a last one of up to 9.
+_BLOCK, _LAST = 8, 9
 
 
 def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
@@ -196,7 +197,13 @@ def _instructions(slide: _Slide) -> int:
 
 def _blocks(width: int) -> Iterator[int]:
     """Taps of each block of a row."""
-    return (min(_BLOCK, width - first) for first in range(0, width, _BLOCK))
+    for _ in range(_whole_blocks(width)):
+        yield _BLOCK
+    yield width - _BLOCK * _whole_blocks(width)
+
+
+def _whole_blocks(width: int) -> int:
+    return max(0, -(-(width - _LAST) // _BLOCK))
 
 
 def _row_words(taps: int) -> int:

@@ -11,7 +11,9 @@
 #include "ek_plane.h"
 #include "ek_rows_dot.h"
 
-#define EK_BLOCK 8 /* taps of a row that are multiplied in one go */
+/* Taps of a row that are multiplied in one go; up to EK_LAST are left to the end. */
+#define EK_BLOCK 8
+#define EK_LAST 9
 
 /* What of the input lies on the plane; its padding stays as it was cleared. */
 EK_INLINE void ek_phases_copy(const ek_dsp_depthwise_any_params *p, const int8_t *from,
@@ -38,45 +40,63 @@ EK_INLINE void ek_phases_copy(const ek_dsp_depthwise_any_params *p, const int8_t
 EK_INLINE void ek_unpack(const ek_dsp_depthwise_any_params *p, const int8_t *weights,
                          uint32_t *words) {
     const int32_t width = p->window.kernel_width;
-    for (int32_t first = 0; first < width; first += EK_BLOCK) {
-        const int32_t left = width - first, taps = left < EK_BLOCK ? left : EK_BLOCK;
+    for (int32_t taps, left = width; left > 0; left -= taps, weights += taps) {
+        taps = left > EK_LAST ? EK_BLOCK : left;
         for (int32_t row = 0; row < p->window.kernel_height; row++) {
-            words = ek_unpack_row(weights + row * width + first, taps, words);
+            words = ek_unpack_row(weights + row * width, taps, words);
         }
     }
 }
 
-/* One channel's window: sums begin with twice the bias, words hold doubled weights. */
+/* One channel's window: `blocks` whole ones, then the last. Sums begin with twice the bias, words
+ * hold doubled weights. */
 typedef struct {
-    const uint32_t *words;
-    int32_t rows, next, width, start;
+    int32_t start, blocks, block_words;
+    ek_rows last;
 } ek_kernel;
 
+EK_INLINE ek_kernel ek_kernel_of(const ek_dsp_depthwise_any_params *p, const uint32_t *words) {
+    const ek_window *w = &p->window;
+    const int32_t width = w->kernel_width;
+    ek_kernel k;
+    k.start = 0;
+    k.blocks = width > EK_LAST ? (width - EK_LAST + EK_BLOCK - 1) / EK_BLOCK : 0;
+    k.block_words = w->kernel_height * ek_row_words(EK_BLOCK);
+    k.last.taps = width - k.blocks * EK_BLOCK;
+    k.last.next = w->dilation_height * w->dilation_width * p->phase_width;
+    k.last.words = words + k.blocks * k.block_words;
+    k.last.end = k.last.words + w->kernel_height * ek_row_words(k.last.taps);
+    return k;
+}
+
+/* The rows of block `index`. */
+EK_INLINE ek_rows ek_block(const ek_kernel *k, int32_t index) {
+    ek_rows rows = k->last;
+    rows.taps = EK_BLOCK;
+    rows.words -= (k->blocks - index) * k->block_words;
+    rows.end = rows.words + k->block_words;
+    return rows;
+}
+
 EK_INLINE void ek_window_of_four(const ek_kernel *k, const int8_t *at, int32_t sums[4]) {
-    const uint32_t *words = k->words;
-    ek_rows rows = {at, k->next, k->rows};
-    int32_t left = k->width;
     sums[0] = sums[1] = sums[2] = sums[3] = k->start;
-    for (; left > EK_BLOCK; left -= EK_BLOCK) {
-        ek_rows_of_four(rows, words, EK_BLOCK, sums);
-        words += k->rows * ek_row_words(EK_BLOCK);
-        rows.at += EK_BLOCK;
+    for (int32_t index = 0; index < k->blocks; index++) {
+        const ek_rows rows = ek_block(k, index);
+        ek_rows_of_four(&rows, at, sums);
+        at += EK_BLOCK;
     }
-    ek_rows_of_four(rows, words, left, sums);
+    ek_rows_of_four(&k->last, at, sums);
 }
 
 EK_INLINE void ek_window_of_two(const ek_kernel *k, const int8_t *at, int32_t distance,
                                 int32_t sums[2]) {
-    const uint32_t *words = k->words;
-    ek_rows rows = {at, k->next, k->rows};
-    int32_t left = k->width;
     sums[0] = sums[1] = k->start;
-    for (; left > EK_BLOCK; left -= EK_BLOCK) {
-        ek_rows_of_two(rows, distance, words, EK_BLOCK, sums);
-        words += k->rows * ek_row_words(EK_BLOCK);
-        rows.at += EK_BLOCK;
+    for (int32_t index = 0; index < k->blocks; index++) {
+        const ek_rows rows = ek_block(k, index);
+        ek_rows_of_two(&rows, at, distance, sums);
+        at += EK_BLOCK;
     }
-    ek_rows_of_two(rows, distance, words, left, sums);
+    ek_rows_of_two(&k->last, at, distance, sums);
 }
 
 /* `count` outputs, `step` bytes apart, of windows `stride` bytes apart. */
@@ -134,7 +154,7 @@ EK_INLINE void ek_dsp_depthwise_any(const ek_dsp_depthwise_any_params *p, const 
     int8_t *const plane = (int8_t *)(words + p->words);
     const int32_t pitch = w->dilation_width * p->phase_width;
     const int32_t taps = w->kernel_height * w->kernel_width;
-    ek_kernel kernel = {words, w->kernel_height, w->dilation_height * pitch, w->kernel_width, 0};
+    ek_kernel kernel = ek_kernel_of(p, words);
     ek_fill_bytes((int8_t)p->input_zero_point, p->plane_height * pitch, plane);
     for (int32_t channel = 0; channel < p->channels; channel++) {
         if (channel % p->multiplier == 0) {

@@ -1,7 +1,7 @@
-/* Sums of products over a window on a plane of int8: rows of up to eight taps at a time.
+/* Sums of products over a window on a plane of int8: rows of up to nine taps at a time.
  *
  * Weights of a row are words of two halves, each a tap doubled: the taps 0 and 2, then 1 and 3 of
- * a quad; a last tap 4 or 0 has a word of its own. Taps that fill a quad are 0. Words of the plane
+ * a quad; a last tap 0, 4 or 8 has a word of its own. Taps that fill a quad are 0. Words of the plane
  * taken apart by ek_even and ek_odd have the same order, and the odd half of one output is the
  * even half of the next, so that four outputs side by side share five of them.
  */
@@ -10,13 +10,13 @@
 
 #include "ek_dsp.h"
 
-/* A window at `at`: its rows are `next` bytes apart. */
+/* Rows of 1..9 taps, `next` bytes apart on the plane, with words up to `end`. */
 typedef struct {
-    const int8_t *at;
-    int32_t next, rows;
+    int32_t taps, next;
+    const uint32_t *words, *end;
 } ek_rows;
 
-/* Quads of a row of 1..8 taps; the rest is one tap or none. */
+/* Quads of a row of 1..9 taps; the rest is one tap or none. */
 EK_INLINE int32_t ek_quads(int32_t taps) {
     return (taps + 2) / 4;
 }
@@ -78,15 +78,14 @@ EK_INLINE uint32_t *ek_unpack_row(const int8_t *weights, int32_t taps, uint32_t 
                      : [a0] "+r"(a0), [a1] "+r"(a1), [a2] "+r"(a2), [a3] "+r"(a3), [at] "+r"(at),  \
                        [w] "+r"(words), [u] "=&r"(u), [e] "=&r"(e), [w0] "=&r"(w0),                \
                        [w1] "=&r"(w1)                                                              \
-                     : [next] "r"(rows.next), [end] "r"(end)                                       \
+                     : [next] "r"(next), [end] "r"(end)                                       \
                      : "cc", "memory")
 
-/* 1..8 taps of each row for four windows side by side; words are read up to the eighth byte after
- * a quad's first. */
-EK_INLINE void ek_rows_of_four(ek_rows rows, const uint32_t *words, int32_t taps,
-                               int32_t sums[4]) {
-    const uint32_t *const end = words + rows.rows * ek_row_words(taps);
-    const int8_t *at = rows.at;
+/* Four windows side by side, the first at `at`. A quad reads up to the eighth byte after its own
+ * first. */
+EK_INLINE void ek_rows_of_four(const ek_rows *rows, const int8_t *at, int32_t sums[4]) {
+    const uint32_t *words = rows->words, *const end = rows->end;
+    const int32_t next = rows->next, taps = rows->taps;
     int32_t a0 = sums[0], a1 = sums[1], a2 = sums[2], a3 = sums[3];
     uint32_t u, e, w0, w1;
     if (taps == 1) {
@@ -95,8 +94,11 @@ EK_INLINE void ek_rows_of_four(ek_rows rows, const uint32_t *words, int32_t taps
         EK_ROWS_OF_FOUR(EK_QUAD_OF_FOUR("0", "2", "4"));
     } else if (taps == 5) {
         EK_ROWS_OF_FOUR(EK_QUAD_OF_FOUR("0", "2", "4") EK_TAP_OF_FOUR("4"));
-    } else {
+    } else if (taps <= 8) {
         EK_ROWS_OF_FOUR(EK_QUAD_OF_FOUR("0", "2", "4") EK_QUAD_OF_FOUR("4", "6", "8"));
+    } else {
+        EK_ROWS_OF_FOUR(EK_QUAD_OF_FOUR("0", "2", "4") EK_QUAD_OF_FOUR("4", "6", "8")
+                            EK_TAP_OF_FOUR("8"));
     }
     sums[0] = a0, sums[1] = a1, sums[2] = a2, sums[3] = a3;
 }
@@ -127,14 +129,15 @@ EK_INLINE void ek_rows_of_four(ek_rows rows, const uint32_t *words, int32_t taps
                      : [a] "+r"(a), [b] "+r"(b), [at] "+r"(at), [other] "+r"(other),               \
                        [w] "+r"(words), [u] "=&r"(u), [e] "=&r"(e), [w0] "=&r"(w0),                \
                        [w1] "=&r"(w1)                                                              \
-                     : [next] "r"(rows.next), [end] "r"(end)                                       \
+                     : [next] "r"(next), [end] "r"(end)                                       \
                      : "cc", "memory")
 
 /* The same for two windows that are `distance` bytes apart. */
-EK_INLINE void ek_rows_of_two(ek_rows rows, int32_t distance, const uint32_t *words, int32_t taps,
+EK_INLINE void ek_rows_of_two(const ek_rows *rows, const int8_t *at, int32_t distance,
                               int32_t sums[2]) {
-    const uint32_t *const end = words + rows.rows * ek_row_words(taps);
-    const int8_t *at = rows.at, *other = at + distance;
+    const uint32_t *words = rows->words, *const end = rows->end;
+    const int32_t next = rows->next, taps = rows->taps;
+    const int8_t *other = at + distance;
     int32_t a = sums[0], b = sums[1];
     uint32_t u, e, w0, w1;
     if (taps == 1) {
@@ -143,41 +146,40 @@ EK_INLINE void ek_rows_of_two(ek_rows rows, int32_t distance, const uint32_t *wo
         EK_ROWS_OF_TWO(EK_QUAD_OF_TWO("0"));
     } else if (taps == 5) {
         EK_ROWS_OF_TWO(EK_QUAD_OF_TWO("0") EK_TAP_OF_TWO("4"));
-    } else {
+    } else if (taps <= 8) {
         EK_ROWS_OF_TWO(EK_QUAD_OF_TWO("0") EK_QUAD_OF_TWO("4"));
+    } else {
+        EK_ROWS_OF_TWO(EK_QUAD_OF_TWO("0") EK_QUAD_OF_TWO("4") EK_TAP_OF_TWO("8"));
     }
     sums[0] = a, sums[1] = b;
 }
 
 #else
 
-EK_INLINE int32_t ek_rows_of_one(ek_rows rows, const uint32_t *words, int32_t taps, int32_t sum) {
-    for (int32_t row = 0; row < rows.rows; row++) {
-        for (int32_t quad = 0; quad < ek_quads(taps); quad++) {
-            const uint32_t bytes = ek_load4(rows.at + 4 * quad);
+EK_INLINE int32_t ek_rows_of_one(const ek_rows *rows, const int8_t *at, int32_t sum) {
+    for (const uint32_t *words = rows->words; words != rows->end;) {
+        for (int32_t quad = 0; quad < ek_quads(rows->taps); quad++) {
+            const uint32_t bytes = ek_load4(at + 4 * quad);
             sum = ek_dot2(ek_even(bytes), *words++, sum);
             sum = ek_dot2(ek_odd(bytes), *words++, sum);
         }
-        if (taps % 4 == 1) {
-            sum += rows.at[taps - 1] * ek_low(*words++);
+        if (rows->taps % 4 == 1) {
+            sum += at[rows->taps - 1] * ek_low(*words++);
         }
-        rows.at += rows.next;
+        at += rows->next;
     }
     return sum;
 }
 
-EK_INLINE void ek_rows_of_two(ek_rows rows, int32_t distance, const uint32_t *words, int32_t taps,
+EK_INLINE void ek_rows_of_two(const ek_rows *rows, const int8_t *at, int32_t distance,
                               int32_t sums[2]) {
-    sums[0] = ek_rows_of_one(rows, words, taps, sums[0]);
-    rows.at += distance;
-    sums[1] = ek_rows_of_one(rows, words, taps, sums[1]);
+    sums[0] = ek_rows_of_one(rows, at, sums[0]);
+    sums[1] = ek_rows_of_one(rows, at + distance, sums[1]);
 }
 
-EK_INLINE void ek_rows_of_four(ek_rows rows, const uint32_t *words, int32_t taps,
-                               int32_t sums[4]) {
-    ek_rows_of_two(rows, 1, words, taps, sums);
-    rows.at += 2;
-    ek_rows_of_two(rows, 1, words, taps, sums + 2);
+EK_INLINE void ek_rows_of_four(const ek_rows *rows, const int8_t *at, int32_t sums[4]) {
+    ek_rows_of_two(rows, at, 1, sums);
+    ek_rows_of_two(rows, at + 2, 1, sums + 2);
 }
 
 #endif
