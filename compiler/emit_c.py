@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .emit_c_family import Family
+from .emit_c_hook import HOOK_INTERFACE, hook_table
 from .emit_c_layer import Constant, Layer
 from .emit_c_layers import layer
 from .emit_c_sources import kernel_files, main_file
@@ -67,7 +68,7 @@ def emit_c(
     by_output = {call.output: call for call in made}
     layers = tuple(by_output[name] for name in plan.order)
     texts = {
-        "model.h": "".join(_model_h(graph, plan)),
+        "model.h": "".join(_model_h(graph, plan, len(layers))),
         "model.c": "".join(_model_c(graph, plan, layers)),
         "weights.h": "".join(_weights_h(layers)),
         "weights.c": "".join(_weights_c(layers)),
@@ -94,7 +95,7 @@ def _layers(graph: Graph, family: Family) -> tuple[Layer, ...]:
     return tuple(layer(graph, node, index, family) for index, node in enumerate(calls))
 
 
-def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
+def _model_h(graph: Graph, plan: MemoryPlan, layers: int) -> Iterator[str]:
     yield f"/* {comment(graph.name)}: int8 inference. real = scale * (q - zero point). */\n"
     yield "#ifndef MODEL_H\n#define MODEL_H\n\n#include <stdint.h>\n\n"
     for end, value in (("INPUT", graph.input), ("OUTPUT", graph.output)):
@@ -105,6 +106,7 @@ def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
         yield f"#define MODEL_{end}_ZERO_POINT ({quant.zero_point[0]})\n"
     yield f"/* activations and, between them, at most {plan.scratch_bytes} bytes of scratch */\n"
     yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n\n"
+    yield f"/* calls that an inference makes */\n#define MODEL_LAYERS {layers}\n\n"
     yield "/* All memory of one instance; needs no initialisation. */\n"
     yield f"typedef struct {{\n    int64_t arena[MODEL_ARENA_SIZE / {_WORD_BYTES}];\n}} model;\n\n"
     yield "/* MODEL_INPUT_SIZE elements to fill before each invoke, which overwrites them. */\n"
@@ -112,7 +114,8 @@ def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
     yield "/* Computes the output; as many instances as there are contexts can run at once. */\n"
     yield "void model_invoke(model *m);\n\n"
     yield "/* MODEL_OUTPUT_SIZE elements, valid until the input is filled again. */\n"
-    yield "const int8_t *model_output(const model *m);\n\n#endif\n"
+    yield "const int8_t *model_output(const model *m);\n\n"
+    yield f"{HOOK_INTERFACE}\n#endif\n"
 
 
 def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Iterator[str]:
@@ -124,12 +127,13 @@ def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Itera
     yield f"    return (int8_t *)m->arena + {plan.offsets[graph.inputs[0]]};\n}}\n\n"
     yield "const int8_t *model_output(const model *m) {\n"
     yield f"    return (const int8_t *)m->arena + {plan.offsets[graph.outputs[0]]};\n}}\n\n"
+    yield from hook_table(graph, plan, layers)
     yield "void model_invoke(model *m) {\n    int8_t *arena = (int8_t *)m->arena;\n"
-    for call in layers:
+    for index, call in enumerate(layers):
         scratch = f", arena + {plan.scratch[call.output]}" if call.scratch_bytes else ""
         places = f"{_operands(plan, call)}, arena + {plan.offsets[call.output]}{scratch}"
         yield f"    /* {comment(call.remark)} */\n"
-        yield f"    {call.kernel}(&{call.symbol}, {places});\n"
+        yield f"    {call.kernel}(&{call.symbol}, {places});\n    LAYER_DONE({index});\n"
     yield "}\n" if layers else "    (void)arena;\n}\n"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .emit_c_call import Call, finish, folded, window, window_of
+from .emit_c_call import Call, finish, folded, window_of
 from .emit_c_family import Family
 from .emit_c_layer import Fields, constant, zero_point
 from .emit_c_output import Outputs, outputs
@@ -71,9 +71,7 @@ class _Slide:
     @property
     def text(self) -> str:
         """The initialiser of an `ek_window`."""
-        return window_of(
-            self.image, self.out, self.kernel, self.stride, self.dilation, self.before
-        )
+        return window_of(self.image, self.out, self.kernel, self.stride, self.dilation, self.before)
 
 
 @dataclass(frozen=True, slots=True)
