@@ -9,7 +9,7 @@ it runs, on the golden vectors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,15 +20,13 @@ import numpy.typing as npt
 from .emit_c_family import Family
 from .emit_c_hook import HOOK_INTERFACE, hook_table
 from .emit_c_layer import Constant, Layer
-from .emit_c_layers import layer
+from .emit_c_plan import planned
 from .emit_c_sources import kernel_files, main_file
 from .emit_c_text import array, comment, float_literal, matrix, statement
 from .errors import EmitError
 from .graph import DType, Graph
 from .int_kernels.common import params
-from .ops import Op
-from .plan_memory import MemoryPlan, plan_memory
-from .plan_tasks import KernelCall
+from .plan_memory import MemoryPlan
 from .reference import run_int8
 
 _WORD_BYTES = 8  # the arena is made of 64-bit words, so that it is aligned in plain C99
@@ -63,10 +61,7 @@ def emit_c(
             f"{graph.name}: golden inputs are {golden.dtype} {golden.shape}, "
             f"C needs int8 (n, {', '.join(map(str, graph.input.shape[1:]))}) with n >= 1"
         )
-    made = _layers(graph, family)
-    plan = _plan(graph, made)
-    by_output = {call.output: call for call in made}
-    layers = tuple(by_output[name] for name in plan.order)
+    layers, plan = planned(graph, family)
     texts = {
         "model.h": "".join(_model_h(graph, plan, len(layers))),
         "model.c": "".join(_model_c(graph, plan, layers)),
@@ -75,24 +70,20 @@ def emit_c(
         "golden.h": "".join(_golden_h(golden, run_int8(graph, golden))),
     }
     files = {name: text.encode("ascii") for name, text in texts.items()}
-    files |= kernel_files({call.kernel for call in layers}, {call.header for call in layers})
+    files |= kernel_files(
+        _all(call.kernels for call in layers), _all(call.headers for call in layers)
+    )
     files["main.c"] = main_file()
     return CSources(MappingProxyType(dict(sorted(files.items()))))
 
 
 def memory_plan(graph: Graph, family: Family = Family.PORTABLE) -> MemoryPlan:
     """Memory of a context of the int8 `graph`, scratch included. Raises EmitError as `emit_c`."""
-    return _plan(graph, _layers(graph, family))
+    return planned(graph, family)[1]
 
 
-def _plan(graph: Graph, layers: tuple[Layer, ...]) -> MemoryPlan:
-    calls = (KernelCall(call.output, call.kernel, call.scratch_bytes) for call in layers)
-    return plan_memory(graph, calls)
-
-
-def _layers(graph: Graph, family: Family) -> tuple[Layer, ...]:
-    calls = [node for node in graph.nodes if node.op is not Op.RESHAPE]  # a reshape is no work
-    return tuple(layer(graph, node, index, family) for index, node in enumerate(calls))
+def _all(names: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset[str]().union(*names)
 
 
 def _model_h(graph: Graph, plan: MemoryPlan, layers: int) -> Iterator[str]:
@@ -119,10 +110,11 @@ def _model_h(graph: Graph, plan: MemoryPlan, layers: int) -> Iterator[str]:
 
 
 def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Iterator[str]:
-    headers = "".join(f'#include "{name}"\n' for name in sorted({call.header for call in layers}))
+    headers = "".join(f'#include "{name}"\n' for name in sorted(_all(c.headers for c in layers)))
     yield f'#include "model.h"\n\n{headers}#include "weights.h"\n\n'
     for call in layers:
-        yield statement(f"static const {call.params_type} {call.symbol}", call.params) + "\n"
+        declaration = f"static const {call.params_type} {call.symbol}"
+        yield (call.definition or statement(declaration, call.params)) + "\n"
     yield "int8_t *model_input(model *m) {\n"
     yield f"    return (int8_t *)m->arena + {plan.offsets[graph.inputs[0]]};\n}}\n\n"
     yield "const int8_t *model_output(const model *m) {\n"
@@ -133,7 +125,8 @@ def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Itera
         scratch = f", arena + {plan.scratch[call.output]}" if call.scratch_bytes else ""
         places = f"{_operands(plan, call)}, arena + {plan.offsets[call.output]}{scratch}"
         yield f"    /* {comment(call.remark)} */\n"
-        yield f"    {call.kernel}(&{call.symbol}, {places});\n    LAYER_DONE({index});\n"
+        first = "" if call.definition else f"&{call.symbol}, "
+        yield f"    {call.kernel}({first}{places});\n    LAYER_DONE({index});\n"
     yield "}\n" if layers else "    (void)arena;\n}\n"
 
 
