@@ -13,7 +13,7 @@ from .emit_c_text import braces
 from .errors import EmitError
 from .graph import Graph, Node
 from .int_kernels.common import output_range, params
-from .ops import BinaryAttrs, ConvAttrs, DenseAttrs, PoolAttrs
+from .ops import BinaryAttrs, ConvAttrs, DenseAttrs, Pair, PoolAttrs
 
 _INT32 = (1 << 31) - 1
 
@@ -37,14 +37,23 @@ def window(graph: Graph, node: Node, kernel: tuple[int, int], attrs: ConvAttrs |
     _, in_height, in_width, _ = graph.values[node.inputs[0]].shape
     _, out_height, out_width, _ = graph.values[node.output].shape
     dilation = attrs.dilation if isinstance(attrs, ConvAttrs) else (1, 1)
+    before = attrs.padding[0][0], attrs.padding[1][0]
+    ends = (in_height, in_width), (out_height, out_width)
+    return window_of(*ends, kernel, attrs.stride, dilation, before)
+
+
+def window_of(
+    image: Pair, out: Pair, kernel: Pair, stride: Pair, dilation: Pair, before: Pair
+) -> str:
+    """The initialiser of an `ek_window` from (of rows, of columns); `before` is padding."""
     return braces(
         (
-            *(("in_height", in_height), ("in_width", in_width)),
-            *(("out_height", out_height), ("out_width", out_width)),
+            *(("in_height", image[0]), ("in_width", image[1])),
+            *(("out_height", out[0]), ("out_width", out[1])),
             *(("kernel_height", kernel[0]), ("kernel_width", kernel[1])),
-            *(("stride_height", attrs.stride[0]), ("stride_width", attrs.stride[1])),
+            *(("stride_height", stride[0]), ("stride_width", stride[1])),
             *(("dilation_height", dilation[0]), ("dilation_width", dilation[1])),
-            *(("pad_top", attrs.padding[0][0]), ("pad_left", attrs.padding[1][0])),
+            *(("pad_top", before[0]), ("pad_left", before[1])),
         )
     )
 

@@ -14,6 +14,7 @@ from edgekiln.compiler.emit_c import memory_plan
 from edgekiln.compiler.emit_c_family import Family
 from edgekiln.compiler.emit_c_layer import Layer
 from edgekiln.compiler.emit_c_layers import layer
+from edgekiln.compiler.emit_c_plan import kernel_call
 from edgekiln.compiler.graph import Graph, Node
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.ops import ConvAttrs, Op, PoolAttrs
@@ -236,7 +237,7 @@ def _layers(graph: Graph, family: Family) -> tuple[Layer, ...]:
 
 
 def _calls(layers: Sequence[Layer]) -> tuple[KernelCall, ...]:
-    return tuple(KernelCall(call.output, call.kernel, call.scratch_bytes) for call in layers)
+    return tuple(map(kernel_call, layers))
 
 
 @pytest.mark.parametrize("family", Family)
