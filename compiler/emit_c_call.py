@@ -72,6 +72,11 @@ def dsp_can(largest_sum: int, shifts: Iterable[int], offset: int) -> bool:
     )
 
 
+def helium_can(shifts: Iterable[int]) -> bool:
+    """Whether c/helium/ek_rounding.h has the factors multiplier · 2^(shift - 31) of a layer."""
+    return all(shift <= 0 for shift in shifts)
+
+
 def bounds(graph: Graph, node: Node) -> tuple[int, int]:
     """The smallest and the largest output."""
     assert isinstance(node.attrs, ConvAttrs | DenseAttrs | BinaryAttrs)
@@ -83,6 +88,12 @@ def finish(graph: Graph, node: Node) -> str:
     if bounds(graph, node) != (-128, 127):
         return "clamped"
     return "rectified" if _never_below_zero(graph, node) else "signed"
+
+
+def helium_finish(graph: Graph, node: Node) -> str:
+    """The suffix of the helium kernel whose rounding fits: c/helium/ek_helium_kernels.h."""
+    below = bounds(graph, node)[0] == -128 and _never_below_zero(graph, node)
+    return "rectified" if below else "clamped"
 
 
 def _never_below_zero(graph: Graph, node: Node) -> bool:

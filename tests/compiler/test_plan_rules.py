@@ -175,8 +175,10 @@ SAFE = (_depthwise, _strided_depthwise, _wide_depthwise, _mean)
 DSP = (_conv, _strided, _dilated, _same_channels, _more_channels, _fewer_channels)
 DSP += (_depthwise, _strided_depthwise, _add, _dense, _rows)
 PORTABLE = (*EXACT, *SAFE, _several_of_a_channel, _grouped)
+HELIUM = (*DSP, _wide_depthwise)
 CASES = [pytest.param(make, Family.PORTABLE) for make in PORTABLE]
 CASES += [pytest.param(make, Family.DSP, marks=pytest.mark.slow) for make in DSP]
+CASES += [pytest.param(make, Family.HELIUM, marks=pytest.mark.slow) for make in HELIUM]
 
 
 def _quantized(make: Make) -> tuple[Graph, Array]:

@@ -1,0 +1,35 @@
+/* A column times the weight matrix: the inner part of convolutions. */
+#ifndef EK_HELIUM_MATRIX_H
+#define EK_HELIUM_MATRIX_H
+
+#include "ek_portable.h"
+#include "ek_rounding.h"
+#include "ek_strips.h"
+
+/* All channels of one pixel. */
+EK_INLINE void ek_helium_matrix(const ek_conv2d_params *p, const int8_t *column, int8_t *output,
+                                ek_rounder round) {
+    const int8_t *weights = p->weights;
+    const int32_t taps = p->taps, channels = p->out_channels;
+    const ek_output o = p->output; /* stores of int8 could alias what p points to */
+    const ek_word_range range = ek_word_range_of(o.zero_point, o.minimum, o.maximum);
+    int32_t channel = 0;
+    for (; channel + 4 <= channels; channel += 4) {
+        const ek_words sums = ek_strip_sums(column, weights, taps, o.bias + channel);
+        const ek_words high = ek_doubled_high(sums, ek_load_words(o.multiplier + channel));
+        const ek_words scaled = round(high, ek_load_widened(o.shift + channel));
+        ek_store_low_bytes(output + channel, ek_placed(scaled, &range));
+        weights += 4 * taps;
+    }
+    const int32_t rest = channels - channel;
+    if (rest != 0) {
+        const ek_words products = ek_rest_sums(column, weights, taps, rest);
+        const ek_words bias = ek_load_first_words(o.bias + channel, rest);
+        const ek_words multiplier = ek_load_first_words(o.multiplier + channel, rest);
+        const ek_words high = ek_doubled_high(ek_add_words(products, bias), multiplier);
+        const ek_words scaled = round(high, ek_load_first_widened(o.shift + channel, rest));
+        ek_store_first_low_bytes(output + channel, ek_placed(scaled, &range), rest);
+    }
+}
+
+#endif
