@@ -11,6 +11,7 @@ from .emit_c_call import Call, dsp_can, finish, folded, helium_can, helium_finis
 from .emit_c_family import Family
 from .emit_c_layer import constant, zero_point
 from .emit_c_pack import (
+    VECTOR,
     Int8,
     Sums,
     pairs_of_taps_fit,
@@ -119,10 +120,10 @@ def _helium(layer: _Depthwise) -> Call:
     height, _ = layer.kernel
     rows = (height - 1) * layer.attrs.dilation[0] + 1
     band_bytes = rows * plane_of(layer.graph, layer.node)[1] * len(layer.weights)
-    offset_bytes = 4 * layer.weights.shape[1]
+    offset_bytes, read_on = 4 * layer.weights.shape[1], VECTOR - 1
     return ordered.call(
         "ek_helium_kernels.h",
         f"ek_helium_depthwise_{helium_finish(layer.graph, layer.node)}",
         sixteens_of_rows(layer.weights),
-        offset_bytes + band_bytes,
+        offset_bytes + band_bytes + read_on,
     )

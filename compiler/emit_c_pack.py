@@ -1,6 +1,7 @@
 """Weights in the order in which each family's kernels read them, zero points folded into biases.
 
-Nothing grows but by the zeros that fill a row up to a multiple of four taps (dsp).
+Nothing grows but by the zeros that fill a row up to a multiple of four taps (dsp), depthwise
+weights up to sixteen channels, and others by less than a vector at their end (helium).
 """
 
 from __future__ import annotations
@@ -86,18 +87,20 @@ def halves_fit(rows: Int8, sums: Sums) -> bool:
 
 
 def strips_of_rows(rows: Int8) -> Int8:
-    """(channels, taps) as [channels / 4][taps / 16][4][16], then what is left: c/helium/ek_strips.h."""
+    """(channels, taps) as [channels / 4][taps / 16][4][16], and rests: c/helium/ek_strips.h."""
     whole, taps = len(rows) // BLOCK * BLOCK, rows.shape[1]
     strips = np.split(rows[:whole].reshape(-1, BLOCK, taps), range(VECTOR, taps, VECTOR), axis=2)
     sizes = ((len(strip), BLOCK * strip.shape[2]) for strip in strips)
     blocks = [strip.reshape(size) for strip, size in zip(strips, sizes, strict=True)]
-    return np.concatenate([np.concatenate(blocks, axis=1).reshape(-1), rows[whole:].reshape(-1)])
+    read_on = np.zeros(-taps % VECTOR, np.int8)
+    flat = np.concatenate(blocks, axis=1).reshape(-1)
+    return np.concatenate([flat, rows[whole:].reshape(-1), read_on])
 
 
 def sixteens_of_rows(rows: Int8) -> Int8:
-    """(channels, taps) as [channels / 16][taps][16]: c/helium/ek_helium_depthwise.h."""
-    parts = np.split(rows, range(VECTOR, len(rows), VECTOR))
-    return np.concatenate([part.T.reshape(-1) for part in parts])
+    """(channels, taps) as [channels / 16][taps][16], filled up: c/helium/ek_helium_depthwise.h."""
+    filled = np.pad(rows, ((0, -len(rows) % VECTOR), (0, 0)))
+    return np.ascontiguousarray(filled.reshape(-1, VECTOR, rows.shape[1]).transpose(0, 2, 1))
 
 
 def vector_lanes(channels: int) -> list[int]:

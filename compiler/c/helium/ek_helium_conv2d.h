@@ -45,7 +45,8 @@ EK_INLINE void ek_helium_gather_whole(const int8_t *from, int32_t rows, int32_t 
 /* scratch: a column, `taps` bytes. */
 EK_INLINE void ek_helium_conv2d(const ek_conv2d_params *p, const int8_t *input, int8_t *output,
                                 void *scratch, ek_rounder round) {
-    const ek_window *w = &p->window;
+    const ek_helium_matrix matrix = ek_helium_matrix_of(p);
+    const ek_window window = p->window, *const w = &window;
     const int32_t channels = p->in_channels;
     for (int32_t y = 0; y < w->out_height; y++) {
         for (int32_t x = 0; x < w->out_width; x++) {
@@ -57,8 +58,8 @@ EK_INLINE void ek_helium_conv2d(const ek_conv2d_params *p, const int8_t *input, 
             } else {
                 ek_helium_gather(p, input, &at, scratch);
             }
-            ek_helium_matrix(p, scratch, output, round);
-            output += p->out_channels;
+            ek_helium_multiply(&matrix, scratch, output, round);
+            output += matrix.channels;
         }
     }
 }

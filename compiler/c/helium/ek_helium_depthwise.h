@@ -1,9 +1,9 @@
 /* Depthwise convolutions of any window, sixteen channels at a time on a band of padded rows.
  *
- * Weights are [channels / 16][taps][16], then [taps][channels % 16]. Biases, multipliers and shifts
- * have entries for whole sixteens, in the order in which vectors hold their sums: channels
- * 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15. Two products fit a half, so no two weights
- * of a channel that follow each other are both -128.
+ * All is in whole sixteens, those after the last channel count for nothing. Weights are
+ * [sixteens][taps][16]. Biases, multipliers and shifts are in the order in which vectors hold their
+ * sums: channels 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15. Two products fit a half, so no
+ * two weights of a channel that follow each other are both -128.
  */
 #ifndef EK_HELIUM_DEPTHWISE_H
 #define EK_HELIUM_DEPTHWISE_H
@@ -46,18 +46,6 @@ EK_INLINE void ek_tap_offsets(const ek_depthwise_conv2d_params *p, int32_t first
     }
 }
 
-EK_INLINE ek_bytes ek_some_bytes(const int8_t *from, int32_t count) {
-    return count == 16 ? ek_load_bytes(from) : ek_load_first_bytes(from, count);
-}
-
-EK_INLINE void ek_store_some_bytes(int8_t *to, ek_bytes a, int32_t count) {
-    if (count == 16) {
-        ek_store_bytes(to, a);
-    } else {
-        ek_store_first_bytes(to, a, count);
-    }
-}
-
 EK_INLINE void ek_add_products(ek_lanes *sums, ek_halves even, ek_halves odd) {
     sums->a = ek_add_even(sums->a, even);
     sums->b = ek_add_odd(sums->b, even);
@@ -88,23 +76,10 @@ EK_INLINE ek_lane_block ek_lane_block_of(const ek_depthwise_conv2d_params *p, in
     return block;
 }
 
-/* Two taps, whose products share halves; steps to the next two. */
-EK_INLINE void ek_add_some_pair(ek_lanes *sums, const int8_t *at, const int32_t **offsets,
-                                const int8_t **weights, int32_t count) {
-    const ek_bytes x = ek_some_bytes(at + (*offsets)[0], count);
-    const ek_bytes y = ek_some_bytes(at + (*offsets)[1], count);
-    const ek_bytes v = ek_some_bytes(*weights, count);
-    const ek_bytes w = ek_some_bytes(*weights + count, count);
-    *offsets += 2;
-    *weights += 2 * count;
-    ek_add_products(sums, ek_add_halves(ek_even_products(x, v), ek_even_products(y, w)),
-                    ek_add_halves(ek_odd_products(x, v), ek_odd_products(y, w)));
-}
-
 #if EK_HELIUM_INSTRUCTIONS
 
-/* The same for sixteen channels, where it needs all eight vectors: the second tap's bytes are
- * loaded twice, and GCC would rather keep a sum in memory. */
+/* Two taps, whose products share halves; steps to the next two. It needs all eight vectors: the
+ * second tap's bytes are loaded twice, and GCC would rather keep a sum in memory. */
 EK_INLINE void ek_add_pair(ek_lanes *sums, const int8_t *at, const int32_t **offsets,
                            const int8_t **weights) {
     ek_bytes v, x, y, even;
@@ -143,29 +118,29 @@ EK_INLINE void ek_add_pair(ek_lanes *sums, const int8_t *at, const int32_t **off
 
 EK_INLINE void ek_add_pair(ek_lanes *sums, const int8_t *at, const int32_t **offsets,
                            const int8_t **weights) {
-    ek_add_some_pair(sums, at, offsets, weights, 16);
+    const ek_bytes x = ek_load_bytes(at + (*offsets)[0]), y = ek_load_bytes(at + (*offsets)[1]);
+    const ek_bytes v = ek_load_bytes(*weights), w = ek_load_bytes(*weights + 16);
+    ek_add_products(sums, ek_add_halves(ek_even_products(x, v), ek_even_products(y, w)),
+                    ek_add_halves(ek_odd_products(x, v), ek_odd_products(y, w)));
+    *offsets += 2;
+    *weights += 32;
 }
 
 #endif
 
 /* One pixel. */
 EK_INLINE ek_lanes ek_window_sums(const ek_lane_block *block, const int8_t *at,
-                                  const int32_t *offsets, int32_t taps, int32_t count) {
+                                  const int32_t *offsets, int32_t taps) {
     const int8_t *weights = block->weights;
     const int32_t *bias = block->bias;
     EK_KEEP(bias);
     ek_lanes sums = {ek_load_words(bias), ek_load_words(bias + 4), ek_load_words(bias + 8),
                      ek_load_words(bias + 12)};
     for (int32_t pairs = taps >> 1; pairs > 0; pairs--) {
-        if (count == 16) {
-            ek_add_pair(&sums, at, &offsets, &weights);
-        } else {
-            ek_add_some_pair(&sums, at, &offsets, &weights, count);
-        }
+        ek_add_pair(&sums, at, &offsets, &weights);
     }
     if ((taps & 1) != 0) {
-        const ek_bytes x = ek_some_bytes(at + offsets[0], count);
-        const ek_bytes v = ek_some_bytes(weights, count);
+        const ek_bytes x = ek_load_bytes(at + offsets[0]), v = ek_load_bytes(weights);
         ek_add_products(&sums, ek_even_products(x, v), ek_odd_products(x, v));
     }
     return sums;
@@ -194,20 +169,25 @@ EK_INLINE ek_bytes ek_lanes_scaled(const ek_lanes *sums, const ek_lane_block *bl
 
 /* One row of outputs; windows begin at `at`. */
 EK_INLINE void ek_lane_row(const ek_depthwise_conv2d_params *p, const ek_lane_block *block,
-                           const int8_t *at, const int32_t *offsets, int32_t taps, int32_t count,
-                           int8_t *output, ek_rounder round) {
+                           const int8_t *at, const int32_t *offsets, int32_t taps, int8_t *output,
+                           ek_rounder round) {
     const int32_t channels = p->channels, step = p->window.stride_width * channels;
     for (int32_t left = p->window.out_width; left > 0; left--) {
-        const ek_lanes sums = ek_window_sums(block, at, offsets, taps, count);
-        ek_store_some_bytes(output, ek_lanes_scaled(&sums, block, round), count);
+        const ek_lanes sums = ek_window_sums(block, at, offsets, taps);
+        const ek_bytes scaled = ek_lanes_scaled(&sums, block, round);
+        if (block->count == 16) {
+            ek_store_bytes(output, scaled);
+        } else {
+            ek_store_first_bytes(output, scaled, block->count);
+        }
         at += step;
         output += channels;
     }
 }
 
 /* scratch: an offset for each tap, 4 bytes, then the band: as many rows as a window reaches over,
- * each with plane_width pixels. Rows are copied as windows come to them, so that outputs may take
- * the place of inputs above. */
+ * each with plane_width pixels, and 15 bytes that the last vector reads. Rows are copied as windows
+ * come to them, so that outputs may take the place of inputs above. */
 EK_INLINE void ek_helium_depthwise(const ek_depthwise_conv2d_params *p, const int8_t *input,
                                    int8_t *output, void *scratch, ek_rounder round) {
     const ek_window *w = &p->window;
@@ -226,13 +206,7 @@ EK_INLINE void ek_helium_depthwise(const ek_depthwise_conv2d_params *p, const in
         ek_tap_offsets(p, first, kept, offsets);
         for (int32_t channel = 0; channel < channels; channel += 16) {
             const ek_lane_block block = ek_lane_block_of(p, taps, channel);
-            const int8_t *const at = band + channel;
-            int8_t *const to = output + channel;
-            if (block.count == 16) {
-                ek_lane_row(p, &block, at, offsets, taps, 16, to, round);
-            } else {
-                ek_lane_row(p, &block, at, offsets, taps, block.count, to, round);
-            }
+            ek_lane_row(p, &block, band + channel, offsets, taps, output + channel, round);
         }
         output += w->out_width * channels;
     }

@@ -1,7 +1,8 @@
 /* Sums of products of a column with the weights of four channels at a time.
  *
  * Weights are [out_channels / 4][taps / 16][4][16], the taps that are left as [4][taps % 16] after
- * each four channels' strips; then [taps] for each channel that is left.
+ * each four channels' strips; then [taps] for each channel that is left; then zeros, because whole
+ * vectors of weights are loaded where a column has fewer bytes left.
  */
 #ifndef EK_STRIPS_H
 #define EK_STRIPS_H
@@ -30,10 +31,10 @@ EK_INLINE ek_words ek_strip_sums(const int8_t *column, const int8_t *weights, in
     const int32_t rest = taps & 15;
     if (rest != 0) {
         const ek_bytes x = ek_load_first_bytes(column, rest);
-        a = ek_dot(a, x, ek_load_first_bytes(weights, rest));
-        b = ek_dot(b, x, ek_load_first_bytes(weights + rest, rest));
-        c = ek_dot(c, x, ek_load_first_bytes(weights + 2 * rest, rest));
-        d = ek_dot(d, x, ek_load_first_bytes(weights + 3 * rest, rest));
+        a = ek_dot(a, x, ek_load_bytes(weights));
+        b = ek_dot(b, x, ek_load_bytes(weights + rest));
+        c = ek_dot(c, x, ek_load_bytes(weights + 2 * rest));
+        d = ek_dot(d, x, ek_load_bytes(weights + 3 * rest));
     }
     return ek_four_words(a, b, c, d);
 }
@@ -46,7 +47,7 @@ EK_INLINE ek_words ek_rest_sums(const int8_t *column, const int8_t *weights, int
         int32_t sum = 0;
         for (int32_t tap = 0; tap < taps; tap += 16) {
             const ek_bytes x = ek_load_first_bytes(column + tap, taps - tap);
-            sum = ek_dot(sum, x, ek_load_first_bytes(weights + tap, taps - tap));
+            sum = ek_dot(sum, x, ek_load_bytes(weights + tap));
         }
         sums[channel] = sum;
         weights += taps;
