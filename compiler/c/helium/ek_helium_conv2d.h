@@ -27,13 +27,13 @@ EK_INLINE void ek_helium_gather(const ek_conv2d_params *p, const int8_t *input, 
     }
 }
 
-/* Whether all of a window's pixels lie inside the input, those of a row side by side. */
-EK_INLINE int ek_is_whole(const ek_window *w, const ek_place *at) {
-    return at->rows.first == 0 && at->rows.end == w->kernel_height && at->columns.first == 0 &&
-           at->columns.end == w->kernel_width && w->dilation_width == 1;
+/* Whether `reach` places from `start` on are all within `size`. */
+EK_INLINE int ek_all_inside(int32_t start, int32_t reach, int32_t size) {
+    return start >= 0 && start + reach <= size;
 }
 
-/* The same for such a window: `rows` of `row_bytes` bytes, `stride` apart. */
+/* A window that lies inside the input with the pixels of a row side by side: `rows` of `row_bytes`
+ * bytes, `stride` apart. */
 EK_INLINE void ek_helium_gather_whole(const int8_t *from, int32_t rows, int32_t row_bytes,
                                       int32_t stride, int8_t *column) {
     for (; rows > 0; rows--) {
@@ -46,20 +46,25 @@ EK_INLINE void ek_helium_gather_whole(const int8_t *from, int32_t rows, int32_t 
 EK_INLINE void ek_helium_conv2d(const ek_conv2d_params *p, const int8_t *input, int8_t *output,
                                 void *scratch, ek_rounder round) {
     const ek_helium_matrix matrix = ek_helium_matrix_of(p);
-    const ek_window window = p->window, *const w = &window;
-    const int32_t channels = p->in_channels;
-    for (int32_t y = 0; y < w->out_height; y++) {
-        for (int32_t x = 0; x < w->out_width; x++) {
-            const ek_place at = ek_place_at(w, y, x);
-            if (ek_is_whole(w, &at)) {
-                ek_helium_gather_whole(input + ek_pixel(w, &at, 0, 0) * channels,
-                                       w->kernel_height, w->kernel_width * channels,
-                                       w->dilation_height * w->in_width * channels, scratch);
+    const ek_window w = p->window;
+    const int32_t pixel_bytes = p->in_channels, row_bytes = w.in_width * pixel_bytes;
+    const int32_t reach = (w.kernel_height - 1) * w.dilation_height + 1;
+    for (int32_t y = 0; y < w.out_height; y++) {
+        const int32_t row = y * w.stride_height - w.pad_top;
+        const int plain = w.dilation_width == 1 && ek_all_inside(row, reach, w.in_height);
+        int32_t column = -w.pad_left;
+        for (int32_t x = 0; x < w.out_width; x++) {
+            if (plain && ek_all_inside(column, w.kernel_width, w.in_width)) {
+                const int8_t *const from = input + row * row_bytes + column * pixel_bytes;
+                ek_helium_gather_whole(from, w.kernel_height, w.kernel_width * pixel_bytes,
+                                       w.dilation_height * row_bytes, scratch);
             } else {
+                const ek_place at = ek_place_at(&w, y, x);
                 ek_helium_gather(p, input, &at, scratch);
             }
             ek_helium_multiply(&matrix, scratch, output, round);
             output += matrix.channels;
+            column += w.stride_width;
         }
     }
 }
