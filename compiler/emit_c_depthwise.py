@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from .emit_c_call import Call, dsp_can, finish, folded, helium_can, helium_finish, window
+from .emit_c_call import Call, dsp_can, finish, folded, helium_can, helium_finish, window_of
 from .emit_c_family import Family
 from .emit_c_layer import constant, zero_point
 from .emit_c_pack import (
@@ -22,7 +23,8 @@ from .emit_c_pack import (
 from .emit_c_scaled import output_of, without_constants
 from .fixedpoint import Multiplier
 from .graph import Graph, Node
-from .ops import ConvAttrs, Pair
+from .plan_rules import slide_of
+from .plan_steps import Slide
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,37 +32,35 @@ class _Depthwise:
     graph: Graph
     node: Node
     symbol: str
-    attrs: ConvAttrs
+    slide: Slide
     weights: Int8  # (channels, taps)
     sums: Sums
     factors: tuple[Multiplier, ...]
 
     @property
-    def kernel(self) -> Pair:
-        _, height, width, _ = self.graph.values[self.node.inputs[1]].shape
-        return height, width
-
-    @property
     def multiplier(self) -> int:
         """Outputs of each input channel."""
-        return len(self.weights) // self.graph.values[self.node.inputs[0]].shape[3]
+        return len(self.weights) // self.slide.image[2]
+
+    @property
+    def shifts(self) -> tuple[int, ...]:
+        return tuple(factor.shift for factor in self.factors)
 
     def call(self, header: str, kernel: str, packed: Int8, scratch_bytes: int) -> Call:
         """A call whose sums and factors are in the order of the weights."""
         weights = constant(f"model_{self.symbol}_weights", packed)
         output, arrays = output_of(self.graph, self.node, self.symbol, self.sums, self.factors)
-        plane = plane_of(self.graph, self.node)
         return Call(
             header=header,
             kernel=kernel,
             params_type="ek_depthwise_conv2d_params",
             fields=(
-                ("window", window(self.graph, self.node, self.kernel, self.attrs)),
+                ("window", window_of(self.slide)),
                 ("channels", len(self.weights)),
                 ("multiplier", self.multiplier),
                 ("input_zero_point", zero_point(self.graph, self.node.inputs[0])),
-                ("plane_height", plane[0]),
-                ("plane_width", plane[1]),
+                ("plane_height", self.slide.plane[0]),
+                ("plane_width", self.slide.plane[1]),
                 ("weights", weights.name),
                 ("output", output),
             ),
@@ -70,41 +70,23 @@ class _Depthwise:
 
 
 def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
-    """A depthwise convolution, channel by channel on a padded plane, or by rows of pixels."""
-    assert isinstance(node.attrs, ConvAttrs)
+    """A depthwise convolution: channel by channel on a padded plane, or (helium) row by row."""
     weights, sums = folded(graph, node, filters_axis=3)
     sums, factors = without_constants(graph, node, sums)
-    layer = _Depthwise(graph, node, symbol, node.attrs, weights, sums, factors)
-    shifts = [factor.shift for factor in factors]
+    layer = _Depthwise(graph, node, symbol, slide_of(graph, node), weights, sums, factors)
     if family is Family.HELIUM and _helium_can(layer):
         return _helium(layer)
-    plane = plane_of(graph, node)
-    scratch_bytes = plane[0] * plane[1] + 4  # words are read to their end
-    fast = layer.kernel == (3, 3) and node.attrs.dilation == (1, 1)
-    fits = dsp_can(sums.largest, shifts, zero_point(graph, node.output))
+    scratch_bytes = math.prod(layer.slide.plane) + 4  # words are read to their end
+    fast = (layer.slide.kernel, layer.slide.dilation) == ((3, 3), (1, 1))
+    fits = dsp_can(sums.largest, layer.shifts, zero_point(graph, node.output))
     if family is Family.DSP and fast and fits:
         kernel = f"ek_dsp_depthwise_{finish(graph, node)}"
         return layer.call("ek_dsp_kernels.h", kernel, taps_3x3(weights), scratch_bytes)
     return layer.call("ek_portable.h", "ek_depthwise_conv2d", weights, scratch_bytes)
 
 
-def plane_of(graph: Graph, node: Node) -> Pair:
-    """Rows and columns that windows reach over, padding included."""
-    attrs = node.attrs
-    assert isinstance(attrs, ConvAttrs)
-    kernel, out = graph.values[node.inputs[1]].shape[1:3], graph.values[node.output].shape[1:3]
-    height, width = (
-        (size - 1) * stride + (taps - 1) * dilation + 1
-        for size, stride, taps, dilation in zip(
-            out, attrs.stride, kernel, attrs.dilation, strict=True
-        )
-    )
-    return height, width
-
-
 def _helium_can(layer: _Depthwise) -> bool:
-    fits = pairs_of_taps_fit(layer.weights) and layer.multiplier == 1
-    return fits and helium_can(factor.shift for factor in layer.factors)
+    return layer.multiplier == 1 and pairs_of_taps_fit(layer.weights) and helium_can(layer.shifts)
 
 
 def _helium(layer: _Depthwise) -> Call:
@@ -114,12 +96,15 @@ def _helium(layer: _Depthwise) -> Call:
         np.append(part, 0)[lanes] for part in (layer.sums.bias, layer.sums.low, layer.sums.high)
     )
     factors = (*layer.factors, Multiplier(0, 0))
+    slide = layer.slide.upright
     ordered = dataclasses.replace(
-        layer, sums=Sums(bias, low, high), factors=tuple(factors[lane] for lane in lanes)
+        layer,
+        slide=slide,
+        sums=Sums(bias, low, high),
+        factors=tuple(factors[lane] for lane in lanes),
     )
-    height, _ = layer.kernel
-    rows = (height - 1) * layer.attrs.dilation[0] + 1
-    band_bytes = rows * plane_of(layer.graph, layer.node)[1] * len(layer.weights)
+    rows = (slide.kernel[0] - 1) * slide.dilation[0] + 1
+    band_bytes = rows * slide.plane[1] * len(layer.weights)
     offset_bytes, read_on = 4 * layer.weights.shape[1], VECTOR - 1
     return ordered.call(
         "ek_helium_kernels.h",

@@ -81,7 +81,7 @@ def _mean(graph: Graph, node: Node) -> Sharing:
 
 def _windows_of(group: int) -> Callable[[Graph, Node], Sharing]:
     def rule(graph: Graph, node: Node) -> Sharing:
-        return Sharing(_distance(_slide(graph, node), group))
+        return Sharing(_distance(slide_of(graph, node), group))
 
     return rule
 
@@ -121,7 +121,7 @@ def _helium_dense(graph: Graph, node: Node) -> Sharing:
 
 
 def _bands(graph: Graph, node: Node) -> Sharing:
-    return Sharing(overlap_of(by_bands(_slide(graph, node))))
+    return Sharing(overlap_of(by_bands(slide_of(graph, node).upright)))
 
 
 def _pad(graph: Graph, node: Node) -> Sharing:
@@ -134,7 +134,8 @@ def _pad(graph: Graph, node: Node) -> Sharing:
     return Sharing(overlap_of(by_padded_rows(image, top, left, right)))
 
 
-def _slide(graph: Graph, node: Node) -> Slide:
+def slide_of(graph: Graph, node: Node) -> Slide:
+    """How the window of a convolution slides."""
     attrs = node.attrs
     assert isinstance(attrs, ConvAttrs)
     _, height, width, _ = graph.values[node.inputs[1]].shape

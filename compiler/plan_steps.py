@@ -25,6 +25,26 @@ class Slide:
     dilation: Pair
     before: Pair  # padding at the top and at the left
 
+    @property
+    def plane(self) -> Pair:
+        """Rows and columns that windows reach over, padding included."""
+        height, width = (
+            (size - 1) * stride + (taps - 1) * dilation + 1
+            for size, stride, taps, dilation in zip(
+                self.out[:2], self.stride, self.kernel, self.dilation, strict=True
+            )
+        )
+        return height, width
+
+    @property
+    def upright(self) -> Slide:
+        """An image of one row as one of one column, where that is the same memory."""
+        if (self.image[0], self.out[0], self.kernel[0], self.before[0]) != (1, 1, 1, 0):
+            return self
+        (_, length, channels), (_, out_length, made) = self.image, self.out
+        pairs = (pair[::-1] for pair in (self.kernel, self.stride, self.dilation, self.before))
+        return Slide((length, 1, channels), (out_length, 1, made), *pairs)
+
 
 def by_element(size: int) -> Steps:
     """Element i is written once all operands' element i was read last: ek_add, ek_softmax."""
@@ -120,8 +140,7 @@ def by_bands(slide: Slide) -> Steps:
     after = first + (slide.kernel[0] - 1) * slide.dilation[0] + 1
     start = np.maximum(np.maximum(first, np.append(0, after[:-1])), 0)
     end = np.minimum(after, height)
-    plane = (out_width - 1) * slide.stride[1] + (slide.kernel[1] - 1) * slide.dilation[1] + 1
-    columns = min(width, max(plane - slide.before[1], 0))
+    columns = min(width, max(slide.plane[1] - slide.before[1], 0))
     some = start < end
     row = np.arange(out_height) * out_width * channels
     return Steps(
