@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu")
+BENCHMARKS = ("loop", "compiler", "mcu", "helium")
 PARTS = (
     "c_layers",
     "c_exact",
