@@ -29,6 +29,8 @@ from .passes import lower_padding
 from .plan import plan_arena
 from .workload import workload
 
+TIMED_S = 0.2  # timed runs of one artifact
+
 
 @dataclass(frozen=True, slots=True)
 class EmulatedArtifact:
@@ -98,7 +100,7 @@ def measure_artifact(
     call = RUNTIME_CALLS.get(artifact.format)
     if target.device_class != "host" or call is None:
         return None
-    taken = measure_callable(call(artifact.model, sample), budget_s=0.2)
+    taken = measure_callable(call(artifact.model, sample), budget_s=TIMED_S)
     return Estimate(
         value=taken.median_us / 1e3,
         low=taken.low_us / 1e3,
