@@ -127,7 +127,7 @@ def test_ratio_bound_is_wider_than_the_extremes_when_there_are_few() -> None:
 
 def test_small_ratio_bounds_keep_their_coverage() -> None:
     rng = np.random.default_rng(3)
-    draws = np.exp(rng.normal(0, 0.3, (4000, 6)))
+    draws = np.exp(rng.normal(0, 0.3, (2000, 6)))
     covered = [row[-1] <= ratio_interval(row[:-1])[1] for row in draws]
     assert np.mean(covered) >= 0.89
 
