@@ -17,7 +17,10 @@ from pathlib import Path
 from .figure import FULL, QUICK, Figure
 
 BENCHMARKS = ("loop", "compiler", "mcu")
-PARTS = ("tflite_layers", "quantization", "onnx_nodes", "compile_models", "mutants")
+PARTS = (
+    *("tflite_layers", "quantization", "onnx_nodes", "compile_models", "mutants"),
+    *("mcu_tflm", "mcu_emlearn"),
+)
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"
 
