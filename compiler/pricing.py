@@ -39,6 +39,8 @@ from .passes import lower_padding
 from .plan import plan_arena
 from .workload import workload
 
+TIMED_S = 0.2  # timed runs of one artifact
+
 
 @dataclass(frozen=True, slots=True)
 class EmulatedArtifact:
@@ -148,7 +150,7 @@ def measure_artifact(
     if target.device_class != "host" or artifact.runnable is None:
         return None
     call = RUNTIME_CALLS[artifact.format](artifact.runnable, sample)
-    taken = measure_callable(call, budget_s=0.2)
+    taken = measure_callable(call, budget_s=TIMED_S)
     return Estimate(
         value=taken.median_us / 1e3,
         low=taken.low_us / 1e3,
