@@ -16,10 +16,11 @@ import numpy.typing as npt
 from edgekiln.targets.emulate import Emulation, latency_from_instructions
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import MeasurementError, NoCostTableError, UnsupportedOperatorError
-from edgekiln.targets.estimate import estimate_latency, footprint
+from edgekiln.targets.estimate import check_operators, estimate_latency, footprint
 from edgekiln.targets.evidence import Budget, Estimate, Footprint, Tier
 from edgekiln.targets.measure import measure_callable
 from edgekiln.targets.target import Target
+from edgekiln.targets.workload import Workload
 
 from .artifacts import EmittedArtifact, c_constant_bytes
 from .emit_c import memory_plan
@@ -59,33 +60,49 @@ def price(
 ) -> tuple[Footprint, tuple[str, ...]]:
     """Latency, RAM and flash of `artifact` on `target`, and notes on what they rest on.
 
-    Where the table lacks an operator, or there is none for this number format, and nothing limits
-    latency, it stays unknown: a note says so.
+    Where nothing says what the target takes, or the table lacks an operator, and nothing limits
+    latency, it stays unknown: a note says why.
 
     Raises:
-        NoCostTableError: nothing was emulated, and no cost table is of the artifact's engine.
-        UnsupportedOperatorError: latency is limited, and the table lacks an operator of the graph.
+        UnsupportedOperatorError: the profile leaves an operator of the graph out, or latency is
+            limited and the table lacks one.
+        NoCostTableError: latency is limited, or could be calibrated here, and nothing prices it.
     """
-    emulation = emulated.emulation
+    work, emulation = workload(graph), emulated.emulation
+    check_operators(target, work)
     notes = (emulated.note,) if emulated.note else ()
+    place = f"{target.id}/{artifact.format}"
     latency: Estimate | None = None
-    if emulation is None:
-        try:
-            latency = estimate_latency(target, workload(graph), engine_of(target, artifact.format))
-        except (NoCostTableError, UnsupportedOperatorError) as error:
-            if budget.latency_ms is not None or _calibrates(error, graph):
-                raise
-            notes = (*notes, f"{target.id}/{artifact.format}: its latency is not known: {error}")
-    else:
-        latency = latency_from_instructions(target, emulation.instructions)
-        notes = (*notes, _emulation_note(f"{target.id}/{artifact.format}", emulation))
-    arena, flash = _arena_bytes(graph, artifact), _flash(artifact, target, emulation)
+    try:
+        latency = estimated_latency(work, artifact, target, emulation)
+    except (NoCostTableError, UnsupportedOperatorError) as error:
+        if budget.latency_ms is not None or _calibrates(error, target, graph):
+            raise
+        notes = (*notes, f"{place}: its latency is not known: {error}")
+    if emulation is not None:
+        notes = (*notes, _emulation_note(place, emulation))
+    arena, flash = arena_bytes(graph, artifact), flash_bytes(artifact, target, emulation)
     return footprint(target, latency, arena, flash), notes
 
 
-def _calibrates(error: Exception, graph: Graph) -> bool:
-    """Whether a calibration would make the table that lacks: tables are of int8 so far."""
-    return isinstance(error, NoCostTableError) and graph.input.dtype is DType.INT8
+def estimated_latency(
+    work: Workload, artifact: EmittedArtifact, target: Target, emulation: Emulation | None
+) -> Estimate:
+    """From counted instructions where the profile says what one takes, else from a cost table.
+
+    Raises:
+        NoCostTableError: there is neither; says how one is made.
+        UnsupportedOperatorError: the table lacks an operator.
+    """
+    if emulation is not None and target.cycles_per_instruction is not None:
+        return latency_from_instructions(target, emulation.instructions)
+    return estimate_latency(target, work, engine_of(target, artifact.format))
+
+
+def _calibrates(error: Exception, target: Target, graph: Graph) -> bool:
+    """Whether a calibration of this machine would make the table that lacks: it was left out."""
+    measurable = target.device_class == "host" and graph.input.dtype is DType.INT8
+    return isinstance(error, NoCostTableError) and measurable
 
 
 def measure_artifact(
@@ -134,16 +151,19 @@ def _emulation_note(place: str, emulation: Emulation) -> str:
     )
 
 
-def _arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
-    """TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors; generated
-    C has scratch beside its activations."""
+def arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
+    """RAM of the activations of an artifact on its target, as its planner lays them out.
+
+    TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors; generated
+    C has scratch beside its activations.
+    """
     if artifact.format == "c":
         return memory_plan(graph, artifact.family).arena_bytes
     planned = lower_padding(graph) if artifact.format == "tflite" else graph
     return plan_arena(planned).arena_bytes
 
 
-def _flash(artifact: EmittedArtifact, target: Target, emulation: Emulation | None) -> int:
+def flash_bytes(artifact: EmittedArtifact, target: Target, emulation: Emulation | None) -> int:
     """Bytes of the artifact; for `c` parameters, and code that the overhead does not cover."""
     if artifact.format != "c":
         return artifact.nbytes

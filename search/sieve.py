@@ -20,7 +20,12 @@ from edgekiln.compiler.plan import plan_arena
 from edgekiln.compiler.workload import workload
 from edgekiln.targets.engines import first_engine
 from edgekiln.targets.errors import NoCostTableError, UnsupportedOperatorError
-from edgekiln.targets.estimate import estimate_latency, footprint, strongest_table
+from edgekiln.targets.estimate import (
+    check_operators,
+    estimate_latency,
+    footprint,
+    strongest_table,
+)
 from edgekiln.targets.evidence import Budget, Footprint
 from edgekiln.targets.target import Target
 from edgekiln.targets.workload import Workload
@@ -111,6 +116,7 @@ def _arena_bytes(graph: Graph, target: Target, plain: int) -> int:
 
 def _verdict(target: Target, graph: Graph, work: Workload, sizes: Priced) -> Verdict:
     try:
+        check_operators(target, work)
         latency = estimate_latency(target, work, first_engine(target))
     except UnsupportedOperatorError as error:
         return Verdict(target.id, None, (str(error),), math.inf)

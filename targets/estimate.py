@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from .errors import NoCostTableError, UnsupportedOperatorError
 from .evidence import Estimate, Footprint, Tier
+from .machines import MACHINES
 from .target import CostTable, Target
 from .workload import LayerWork, Workload
 
-# Engines that `edgekiln targets calibrate` runs, by class of device.
-_CALIBRATED = {"host": ("litert", "onnxruntime"), "mcu": ("c",)}
+# Engines that `edgekiln targets calibrate` runs on a host.
+_CALIBRATED = ("litert", "onnxruntime")
 
 
 def estimate_latency(target: Target, workload: Workload, engine: str) -> Estimate:
@@ -68,11 +69,34 @@ def strongest_table(target: Target, engine: str, dtype: str) -> CostTable:
 
 
 def _way_to_one(target: Target, engine: str) -> str:
-    if engine in _CALIBRATED.get(target.device_class, ()):
+    """How the missing table can be had, as a sentence to put behind a semicolon."""
+    if target.device_class == "host" and engine in _CALIBRATED:
         return f"make one with: edgekiln targets calibrate {target.id}"
-    if target.device_class == "linux" and engine in _CALIBRATED["host"]:
+    if target.device_class == "linux" and engine in _CALIBRATED:
         return "make one on the device itself: edgekiln targets calibrate host -o PROFILE.toml"
+    if target.device_class == "mcu" and engine == "c" and target.core.lower() in MACHINES:
+        if target.cycles_per_instruction is not None:
+            return f"make one with: edgekiln targets calibrate {target.id}"
+        return (
+            "its instructions can be counted (edgekiln targets measure), what they take cannot: "
+            "state cycles_per_instruction = [low, value, high] in the profile"
+        )
     return f'nothing here runs it: add [[costs]] of engine = "{engine}" to the profile'
+
+
+def check_operators(target: Target, workload: Workload) -> None:
+    """Refuse work that a profile with `[ops]` leaves out; without, a target runs everything.
+
+    Raises:
+        UnsupportedOperatorError: names the first layer that the target has no kernel for.
+    """
+    for layer in workload.layers:
+        if target.ops and workload.dtype not in target.ops.get(layer.op, ()):
+            runs = ", ".join(op for op, types in target.ops.items() if workload.dtype in types)
+            raise UnsupportedOperatorError(
+                f"target '{target.id}' does not run operator '{layer.op}' in {workload.dtype} "
+                f"(layer '{layer.name}'); its profile lists: {runs or 'nothing in that format'}"
+            )
 
 
 def _layer_us(target: Target, table: CostTable, layer: LayerWork) -> float:
