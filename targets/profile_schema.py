@@ -167,7 +167,7 @@ class DeviceFile(Part, rename={"device_class": "class"}):
 
 
 class CoreFile(Part):
-    """What devices with one core share; a device's own keys win, costs and evidence add up."""
+    """What devices with one core share; what a device says itself wins."""
 
     schema: Literal[1]
     core: str

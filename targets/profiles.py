@@ -4,7 +4,8 @@ A profile `NAME.toml` describes the target with the id `NAME`. The ones that com
 in the folder `catalog/` beside this module (which is not called catalog.py, because mypy would
 take the folder for it); a user's folders are looked through first, so a calibrated profile
 replaces the one that it was made from. `extends = "CORE"` takes what devices with that core share
-from `cores/CORE.toml`: every key that the profile lacks; cost tables and evidence are added.
+from `cores/CORE.toml`: every key that the profile lacks, evidence, and the cost tables of engines
+and dtypes that it does not price itself.
 """
 
 from __future__ import annotations
@@ -152,7 +153,6 @@ def _with_core(document: dict[str, Any], core: Core | None) -> dict[str, Any]:
 
 def _target(device: DeviceFile, core: Core | None, digest: str) -> Target:
     cpi = device.cycles_per_instruction
-    shared = () if core is None else cost_tables(core, device.clock_hz, cpi)
     return Target(
         id=device.id,
         title=device.title,
@@ -163,7 +163,7 @@ def _target(device: DeviceFile, core: Core | None, digest: str) -> Target:
         runtime=Runtime(**msgspec.structs.asdict(device.runtime)),
         formats=device.formats,
         ops=dict(device.ops),
-        costs=(*(_cost_table(costs) for costs in device.costs), *shared),
+        costs=(*_shared_costs(device, core), *(_cost_table(costs) for costs in device.costs)),
         budget=Budget(**msgspec.structs.asdict(device.budget)),
         evidence=tuple(
             Evidence(item.id, Tier[item.tier], item.source, item.note) for item in device.evidence
@@ -171,6 +171,15 @@ def _target(device: DeviceFile, core: Core | None, digest: str) -> Target:
         cycles_per_instruction=cpi,
         digest=digest,
     )
+
+
+def _shared_costs(device: DeviceFile, core: Core | None) -> tuple[CostTable, ...]:
+    """The core's tables of engines and dtypes that the profile itself does not price."""
+    if core is None:
+        return ()
+    own = {(costs.engine, costs.dtype) for costs in device.costs}
+    tables = cost_tables(core, device.clock_hz, device.cycles_per_instruction)
+    return tuple(table for table in tables if (table.engine, table.dtype) not in own)
 
 
 def _cost_table(costs: CostsPart) -> CostTable:

@@ -67,6 +67,26 @@ def test_profiles_own_keys_and_evidence_win_over_its_cores(tmp_path: Path) -> No
     assert [item.source for item in target.evidence if item.id == "probes-c"] == ["mine"]
 
 
+def test_profiles_own_cost_table_stands_in_for_its_cores(tmp_path: Path) -> None:
+    own = '''
+[[costs]]
+engine = "c"
+dtype = "int8"
+tier = "T4"
+evidence = "timer"
+low_ratio = 0.9
+high_ratio = 1.1
+[costs.ops]
+conv2d = { ns_per_mac = 3.0 }
+[[evidence]]
+id = "timer"
+tier = "T4"
+source = "a timer on the board"
+'''
+    (table,) = read_profile(write(tmp_path, BOARD + own)).costs
+    assert (table.tier, table.evidence_id) == (Tier.T4, "timer")
+
+
 def test_instructions_become_time_by_clock_and_cycles_when_a_profile_extends_a_core(
     tmp_path: Path,
 ) -> None:
