@@ -12,6 +12,7 @@ from .console import common_options, print_json
 from .project import profile_folders
 from .targets_calibrate import calibrate
 from .targets_check import check
+from .targets_explain import explain
 from .targets_measure import measure
 from .targets_output import print_tables, project_option, table_options, write_page
 from .targets_tables import (
@@ -37,6 +38,7 @@ def targets() -> None:
 
 targets.add_command(calibrate)
 targets.add_command(check)
+targets.add_command(explain)
 targets.add_command(measure)
 
 

@@ -97,10 +97,10 @@ def check(
     folders = profile_folders(project)
     limits = Budget(latency_ms=latency_ms, ram_bytes=ram_bytes, flash_bytes=flash_bytes)
     asked = [
-        Asked(target, _over(limits, budget_of(settings, target.id)))
+        Asked(target, over(limits, budget_of(settings, target.id)))
         for target in _chosen(target_ids, folders)
     ]
-    read = _read(model, source, settings)
+    read = read_model(model, source, settings)
     found = suitability(read.graph, asked, emulate=emulate)
     document = _document(model, read, found)
     for note in document.notes:
@@ -124,13 +124,14 @@ def _chosen(target_ids: Sequence[str], folders: Sequence[Path]) -> Sequence[Targ
     return [load_target(target_id, folders) for target_id in dict.fromkeys(target_ids)]
 
 
-def _over(flags: Budget, budget: Budget) -> Budget:
+def over(flags: Budget, budget: Budget) -> Budget:
     """The limits of the command line in place of those of the file."""
     given = {f.name: getattr(flags, f.name) for f in dataclasses.fields(flags)}
     return dataclasses.replace(budget, **{k: v for k, v in given.items() if v is not None})
 
 
-def _read(model: Path, source: str | None, settings: Project) -> ReadModel:
+def read_model(model: Path, source: str | None, settings: Project) -> ReadModel:
+    """The model with the ranges of the data set that was given, if any."""
     from edgekiln.compiler.data import load_dataset
     from edgekiln.compiler.model_file import read_for_check
 
@@ -168,8 +169,13 @@ def latency_text(latency: EstimateRecord | None) -> str:
     from edgekiln.targets import Tier
 
     tier = Tier[latency.tier]
-    spread = f"{latency.low:.3g} to {latency.high:.3g}"
-    return f"{latency.value:.3g} ms ({spread}), {tier.word} {tier.name}"
+    low, value, high = (figure_text(x) for x in (latency.low, latency.value, latency.high))
+    return f"{value} ms ({low} to {high}), {tier.word} {tier.name}"
+
+
+def figure_text(figure: float) -> str:
+    """Three digits, and never a power of ten for what is large."""
+    return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.3g}"
 
 
 def bytes_text(size: EstimateRecord | None) -> str:
@@ -187,11 +193,12 @@ def _document(model: Path, read: ReadModel, found: Sequence[Suitability]) -> Che
         operators=len(work.layers),
         macs=work.macs,
         notes=read.notes,
-        rows=tuple(_record(item) for item in found),
+        rows=tuple(check_row(item) for item in found),
     )
 
 
-def _record(item: Suitability) -> CheckRow:
+def check_row(item: Suitability) -> CheckRow:
+    """What was found, as data."""
     from edgekiln.compiler.assemble import record
 
     cost = item.footprint

@@ -73,12 +73,12 @@ class CheckPage:
 
 def render_tables(title: str, tables: Sequence[Table]) -> str:
     """Tables under a title."""
-    return _render("targets.html", title=title, tables=tables)
+    return render("targets.html", title=title, tables=tables)
 
 
 def render_check(document: CheckDocument) -> str:
     """Where a model fits, the fastest first."""
-    return _render("targets_check.html", page=check_page(document))
+    return render("targets_check.html", page=check_page(document))
 
 
 def check_page(document: CheckDocument) -> CheckPage:
@@ -154,7 +154,8 @@ def _meter(size: EstimateRecord | None, limit: int | None) -> Meter | None:
     return Meter(text, min(100.0, share), size.value > limit)
 
 
-def _render(template: str, **values: object) -> str:
+def render(template: str, **values: object) -> str:
+    """A page of the folder of templates; what is put in is escaped."""
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)

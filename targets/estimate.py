@@ -26,7 +26,7 @@ def estimate_latency(target: Target, workload: Workload, engine: str) -> Estimat
         UnsupportedOperatorError: an operator that the table does not price.
     """
     table = strongest_table(target, engine, workload.dtype)
-    total_us = table.per_run_us + sum(_layer_us(target, table, layer) for layer in workload.layers)
+    total_us = table.per_run_us + sum(layer_us(target, table, layer) for layer in workload.layers)
     value_ms = total_us / 1e3
     return Estimate(
         value=value_ms,
@@ -99,7 +99,8 @@ def check_operators(target: Target, workload: Workload) -> None:
             )
 
 
-def _layer_us(target: Target, table: CostTable, layer: LayerWork) -> float:
+def layer_us(target: Target, table: CostTable, layer: LayerWork) -> float:
+    """Microseconds of one layer; UnsupportedOperatorError where the table lacks its operator."""
     cost = table.ops.get(layer.op)
     if cost is None:
         msg = (

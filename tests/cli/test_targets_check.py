@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgekiln.cli import console
-from edgekiln.cli.errors import CheckFailedError
+from edgekiln.cli.errors import CheckFailedError, ModelChoiceError
 from edgekiln.cli.main import cli
 from edgekiln.cli.targets_check import CheckDocument, CheckRow, check_table
 from edgekiln.cli.targets_output import markdown_text
@@ -182,6 +182,33 @@ def test_check_covers_every_target_and_format_when_none_is_named(
     page = (folder / "fits.html").read_text()
     assert "Where dense.tflite fits" in page
     assert "http" not in page
+
+
+def test_explain_tells_layers_and_what_would_fit(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("explain", "dense.tflite", "--target", "cortex-m4", "--html", "why.html")
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].split("\t")[:4] == ["1", "fully_connected", "4", "64"]
+    assert "cortex-m4/c: latency" in out
+    assert "; fits" in out
+    page = (folder / "why.html").read_text()
+    assert "dense.tflite on cortex-m4, c" in page
+    assert "http" not in page
+    run("explain", "dense.tflite", "--target", "cortex-m4", "--flash-bytes", "9")
+    assert "no change of width, input or format that was tried" in capsys.readouterr().out
+
+
+def test_explain_names_no_time_when_nothing_prices_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("explain", "dense.tflite", "--target", "teensy-4-1", "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert document["explanation"]["tier"] is None
+    assert [layer["time_us"] for layer in document["explanation"]["layers"]] == [None]
+    assert document["whole"]["latency"] is None
+    with pytest.raises(ModelChoiceError, match="'teensy-4-1' does not run onnx; it runs: c"):
+        run("explain", "dense.tflite", "--target", "teensy-4-1", "--format", "onnx")
 
 
 def estimate(low: float, value: float, high: float) -> EstimateRecord:

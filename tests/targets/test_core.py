@@ -68,7 +68,7 @@ def test_profiles_own_keys_and_evidence_win_over_its_cores(tmp_path: Path) -> No
 
 
 def test_profiles_own_cost_table_stands_in_for_its_cores(tmp_path: Path) -> None:
-    own = '''
+    own = """
 [[costs]]
 engine = "c"
 dtype = "int8"
@@ -82,7 +82,7 @@ conv2d = { ns_per_mac = 3.0 }
 id = "timer"
 tier = "T4"
 source = "a timer on the board"
-'''
+"""
     (table,) = read_profile(write(tmp_path, BOARD + own)).costs
     assert (table.tier, table.evidence_id) == (Tier.T4, "timer")
 
