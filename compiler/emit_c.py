@@ -9,23 +9,22 @@ it runs, on the golden vectors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from .emit_c_arena import C_TYPES, call_arguments, views
 from .emit_c_family import Family
+from .emit_c_hook import HOOK_INTERFACE, hook_table
 from .emit_c_layer import Constant, Layer
-from .emit_c_layers import layer
+from .emit_c_plan import planned
 from .emit_c_sources import kernel_files, main_file
 from .emit_c_text import array, comment, float_literal, matrix, statement
 from .errors import EmitError
 from .graph import Array, DType, Graph, Value
 from .numerics import is_quantized
-from .ops import Op
-from .plan_memory import MemoryPlan, plan_memory
-from .plan_tasks import KernelCall
+from .plan_memory import MemoryPlan
 from .reference import run_int8
 
 _WORD_BYTES = 8  # the arena is made of 64-bit words, so that it is aligned in plain C99
@@ -60,39 +59,47 @@ def emit_c(graph: Graph, golden: Array, family: Family = Family.PORTABLE) -> CSo
             f"{graph.name}: golden inputs are {golden.dtype} {golden.shape}, "
             f"C needs {x.dtype} (n, {', '.join(map(str, x.shape[1:]))}) with n >= 1"
         )
-    made = _layers(graph, family)
-    plan = _plan(graph, made)
-    by_output = {call.output: call for call in made}
-    layers = tuple(by_output[name] for name in plan.order)
+    layers, plan = planned(graph, family)
     texts = {
-        "model.h": "".join(_model_h(graph, plan)),
+        "model.h": "".join(_model_h(graph, plan, len(layers))),
         "model.c": "".join(_model_c(graph, plan, layers)),
         "weights.h": "".join(_weights_h(layers)),
         "weights.c": "".join(_weights_c(layers)),
         "golden.h": "".join(_golden_h(graph, golden)),
     }
     files = {name: text.encode("ascii") for name, text in texts.items()}
-    files |= kernel_files({call.kernel for call in layers}, {call.header for call in layers})
+    files |= kernel_files(
+        _all(call.kernels for call in layers), _all(call.headers for call in layers)
+    )
     files["main.c"] = main_file()
     return CSources(MappingProxyType(dict(sorted(files.items()))))
 
 
+@dataclass(frozen=True, slots=True)
+class CSizes:
+    """Bytes of a context and of the parameters, without the code that works with them."""
+
+    arena_bytes: int
+    constant_bytes: int
+
+
+def c_sizes(graph: Graph, family: Family = Family.PORTABLE) -> CSizes:
+    """What C of the quantized `graph` needs, before it is written. Raises EmitError as `emit_c`."""
+    layers, plan = planned(graph, family)
+    constants = (constant.nbytes for call in layers for constant in call.constants)
+    return CSizes(plan.arena_bytes, sum(constants))
+
+
 def memory_plan(graph: Graph, family: Family = Family.PORTABLE) -> MemoryPlan:
     """Memory of a context of `graph`, scratch included. Raises EmitError as `emit_c`."""
-    return _plan(graph, _layers(graph, family))
+    return planned(graph, family)[1]
 
 
-def _plan(graph: Graph, layers: tuple[Layer, ...]) -> MemoryPlan:
-    calls = (KernelCall(call.output, call.kernel, call.scratch_bytes) for call in layers)
-    return plan_memory(graph, calls)
+def _all(names: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset[str]().union(*names)
 
 
-def _layers(graph: Graph, family: Family) -> tuple[Layer, ...]:
-    calls = [node for node in graph.nodes if node.op is not Op.RESHAPE]  # a reshape is no work
-    return tuple(layer(graph, node, index, family) for index, node in enumerate(calls))
-
-
-def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
+def _model_h(graph: Graph, plan: MemoryPlan, layers: int) -> Iterator[str]:
     kinds = " and ".join(sorted({v.dtype for v in graph.values.values() if _is_activation(v)}))
     yield f"/* {comment(graph.name)}: {kinds} inference. real = scale * (q - zero point). */\n"
     yield "#ifndef MODEL_H\n#define MODEL_H\n\n#include <stdint.h>\n\n"
@@ -102,8 +109,8 @@ def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
         if value.quant is not None:
             yield f"#define MODEL_{end}_SCALE {float_literal(value.quant.scale[0])}\n"
             yield f"#define MODEL_{end}_ZERO_POINT ({value.quant.zero_point[0]})\n"
-    yield f"/* activations and, between them, at most {plan.scratch_bytes} bytes of scratch */\n"
-    yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n\n"
+    yield from _arena(plan)
+    yield f"/* calls that an inference makes */\n#define MODEL_LAYERS {layers}\n\n"
     yield "/* Elements of the input and of the output. */\n"
     yield f"typedef {_c_type(graph.input)} model_input_type;\n"
     yield f"typedef {_c_type(graph.output)} model_output_type;\n\n"
@@ -114,7 +121,16 @@ def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
     yield "/* Computes the output; as many instances as there are contexts can run at once. */\n"
     yield "void model_invoke(model *m);\n\n"
     yield "/* MODEL_OUTPUT_SIZE elements, valid until the input is filled again. */\n"
-    yield f"const {_c_type(graph.output)} *model_output(const model *m);\n\n#endif\n"
+    yield f"const {_c_type(graph.output)} *model_output(const model *m);\n\n"
+    yield f"{HOOK_INTERFACE}\n#endif\n"
+
+
+def _arena(plan: MemoryPlan) -> Iterator[str]:
+    yield "/* Bytes of activations and, between them, of scratch; the most of it in one call;\n"
+    yield " * the least that any plan in this order could do with. */\n"
+    yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n"
+    yield f"#define MODEL_SCRATCH_SIZE {plan.scratch_bytes}\n"
+    yield f"#define MODEL_ARENA_BOUND {plan.lower_bound_bytes}\n\n"
 
 
 def _is_activation(value: Value) -> bool:
@@ -126,18 +142,22 @@ def _c_type(value: Value) -> str:
 
 
 def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Iterator[str]:
-    headers = "".join(f'#include "{name}"\n' for name in sorted({call.header for call in layers}))
+    headers = "".join(f'#include "{name}"\n' for name in sorted(_all(c.headers for c in layers)))
     yield f'#include "model.h"\n\n{headers}#include "weights.h"\n\n'
     for call in layers:
-        yield statement(f"static const {call.params_type} {call.symbol}", call.params) + "\n"
+        declaration = f"static const {call.params_type} {call.symbol}"
+        yield (call.definition or statement(declaration, call.params)) + "\n"
     yield f"{_c_type(graph.input)} *model_input(model *m) {{\n"
     yield f"    return {_end(graph.input, plan, '')};\n}}\n\n"
     yield f"const {_c_type(graph.output)} *model_output(const model *m) {{\n"
     yield f"    return {_end(graph.output, plan, 'const ')};\n}}\n\n"
+    yield from hook_table(graph, plan, layers)
     yield f"void model_invoke(model *m) {{\n{views(graph, layers)}"
-    for call in layers:
+    for index, call in enumerate(layers):
+        first = "" if call.definition else f"&{call.symbol}, "
         yield f"    /* {comment(call.remark)} */\n"
-        yield f"    {call.kernel}(&{call.symbol}, {call_arguments(graph, plan, call)});\n"
+        yield f"    {call.kernel}({first}{call_arguments(graph, plan, call)});\n"
+        yield f"    LAYER_DONE({index});\n"
     yield "}\n" if layers else "    (void)m;\n}\n"
 
 

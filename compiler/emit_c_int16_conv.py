@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from . import emit_c_int16_dsp as int16_dsp
-from .emit_c_call import HEADER_16, Call, bounds, plane_of, weights_and_bias, window
+from .emit_c_call import HEADER_16, Call, bounds, weights_and_bias, window
 from .emit_c_family import Family
 from .emit_c_int16_dsp import SUM_BITS, narrow_output
 from .emit_c_layer import Constant, Fields, constant
@@ -18,6 +18,7 @@ from .fixedpoint import Multiplier, to_15_bits
 from .graph import Array, DType, Graph, Node
 from .int_kernels.common import channel_multipliers
 from .ops import ConvAttrs, TransposeConvAttrs
+from .plan_rules import slide_of
 
 _CODE_BYTES = 2
 _LARGEST_CODE = 1 << 15
@@ -34,8 +35,8 @@ def conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
     taps = rows.shape[1]
     slid = window(graph, node, (height, width), attrs)
     pointwise = taps == in_channels and attrs.stride == (1, 1) and not np.any(attrs.padding)
-    narrow = narrow_output(graph, node, symbol, rows, bias)
-    if family is Family.DSP and groups == 1 and narrow is not None:
+    narrow = narrow_output(graph, node, symbol, rows, bias, family)
+    if groups == 1 and narrow is not None:
         return int16_dsp.conv2d(symbol, slid, in_channels, rows, narrow, pointwise)
     output, arrays = _output(graph, node, symbol, rows, bias)
     parts = [blocks_of_rows(part) for part in np.split(rows, groups)]
@@ -62,10 +63,10 @@ def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> C
     _, height, width, channels = graph.values[node.inputs[1]].shape
     if width > _LONGEST_ROW:
         raise EmitError(f"{node.name} ({node.op}): C takes kernels up to {_LONGEST_ROW} wide")
-    plane = plane_of(graph, node)
+    plane = slide_of(graph, node).plane
     fast = (height, width) == (3, 3) and attrs.dilation == (1, 1)
-    narrow = narrow_output(graph, node, symbol, rows, bias)
-    if family is Family.DSP and fast and narrow is not None:
+    narrow = narrow_output(graph, node, symbol, rows, bias, family)
+    if fast and narrow is not None:
         header, kernel = int16_dsp.HEADER, "ek_dsp_depthwise_16"
         output, arrays = narrow.output, narrow.arrays
     else:

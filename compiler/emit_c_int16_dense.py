@@ -29,8 +29,8 @@ def fully_connected(graph: Graph, node: Node, symbol: str, family: Family) -> Ca
     """A fully connected layer, scaled as in double precision."""
     rows, bias = weights_and_bias(graph, node, filters_axis=0)
     name, pairs = f"model_{symbol}_weights", pair_count(rows.shape[1])
-    narrow = narrow_bias(symbol, rows, bias)
-    if family is Family.DSP and narrow is not None:
+    narrow = None if family is Family.PORTABLE else narrow_bias(symbol, rows, bias)
+    if narrow is not None:
         header, kernel, scratch = int16_dsp.HEADER, "ek_dsp_fully_connected_16", 4 * pairs
         weights, biases = constant(name, ordered_pairs_of_rows(rows)), narrow
         own_fields: Fields = (("pairs", pairs),)

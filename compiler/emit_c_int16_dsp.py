@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .emit_c_call import Call, bounds
+from .emit_c_family import Family
 from .emit_c_layer import Constant, Fields, constant
 from .emit_c_pack import Int8, ordered_pairs_of_rows, pair_count
 from .emit_c_text import braces
@@ -39,8 +40,15 @@ def narrow_bias(symbol: str, rows: Int8, bias: Array) -> Constant | None:
     return constant(f"model_{symbol}_bias", bias.astype(np.int32))
 
 
-def narrow_output(graph: Graph, node: Node, symbol: str, rows: Int8, bias: Array) -> Narrow | None:
-    """What makes outputs of sums of 32 bits; None where sums or factors are too large."""
+def narrow_output(
+    graph: Graph, node: Node, symbol: str, rows: Int8, bias: Array, family: Family
+) -> Narrow | None:
+    """What makes outputs of sums of 32 bits; None where sums or factors are too large.
+
+    Cores with Helium have these instructions, too.
+    """
+    if family is Family.PORTABLE:
+        return None
     factors = np.array([_reduced(factor) for factor in channel_multipliers(graph, node)])
     constants = _constant_channels(graph, node, rows, bias)
     bias = np.where(constants.channels, constants.outputs * _CONSTANT_STEP, bias)

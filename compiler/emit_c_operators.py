@@ -10,8 +10,9 @@ from . import emit_c_int16_dense as int16_dense
 from .emit_c_add import add
 from .emit_c_binary import binary
 from .emit_c_call import HEADER_16, Call, is_int16, window
-from .emit_c_conv import conv2d, depthwise_conv2d
+from .emit_c_conv import conv2d
 from .emit_c_dense import fully_connected
+from .emit_c_depthwise import depthwise_conv2d
 from .emit_c_ends import arg_max, dequantize, quantize
 from .emit_c_family import Family
 from .emit_c_images import resize_bilinear, transpose_conv2d
@@ -118,3 +119,6 @@ MAKERS: Mapping[DType, Mapping[Op, Maker]] = {
     DType.FLOAT32: _FLOAT,
 }
 """By the dtype of the first operand; a reshape needs no call."""
+
+C_OPERATORS = frozenset({*_INT8, Op.RESHAPE})
+"""What generated C can compute on int8."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekiln.compiler import emit_c_sources
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import CSources, emit_c, memory_plan
 from edgekiln.compiler.emit_c_family import Family
@@ -25,6 +26,7 @@ WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversio
 WARNINGS += ("-Wcast-align=strict", "-Wvla", "-Wundef")
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 RequireTool = Callable[[str], str]
+C_FOLDER = Path(emit_c_sources.__file__).parent / "c"
 
 
 def _weights(rng: np.random.Generator, *shape: int) -> Array:
@@ -261,3 +263,9 @@ def test_emit_c_says_what_it_lacks_when_a_layer_stays_in_float() -> None:
     )
     with pytest.raises(EmitError, match="no C kernel of float32; C takes int8 and int16"):
         emit_c(graph, np.zeros((1, 5, 5, 4), np.int8))
+
+
+def test_files_have_one_name_each_when_kernels_are_searched_in_folders() -> None:
+    """A folder earlier in the search would hide another's file of that name."""
+    names = [path.name for path in C_FOLDER.glob("*/ek_*")]
+    assert len(names) == len(set(names))

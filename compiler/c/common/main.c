@@ -1,5 +1,6 @@
 /* Runs the golden vectors: prints the bytes of each output as one line of hexadecimal digits and
- * returns 0 when all equal the expected ones, else 1. The application's own main takes this file's place.
+ * returns 0 when all equal the expected ones, else 1. The application's own main takes this file's
+ * place.
  *
  * A board without stdio defines EK_PORT and brings ek_port.h, which declares ek_putchar and two
  * functions around each invoke for its counters.

@@ -1,0 +1,18 @@
+/* Takes the place of main.c on a computer: answers the samples of its standard input, one after the
+ * other as they lie in memory, on its standard output. */
+#include <stdio.h>
+
+#include "model.h"
+
+static model context;
+
+int main(void) {
+    const size_t in = sizeof *model_input(&context), out = sizeof *model_output(&context);
+    while (fread(model_input(&context), in, MODEL_INPUT_SIZE, stdin) == MODEL_INPUT_SIZE) {
+        model_invoke(&context);
+        if (fwrite(model_output(&context), out, MODEL_OUTPUT_SIZE, stdout) != MODEL_OUTPUT_SIZE) {
+            return 1;
+        }
+    }
+    return 0;
+}
