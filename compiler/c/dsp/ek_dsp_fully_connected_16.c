@@ -43,7 +43,7 @@ static void row(const ek_dsp_fully_connected_16_params *p, const uint32_t *colum
         channel += 2;
     }
     if (channel < p->out_size) {
-        const int32_t sum = ek_dot_1x1(column, 1, weights, pairs, p->bias[channel]);
+        const int32_t sum = ek_dot_1x1(column, weights, pairs, p->bias[channel]);
         finish(p, channel, sum, output);
     }
 }

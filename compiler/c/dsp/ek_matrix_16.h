@@ -32,10 +32,9 @@ EK_INLINE void ek_matrix_4_16(const ek_dsp_conv2d_16_params *p, const uint32_t *
         ek_finish_four_16(b, &o, channel + 1, output + channel + 1, channels);
     }
     if (channel < channels) {
-        int32_t sums[4];
-        for (int32_t pixel = 0; pixel < 4; pixel++) {
-            sums[pixel] = ek_dot_1x1(columns + pixel, 4, weights, pairs, o.bias[channel]);
-        }
+        const int32_t bias = o.bias[channel];
+        int32_t sums[4] = {bias, bias, bias, bias};
+        ek_dot_4x1(columns, weights, pairs, sums);
         ek_finish_four_16(sums, &o, channel, output + channel, channels);
     }
 }
@@ -61,7 +60,7 @@ EK_INLINE void ek_matrix_1_16(const ek_dsp_conv2d_16_params *p, const uint32_t *
         ek_finish_one_16(&o, channel + 1, sums[1], output);
     }
     if (channel < channels) {
-        const int32_t sum = ek_dot_1x1(column, 1, weights, pairs, o.bias[channel]);
+        const int32_t sum = ek_dot_1x1(column, weights, pairs, o.bias[channel]);
         ek_finish_one_16(&o, channel, sum, output);
     }
 }
