@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import CSources, emit_c, memory_plan
 from edgekiln.compiler.emit_c_family import Family, family_of_core
+from edgekiln.compiler.emit_c_sources import answering_main
 from edgekiln.compiler.emit_tflite import emit_tflite
-from edgekiln.compiler.errors import EmitError
-from edgekiln.compiler.graph import Array, DType, Graph, QuantParams
+from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.ops import (
     Activation,
@@ -48,19 +48,6 @@ WARNINGS = (
     *("-Wcast-align=strict", "-Wvla", "-Wundef"),
 )
 SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-MAIN = b"""
-#include <stdio.h>
-#include "model.h"
-static model context;
-int main(void) {
-    model_input_type *x = model_input(&context);
-    while (fread(x, sizeof *x, MODEL_INPUT_SIZE, stdin) == MODEL_INPUT_SIZE) {
-        model_invoke(&context);
-        fwrite(model_output(&context), sizeof(model_output_type), MODEL_OUTPUT_SIZE, stdout);
-    }
-    return 0;
-}
-"""
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> Array:
@@ -89,7 +76,9 @@ def _run(graph: Graph, inputs: Array, *flags: str, family: Family = Family.PORTA
     """Outputs of `inputs` from a build on this machine."""
     with tempfile.TemporaryDirectory(prefix="edgekiln-test-") as name:
         folder = Path(name)
-        CSources({**emit_c(graph, inputs[:1], family).files, "main.c": MAIN}).write(folder)
+        CSources({**emit_c(graph, inputs[:1], family).files, "main.c": answering_main()}).write(
+            folder
+        )
         files = sorted(path.name for path in folder.glob("*.c"))
         command = ("gcc", *WARNINGS, *flags, *files, "-o", "run")
         built = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -335,11 +324,6 @@ def test_objects_need_no_library_and_hold_no_state_when_activations_are_int16(
     assert not re.findall(r"^\S+ [BbDdCc] \S+$", listing, re.M)
 
 
-def _with(graph: Graph, name: str, **changes: object) -> Graph:
-    values = {**graph.values, name: dataclasses.replace(graph.values[name], **changes)}  # type: ignore[arg-type]
-    return graph.replace(values=values.values())
-
-
 KERNELS = {
     _odd_channels: "dsp_conv2d dsp_conv2d dsp_pointwise dsp_conv2d",
     _grouped: "grouped_conv2d",
@@ -356,56 +340,6 @@ def test_kernels_are_those_of_the_family_when_sums_fit_32_bits(make: Make) -> No
     text = emit_c(graph, _inputs(graph, 1), Family.DSP).files["model.c"].decode()
     called = re.findall(r"^    ek_(\w+)\(", text, re.M)
     assert " ".join(name.removesuffix("_16") for name in called) == KERNELS[make]
-
-
-FACTORS = (0.125, float(np.nextafter(0.125, 0.0)), 0.3, 1.1 * 2.0**-9, 2.0**-17, 3e-9, 0.7, 5.0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", Family)
-def test_dense_output_equals_reference_when_ties_are_many(
-    family: Family, require_tool: RequireTool
-) -> None:
-    """Factors one step beside plain fractions, sums that are ties or next to them."""
-    require_tool("gcc")
-    build = GraphBuilder("ties", (1, 3))
-    graph = _int16(build.finish(build.fully_connected(build.input, np.eye(8, 3) + 0.01)))
-    node = graph.nodes[0]
-    one = QuantParams((1.0,), (0,))
-    channels = QuantParams(FACTORS, (0,) * 8, axis=0)
-    rows = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 2], [127, 1, 0], [5, 127, 127], [1, 1, 1]] * 2)
-    quants = {node.inputs[0]: one, node.inputs[1]: channels, node.inputs[2]: channels}
-    for name, quant in (quants | {node.output: one}).items():
-        graph = _with(graph, name, quant=quant)
-    graph = _with(graph, node.inputs[1], data=rows[:8].astype(np.int8))
-    graph = _with(graph, node.inputs[2], data=np.zeros(8, np.int64))
-    inputs = _inputs(graph, 4000)
-    inputs[2000:] //= 64
-    found = _run(graph, inputs, "-O1", "-fsanitize=undefined", family=family)
-    np.testing.assert_array_equal(found, run_int8(graph, inputs))
-
-
-def test_bias_of_32_bits_is_refused_when_activations_are_int16() -> None:
-    graph = _int16(_grouped(np.random.default_rng(0)))
-    bias = graph.nodes[0].inputs[2]
-    graph = _with(graph, bias, dtype=DType.INT32, data=graph.constant(bias).astype(np.int32))
-    with pytest.raises(EmitError, match="biases of int64, not int32"):
-        emit_c(graph, _inputs(graph, 1))
-
-
-def test_factor_above_its_range_is_refused_when_an_output_is_tiny() -> None:
-    graph = _int16(_grouped(np.random.default_rng(0)))
-    graph = _with(graph, graph.outputs[0], quant=QuantParams((1e-12,), (0,)))
-    with pytest.raises(EmitError, match=r"factor is above 2\^14"):
-        emit_c(graph, _inputs(graph, 1))
-
-
-def test_sum_beyond_its_range_is_refused_when_a_bias_is_huge() -> None:
-    graph = _int16(_grouped(np.random.default_rng(0)))
-    bias = graph.nodes[0].inputs[2]
-    graph = _with(graph, bias, data=np.full(15, 1 << 47))
-    with pytest.raises(EmitError, match="sums of this layer exceed 47 bits"):
-        emit_c(graph, _inputs(graph, 1))
 
 
 def test_types_are_int16_when_a_header_is_read() -> None:
