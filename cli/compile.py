@@ -18,13 +18,22 @@ from .compile_document import compile_document
 from .console import common_options, debugging, need_extra, print_json, print_table, say
 from .errors import ModelChoiceError, ProjectFileError
 from .outputs import ready_bundle
-from .project import Project, data_source, load_project, profile_folders
+from .project import (
+    PREPROCESSING,
+    Project,
+    data_source,
+    input_schema,
+    load_project,
+    profile_folders,
+)
 
 if TYPE_CHECKING:
     from edgekiln.compiler.data import Dataset
     from edgekiln.compiler.graph import Graph
+    from edgekiln.compiler.input_schema import Method
     from edgekiln.compiler.request import CompileResult, TargetRequest
     from edgekiln.compiler.sensitivity import LayerSensitivity
+    from edgekiln.runtime.contract import Contract
     from edgekiln.runtime.manifest import Lineage
     from edgekiln.targets import Target
 
@@ -40,6 +49,7 @@ class Chosen:
     name: str
     teacher: Path | None = None
     lineage: Lineage | None = None
+    contract: Contract | None = None  # that of a search
 
 
 @click.command("compile")
@@ -47,6 +57,11 @@ class Chosen:
 @click.option("--target", "target_ids", multiple=True, help="Default: those of edgekiln.toml.")
 @click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS))
 @click.option("--data", "source", help="FILE.npz or sklearn:NAME. Default: edgekiln.toml.")
+@click.option(
+    "--preprocessing",
+    type=click.Choice(PREPROCESSING),
+    help="What the model was trained on. Default: [contract] of edgekiln.toml, else by the data.",
+)
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
@@ -69,6 +84,7 @@ def compile_(
     target_ids: tuple[str, ...],
     formats: tuple[str, ...],
     source: str | None,
+    preprocessing: Method | None,
     calibration: Path | None,
     teacher: Path | None,
     recipe: Path | None,
@@ -85,7 +101,7 @@ def compile_(
     """
     need_extra("compile")
     from edgekiln.compiler.calibration_file import load_calibration
-    from edgekiln.compiler.data import load_dataset
+    from edgekiln.compiler.data import described, load_dataset
     from edgekiln.compiler.distil import DistilSettings
     from edgekiln.compiler.gate import AccuracyLimits
     from edgekiln.compiler.passes import untraced
@@ -103,7 +119,9 @@ def compile_(
     targets = [load_target(target_id, profiles) for target_id in ids]
     _check_formats(targets, formats)
     chosen = _choose(model, ids, name, teacher)
-    dataset = load_dataset(data_source(source, settings), seed=settings.data.seed)
+    schema = input_schema(settings.contract, preprocessing)
+    dataset = load_dataset(data_source(source, settings), settings.data.seed, schema)
+    say(f"data: {described(dataset)}")
     _check_lineage(model, chosen, dataset)
     own = load_calibration(calibration, dataset.contract) if calibration else None
     ready_bundle(out)
@@ -161,6 +179,11 @@ def _check_lineage(model: Path, chosen: Chosen, dataset: Dataset) -> None:
         raise ProjectFileError(
             f"{model} was searched on other data than '{dataset.name}'; give the data of the "
             "search with --data, or search again"
+        )
+    if chosen.contract is not None and chosen.contract != dataset.contract:
+        raise ProjectFileError(
+            f"{model} was searched with '{dataset.name}' prepared in another way; give the "
+            "[contract], --preprocessing and [data] seed of the search, or search again"
         )
 
 
@@ -236,6 +259,7 @@ def _chosen_of_search(model: Path, target_ids: Sequence[str]) -> Chosen:
             candidate_id=member.candidate_id,
             seed=result.seed,
         ),
+        result.contract,
     )
 
 

@@ -41,6 +41,18 @@ class Layer:
     output: str
     scratch_bytes: int  # 0: the kernel takes none
     remark: str  # shapes and source, for the reader
+    parts: tuple[Layer, ...] = ()  # layers that run together; the kernel is made for them
+    definition: str = ""  # of that kernel, in place of parameters
+
+    @property
+    def headers(self) -> frozenset[str]:
+        """Headers of all kernels that it calls."""
+        return frozenset((self.header, *(part.header for part in self.parts)))
+
+    @property
+    def kernels(self) -> frozenset[str]:
+        """Kernels that it calls, by their files."""
+        return frozenset(call.kernel for call in self.parts or (self,))
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _KERNELS = Path(__file__).parent / "c"
-_FOLDERS = ("common", "portable", "dsp")
+_FOLDERS = ("common", "portable", "dsp", "helium")
 _INCLUDE = re.compile(r'^#include "(ek_\w+\.h)"$', re.M)
 
 

@@ -11,6 +11,7 @@ and does not time. What is timed here and now is in `CompileResult.artifacts` al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from .errors import CompileError, ImportModelError, RecipeError
 from .gate import check_gate, effective_budget, enforce
 from .grammar import check
 from .graph import Graph
+from .input_schema import preprocessing_text
 from .load_model import LoadedModel, load_file, load_model
 from .numerics import is_quantized, numerics_of
 from .parity import enforce_parity
@@ -104,7 +106,8 @@ def compile_model(
     accuracies = _accuracies(model, request, kept, progress)
     progress("gate: accuracy, latency, RAM and flash against the budgets")
     gate = enforce(_gate(model, request, builds), request.force_reason)
-    bundle_notes = (*loaded.notes, *_origin_notes(model), *certificate.missing, *notes)
+    told = (*_origin_notes(model), *_chance_notes(request.dataset, model))
+    bundle_notes = (*loaded.notes, *told, *certificate.missing, *notes)
     draft = assemble(request, model, builds, gate, certificate, accuracies, golden, bundle_notes)
     data = pack_bundle(draft.manifest, draft.members)
     return CompileResult(
@@ -281,6 +284,24 @@ def _accuracies(
     if shown:
         progress(f"certify: validation accuracy {', '.join(shown)}")
     return found
+
+
+def _chance_notes(dataset: Dataset, model: CompiledModel) -> tuple[str, ...]:
+    """Where the model knows no more than the commonest class: it was not meant for these inputs."""
+    found = model.accuracy if model.accuracy_float is None else model.accuracy_float
+    y = dataset.y[dataset.validation]
+    counts = np.bincount(y)
+    chance = counts.max() / len(y)
+    # Two standard errors of a share: what luck alone does.
+    if found > chance + 2 * math.sqrt(chance * (1 - chance) / len(y)):
+        return ()
+    commonest = dataset.contract.classes[int(counts.argmax())]
+    return (
+        f"an accuracy of {found:.4f} is no better than always answering '{commonest}' "
+        f"({chance:.4f}): the model may expect another preprocessing than "
+        f"{preprocessing_text(dataset.contract.preprocessing)} ([contract] of edgekiln.toml, or "
+        "--preprocessing), or another order of classes",
+    )
 
 
 def _origin_notes(model: CompiledModel) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ certificate is made again from the artifacts and held against the recorded one.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,6 +160,10 @@ def _certify_again(
     if holder is None:
         notes.append("the certificate was not made again: no .tflite artifact holds the graph")
         return None
+    shape = bundle.contract.input.shape
+    dataset = dataclasses.replace(
+        dataset, x=dataset.x.reshape(len(dataset.x), *shape), contract=bundle.contract
+    )
     try:
         graph = import_tflite(bundle.read(holder.path), bundle.source)
         raw = samples_of(dataset, dataset.validation, PARITY_SAMPLES)

@@ -283,6 +283,18 @@ def test_gate_refuses_when_a_format_that_was_named_misses_the_budget(
         compile_model(dataclasses.replace(request_host, targets=(named,)))
 
 
+def test_note_says_so_when_a_model_knows_no_more_than_the_commonest_class(
+    request_host: CompileRequest, result: CompileResult
+) -> None:
+    """As it is where inputs are not prepared as in training: the gate alone would not see it."""
+    data = request_host.dataset
+    wrong = dataclasses.replace(data, y=np.random.default_rng(0).permutation(data.y))
+    notes = compile_model(dataclasses.replace(request_host, dataset=wrong)).notes
+    (note,) = [note for note in notes if "no better than always answering" in note]
+    assert "(x - 0) · 0.0625" in note
+    assert not [note for note in result.notes if "no better than" in note]
+
+
 def test_artifact_says_how_far_its_engine_may_be_from_golden_vectors(
     result: CompileResult, request_host: CompileRequest
 ) -> None:
