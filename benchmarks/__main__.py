@@ -25,6 +25,8 @@ PARTS = (
     "onnx_nodes",
     "compile_models",
     "mutants",
+    "mcu_tflm",
+    "mcu_emlearn",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"

@@ -158,12 +158,11 @@ def build_image(folder: Path, machine: Machine, build: Path) -> Path:
     sources = sorted(folder.resolve().glob("*.c"))
     if not sources:
         raise MeasurementError(f"{folder}: no C files to build")
-    compiler = (f"{machine.prefix}gcc", *machine.flags)
-    files = [str(path) for path in (*sources, HARNESS / "harness.c", HARNESS / machine.harness)]
-    include = ("-I", str(HARNESS))
-    command = (*compiler, *COMPILE_FLAGS, *include, "-c", *files)
-    _call(command, f"{folder}: compile", build, BrokenImageError)
-    objects = [f"{Path(file).stem}.o" for file in files]
+    _compile(sources, machine, f"{folder}: compile", build)
+    objects = [f"{path.stem}.o" for path in sources]
+    for made in _harness(machine):
+        shutil.copy(made, build)  # the linker script knows it by its name
+        objects.append(made.name)
     places = zip(("code", "ram"), (machine.code, machine.ram), strict=True)
     memory = [
         f"-Wl,--defsym=ek_{name}_{what}={number}"
@@ -171,7 +170,8 @@ def build_image(folder: Path, machine: Machine, build: Path) -> Path:
         for what, number in zip(("origin", "length"), place, strict=True)
     ]
     link = ("-T", str(HARNESS / "link.ld"), *objects, "-lgcc", "-o", "image.elf")
-    _call((*compiler, *LINK_FLAGS, *memory, *link), f"{folder}: link", build)
+    linker = (f"{machine.prefix}gcc", *machine.flags, *LINK_FLAGS)
+    _call((*linker, *memory, *link), f"{folder}: link", build)
     return build / "image.elf"
 
 
@@ -234,11 +234,33 @@ def _section_sizes(image: Path, machine: Machine) -> dict[str, int]:
     return {name: int(size) for name, size in re.findall(r"^(\.\S+)\s+(\d+)", listing, re.M)}
 
 
+def _compile(sources: Iterable[Path], machine: Machine, what: str, build: Path) -> None:
+    """An object file in `build` for each of `sources`."""
+    compiler = (f"{machine.prefix}gcc", *machine.flags, *COMPILE_FLAGS, "-I", str(HARNESS))
+    _call((*compiler, "-c", *map(str, sources)), what, build, BrokenImageError)
+
+
+@functools.cache
+def _built() -> Path:
+    """A folder for what is built once in a process; it goes with the process."""
+    folder = Path(tempfile.mkdtemp(prefix="edgekiln-built-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@functools.cache
+def _harness(machine: Machine) -> tuple[Path, ...]:
+    """The object files of the harness for `machine`."""
+    sources = [HARNESS / "harness.c", HARNESS / machine.harness]
+    folder = Path(tempfile.mkdtemp(dir=_built()))
+    _compile(sources, machine, "harness: compile", folder)
+    return tuple(folder / f"{path.stem}.o" for path in sources)
+
+
 @functools.cache
 def _plugin() -> Path:
-    """The counting plugin, built once in a process into a folder that goes with it."""
-    folder = Path(tempfile.mkdtemp(prefix="edgekiln-plugin-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    """The counting plugin."""
+    folder = _built()
     library = folder / "count.so"
     command = ("gcc", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", str(HARNESS / "count.c"))
     _call((*command, "-o", str(library)), "counting plugin: compile", folder)
