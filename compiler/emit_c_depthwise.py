@@ -90,13 +90,19 @@ def _helium_can(layer: _Depthwise) -> bool:
 
 
 def _helium(layer: _Depthwise) -> Call:
-    """Sums and factors in the order of vectors; those that fill the last one count for nothing."""
-    lanes = vector_lanes(len(layer.weights))
+    """Sums and factors in the order of vectors; those that fill the last one count for nothing.
+
+    Few channels repeat, where the kernel takes pixels as one line.
+    """
+    slide, channels, weights = layer.slide.upright, len(layer.weights), layer.weights
+    lanes = vector_lanes(channels)
+    if channels < VECTOR and VECTOR % channels == 0 and slide.stride[1] == 1:
+        lanes = [lane % channels for lane in vector_lanes(VECTOR)]
+        weights = np.tile(weights, (VECTOR // channels, 1))
     bias, low, high = (
         np.append(part, 0)[lanes] for part in (layer.sums.bias, layer.sums.low, layer.sums.high)
     )
     factors = (*layer.factors, Multiplier(0, 0))
-    slide = layer.slide.upright
     ordered = dataclasses.replace(
         layer,
         slide=slide,
@@ -104,11 +110,11 @@ def _helium(layer: _Depthwise) -> Call:
         factors=tuple(factors[lane] for lane in lanes),
     )
     rows = (slide.kernel[0] - 1) * slide.dilation[0] + 1
-    band_bytes = rows * slide.plane[1] * len(layer.weights)
-    offset_bytes, read_on = 4 * layer.weights.shape[1], VECTOR - 1
+    band_bytes = rows * slide.plane[1] * channels
+    offset_bytes, read_on = 4 * weights.shape[1], VECTOR - 1
     return ordered.call(
         "ek_helium_kernels.h",
         f"ek_helium_depthwise_{helium_finish(layer.graph, layer.node)}",
-        sixteens_of_rows(layer.weights),
+        sixteens_of_rows(weights),
         offset_bytes + band_bytes + read_on,
     )
