@@ -179,16 +179,22 @@ def _helium_can(layer: _Depthwise) -> bool:
 
 
 def _helium(layer: _Depthwise) -> Call:
-    """Sums and factors in the order of vectors; those that fill the last one count for nothing."""
-    lanes = vector_lanes(len(layer.weights))
+    """Sums and factors in the order of vectors; those that fill the last one count for nothing.
+
+    Few channels repeat, where the kernel takes pixels as one line.
+    """
+    slide, channels, weights = layer.slide.upright, len(layer.weights), layer.weights
+    lanes = vector_lanes(channels)
+    if channels < VECTOR and VECTOR % channels == 0 and slide.stride[1] == 1:
+        lanes = [lane % channels for lane in vector_lanes(VECTOR)]
+        weights = np.tile(weights, (VECTOR // channels, 1))
     sums, factors = layer.outputs.sums, (*layer.outputs.factors, Multiplier(0, 0))
     bias, low, high = (np.append(part, 0)[lanes] for part in (sums.bias, sums.low, sums.high))
     vectors = tuple(factors[lane] for lane in lanes)
     scaled = ordered(layer.graph, layer.node, layer.symbol, Sums(bias, low, high), vectors)
-    slide = layer.slide.upright
     height, width = slide.plane
     rows = (slide.kernel[0] - 1) * slide.dilation[0] + 1
-    packed = constant(f"model_{layer.symbol}_weights", sixteens_of_rows(layer.weights))
+    packed = constant(f"model_{layer.symbol}_weights", sixteens_of_rows(weights))
     return Call(
         header="ek_helium_kernels.h",
         kernel=f"ek_helium_depthwise_{helium_finish(layer.graph, layer.node)}",
@@ -200,5 +206,5 @@ def _helium(layer: _Depthwise) -> Call:
             *(("weights", packed.name), ("output", scaled.text)),
         ),
         constants=(packed, *scaled.arrays),
-        scratch_bytes=4 * layer.weights.shape[1] + rows * width * len(layer.weights) + VECTOR - 1,
+        scratch_bytes=4 * weights.shape[1] + rows * width * channels + VECTOR - 1,
     )
