@@ -23,6 +23,7 @@ from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.plan import storage_roots
 from edgekiln.compiler.plan_memory import MemoryPlan
+from edgekiln.compiler.plan_rules import Sharing
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import run_int8_all
 
@@ -205,3 +206,16 @@ def test_strips_leave_live_bytes_alone_when_they_take_less(
     assert sum(bool(call.parts) for call in layers) == 2
     assert plan.arena_bytes < 13 * 9 * 28
     _check(graph, family, tmp_path, require_tool("gcc"))
+
+
+@pytest.mark.slow
+def test_strips_keep_outputs_apart_when_a_kernel_writes_nothing_in_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, require_tool: RequireTool
+) -> None:
+    graph = _narrow_wide_narrow(0, 2, 3)
+    in_place = planned(graph, Family.DSP)[1].arena_bytes
+    monkeypatch.setattr("edgekiln.compiler.emit_c_strips.sharing", lambda *_: Sharing())
+    layers, plan = planned(graph, Family.DSP)
+    assert any(call.parts for call in layers)
+    assert plan.arena_bytes > in_place
+    _check(graph, Family.DSP, tmp_path, require_tool("gcc"))
