@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -138,18 +139,17 @@ class _Steps:
         return _Steps(in_row, in_column, out_row, out_column)
 
 
-def _instructions(slide: Slide) -> int:
-    """About what the windows of one channel take, from the loops of c/dsp/ek_rows_dot.h."""
+def _instructions(slide: Slide) -> float:
+    """About what an output takes, from the loops of c/dsp/ek_rows_dot.h.
+
+    It does not depend on the image, so that a layer and its strips are turned alike.
+    """
     if slide.stride[1] > 1 and slide.dilation[1] > 1:
-        return 1 << 62  # no kernel
-    blocks = list(_blocks(slide.kernel[1]))
-    four = sum(slide.kernel[0] * (3 + 17 * ((t + 2) // 4) + 8 * (t % 4 == 1)) for t in blocks)
-    two = sum(slide.kernel[0] * (4 + 11 * ((t + 2) // 4) + 5 * (t % 4 == 1)) for t in blocks)
-    runs = min(slide.dilation[1], slide.out[1])
-    count = -(-slide.out[1] // runs)
-    fours = (count + 1) // 4 if slide.stride[1] == 1 else 0
-    twos = -(-max(0, count - 4 * fours) // 2)
-    return slide.out[0] * runs * (fours * (four + 50) + twos * (two + 35))
+        return math.inf  # no kernel
+    rows, blocks = slide.kernel[0], list(_blocks(slide.kernel[1]))
+    if slide.stride[1] == 1:
+        return sum(rows * (3 + 17 * _quads(taps) + 8 * (taps % 4 == 1)) for taps in blocks) / 4
+    return sum(rows * (4 + 11 * _quads(taps) + 5 * (taps % 4 == 1)) for taps in blocks) / 2
 
 
 def _blocks(width: int) -> Iterator[int]:
@@ -164,7 +164,11 @@ def _whole_blocks(width: int) -> int:
 
 
 def _row_words(taps: int) -> int:
-    return 2 * ((taps + 2) // 4) + (taps % 4 == 1)
+    return 2 * _quads(taps) + (taps % 4 == 1)
+
+
+def _quads(taps: int) -> int:
+    return (taps + 2) // 4
 
 
 def _read_further(width: int) -> int:
