@@ -59,7 +59,7 @@ system:
 	$(SUDO) apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends \
 	  mosquitto chromium gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-system-misc \
-	  gcc-riscv64-unknown-elf shellcheck gcc make cmake
+	  gcc-riscv64-unknown-elf shellcheck gcc clang make cmake
 
 clean:
 	rm -rf $(VENV) .typing build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,10 +16,17 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu")
+BENCHMARKS = ("loop", "compiler", "mcu", "helium")
 PARTS = (
-    *("tflite_layers", "quantization", "onnx_nodes", "compile_models", "mutants"),
-    *("mcu_tflm", "mcu_emlearn"),
+    "c_layers",
+    "c_exact",
+    "tflite_layers",
+    "quantization",
+    "onnx_nodes",
+    "compile_models",
+    "mutants",
+    "mcu_tflm",
+    "mcu_emlearn",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"

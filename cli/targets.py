@@ -68,6 +68,7 @@ def show(target_id: str, project: Path | None, as_json: bool) -> None:
     print(
         f"runtime {target.runtime.name} {target.runtime.version}; "
         f"formats {', '.join(target.formats)}"
+        + (f", on request {', '.join(target.optional_formats)}" if target.optional_formats else "")
     )
     print_costs(target)
     print_table(
@@ -103,7 +104,7 @@ def calibrate(
         check_profile_path(out)
     profile = load_target(target_id, profile_folders(project))
     say(f"calibrating {target_id} …")
-    target = run(profile, seed=seed)
+    target = run(profile, seed=seed, formats=profile.all_formats)
     if out is not None:
         write_profile(target, out)
         say(f'wrote {out}; use it with profiles = ["{out.parent}"] in edgekiln.toml')

@@ -12,7 +12,7 @@ from .target import CostTable, Target
 from .workload import LayerWork, Workload
 
 # Engines that `edgekiln targets calibrate` runs, by class of device.
-_CALIBRATED = {"host": ("litert", "onnxruntime"), "mcu": ("c",)}
+_CALIBRATED = {"host": ("litert", "onnxruntime", "c"), "mcu": ("c",)}
 
 
 def estimate_latency(target: Target, workload: Workload, engine: str) -> Estimate:

@@ -37,6 +37,7 @@ _ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _ALLOWED = {
     "class": "host, linux, mcu, npu",
     "formats": "tflite, onnx, c",
+    "optional_formats": "tflite, onnx, c",
     "dtype": "int8, float32",
     "ops": "int8, float32",
     "tier": "T0, T1, T2, T3, T4",
@@ -115,6 +116,7 @@ class _Profile(_Part, rename={"device_class": "class"}):
     budget: _Budget = msgspec.field(default_factory=_Budget)
     evidence: tuple[_Evidence, ...] = ()
     cycles_per_instruction: tuple[float, float, float] | None = None
+    optional_formats: tuple[Format, ...] = ()
 
 
 _TABLES: dict[str, type[_Part]] = {
@@ -226,7 +228,8 @@ def _problem(profile: _Profile, stem: str) -> str | None:
     memory, known = profile.memory, {item.id for item in profile.evidence}
     cpi = profile.cycles_per_instruction
     engines = ENGINES[profile.device_class]
-    foreign = [fmt for fmt in profile.formats if fmt not in engines]
+    both = (*profile.formats, *profile.optional_formats)
+    foreign = [fmt for fmt in both if fmt not in engines]
     rules = (
         (_ID.fullmatch(profile.id), f"key 'id': allowed: {_ALLOWED['id']}"),
         (profile.id == stem, f"key 'id': '{profile.id}' must be the file's name, '{stem}'"),
@@ -239,6 +242,10 @@ def _problem(profile: _Profile, stem: str) -> str | None:
             not foreign,
             f"key 'formats': no engine runs {', '.join(foreign)} on class "
             f"{profile.device_class}; allowed: {', '.join(engines)}",
+        ),
+        (
+            len(set(both)) == len(both),
+            "key 'optional_formats': each format once, there or in 'formats'",
         ),
         (memory.slots >= 1, "key 'memory.slots': must be 1 or more"),
         (
@@ -289,6 +296,7 @@ def _target(profile: _Profile, digest: str) -> Target:
         ),
         cycles_per_instruction=profile.cycles_per_instruction,
         digest=digest,
+        optional_formats=profile.optional_formats,
     )
 
 

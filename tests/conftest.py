@@ -46,6 +46,7 @@ SYSTEM_TOOLS = {
     "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf",
     "shellcheck": "shellcheck",
     "gcc": "gcc",
+    "clang": "clang",
     "cmake": "cmake",
 }
 REQUIRE_ALL = os.environ.get("EDGEKILN_REQUIRE_ALL") == "1"

@@ -96,5 +96,9 @@ def test_sampling_repeats_when_the_seed_repeats() -> None:
 
 
 def test_space_for_names_the_shape_when_no_space_covers_it() -> None:
-    with pytest.raises(SpaceError, match=r"\(4, 4\)"):
-        space_for((4, 4), 2)
+    with pytest.raises(SpaceError, match=r"\(4, 4, 4, 1\)"):
+        space_for((4, 4, 4, 1), 2)
+
+
+def test_series_is_searched_as_an_image_of_one_channel() -> None:
+    assert space_for((128, 3), 4).input_shape == (128, 3, 1)
