@@ -38,14 +38,15 @@ def calibrated(
     """
     from edgekiln.compiler.probes import calibrate
     from edgekiln.targets.emulate import missing_tools
+    from edgekiln.targets.machines import MACHINES
 
     known, notes = [], []
     for target in targets:
         if target.device_class == "host":
             known.append(_measured(target, say, target.formats, (), seed))
-        elif target.device_class != "mcu":
+        elif not _can_be_emulated(target):
             known.append(target)
-        elif missing := missing_tools():
+        elif missing := missing_tools(MACHINES[target.core.lower()].tools):
             known.append(target)
             notes.append(
                 f"{target.id} was not emulated here: {', '.join(missing)} is not installed "
@@ -113,6 +114,14 @@ def known_targets(
 
 def _identity(target: Target) -> tuple[str, str, Budget]:
     return target.id, target.digest, target.budget
+
+
+def _can_be_emulated(target: Target) -> bool:
+    """Whether instructions of its generated C can be counted here, and become time."""
+    from edgekiln.targets.machines import MACHINES
+
+    known = target.core.lower() in MACHINES and target.cycles_per_instruction is not None
+    return target.device_class == "mcu" and known and "c" in target.formats
 
 
 def _is_measured(target: Target, formats: Sequence[str]) -> bool:

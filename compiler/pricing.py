@@ -23,10 +23,11 @@ from edgekiln.targets.errors import (
     NoCostTableError,
     UnsupportedOperatorError,
 )
-from edgekiln.targets.estimate import estimate_latency, footprint
+from edgekiln.targets.estimate import check_operators, estimate_latency, footprint
 from edgekiln.targets.evidence import Budget, Estimate, Footprint, Tier
 from edgekiln.targets.measure import measure_callable
 from edgekiln.targets.target import Target
+from edgekiln.targets.workload import Workload
 
 from .artifacts import EmittedArtifact, c_constant_bytes
 from .c_report import CFigures, planned_figures
@@ -97,47 +98,61 @@ def price(
 ) -> tuple[Footprint, tuple[str, ...]]:
     """Latency, RAM and flash of `artifact` on `target`, and notes on what they rest on.
 
-    Where the table lacks an operator, or there is none for this number format, and nothing limits
-    latency, it stays unknown: a note says so.
+    Where nothing says what the target takes, or the table lacks an operator, and nothing limits
+    latency, it stays unknown: a note says why.
 
     Raises:
-        NoCostTableError: nothing was emulated, and no cost table is of the artifact's engine.
-        UnsupportedOperatorError: latency is limited, and the table lacks an operator of the graph.
+        UnsupportedOperatorError: the profile leaves an operator of the graph out, or latency is
+            limited and the table lacks one.
+        NoCostTableError: latency is limited, or could be calibrated here, and nothing prices it.
     """
-    emulation = emulated.emulation
-    latency, notes = _latency(graph, artifact, target, emulation, budget)
+    work, emulation = workload(graph), emulated.emulation
+    check_operators(target, work)
+    latency, notes = _latency(graph, work, artifact, target, emulation, budget)
     if emulation is not None:
         said = _emulation_note(f"{target.id}/{artifact.format}", emulation)
         return image_footprint(latency, emulation), (said, *notes)
-    arena, flash = _arena_bytes(graph, artifact), _flash_bytes(artifact)
+    arena, flash = arena_bytes(graph, artifact), flash_bytes(artifact)
     notes = (emulated.note, *notes) if emulated.note else notes
     return footprint(target, latency, arena, flash), notes
 
 
 def _latency(
     graph: Graph,
+    work: Workload,
     artifact: EmittedArtifact,
     target: Target,
     emulation: Emulation | None,
     budget: Budget,
 ) -> tuple[Estimate | None, tuple[str, ...]]:
-    """From counted instructions where the profile says what they take, else from its table."""
-    if emulation is not None and target.cycles_per_instruction is not None:
-        return latency_from_instructions(target, emulation.instructions), ()
+    """The estimate, or a note that says why there is none."""
     try:
-        engine = engine_of(target, artifact.format)
-        return estimate_latency(target, workload(graph), engine), ()
+        return estimated_latency(work, artifact, target, emulation), ()
     except (NoCostTableError, UnsupportedOperatorError) as error:
-        mendable = emulation is None and _calibrates(error, graph)
-        if budget.latency_ms is not None or mendable:
+        if budget.latency_ms is not None or _calibrates(error, target, graph):
             raise
         place = f"{target.id}/{artifact.format}"
         return None, (f"{place}: its latency is not known: {error}",)
 
 
-def _calibrates(error: Exception, graph: Graph) -> bool:
-    """Whether a calibration would make the table that lacks: tables are of int8 so far."""
-    return isinstance(error, NoCostTableError) and graph.input.dtype is DType.INT8
+def estimated_latency(
+    work: Workload, artifact: EmittedArtifact, target: Target, emulation: Emulation | None
+) -> Estimate:
+    """From counted instructions where the profile says what one takes, else from a cost table.
+
+    Raises:
+        NoCostTableError: there is neither; says how one is made.
+        UnsupportedOperatorError: the table lacks an operator.
+    """
+    if emulation is not None and target.cycles_per_instruction is not None:
+        return latency_from_instructions(target, emulation.instructions)
+    return estimate_latency(target, work, engine_of(target, artifact.format))
+
+
+def _calibrates(error: Exception, target: Target, graph: Graph) -> bool:
+    """Whether a calibration of this machine would make the table that lacks: it was left out."""
+    measurable = target.device_class == "host" and graph.input.dtype is DType.INT8
+    return isinstance(error, NoCostTableError) and measurable
 
 
 def measure_artifact(
@@ -186,16 +201,19 @@ def _emulation_note(place: str, emulation: Emulation) -> str:
     )
 
 
-def _arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
-    """TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors; generated
-    C has scratch beside its activations."""
+def arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
+    """RAM of the activations of an artifact on its target, as its planner lays them out.
+
+    TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors; generated
+    C has scratch beside its activations.
+    """
     if artifact.format == "c":
         return memory_plan(graph, artifact.family).arena_bytes
     planned = lower_padding(graph) if artifact.format == "tflite" else graph
     return plan_arena(planned).arena_bytes
 
 
-def _flash_bytes(artifact: EmittedArtifact) -> int:
-    """What is stored to be run; of C without a shared object, the parameters."""
+def flash_bytes(artifact: EmittedArtifact) -> int:
+    """Bytes of what is stored to be run; of C without a shared object, the parameters."""
     runnable = artifact.runnable
     return c_constant_bytes(artifact.files) if runnable is None else len(runnable)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekiln.runtime.c_library import build_library, c_compiler
-from edgekiln.targets.emulate import TOOLS, emulate_folder, latency_from_instructions
+from edgekiln.targets.emulate import emulate_folder, latency_from_instructions, machine_of
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import MeasurementError
 from edgekiln.targets.evidence import Tier
@@ -32,6 +32,7 @@ from edgekiln.targets.target import CostTable, Evidence, Target
 from .builder import GraphBuilder
 from .emit_c import emit_c
 from .emit_c_family import family_of_core
+from .emit_c_layers import C_OPERATORS
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
 from .graph import Graph
@@ -81,16 +82,16 @@ def calibrate(
             f"calibrate `host` on the device itself"
         )
         raise MeasurementError(msg)
-    more = ops if target.device_class == "host" else ()  # the C of microcontrollers lacks them
-    graphs = (*probe_graphs(seed), *more_probes(more, seed))
+    known = ops if target.device_class == "host" else [op for op in ops if op in C_OPERATORS]
+    graphs = (*probe_graphs(seed), *more_probes(known, seed))
     fits = [_fitted(target, fmt, graphs, seed) for fmt in timed]
     renewed = {fit.evidence.id for fit in fits}
     older = (table for table in target.costs if table.evidence_id not in renewed)
-    known = (item for item in target.evidence if item.id not in renewed)
+    others = (item for item in target.evidence if item.id not in renewed)
     return dataclasses.replace(
         target,
         costs=(*(fit.table for fit in fits), *older),
-        evidence=(*known, *(fit.evidence for fit in fits)),
+        evidence=(*others, *(fit.evidence for fit in fits)),
     )
 
 
@@ -306,7 +307,7 @@ def _evidence(target: Target, fmt: str, count: int, seed: int) -> Evidence:
         compiler = tool_version(c_compiler() or "cc")
         tier, how = Tier.T3, f"generated C, {compiler}, one thread of {_processor()}"
     elif engine == "c":
-        tools = (tool_version(tool) for tool in TOOLS if tool != "gcc")
+        tools = (tool_version(tool) for tool in machine_of(target).tools if tool != "gcc")
         tier, how = Tier.T2, f"generated C, instructions under emulation, {', '.join(tools)}"
     else:
         version = distribution_version(_DISTRIBUTIONS[engine])

@@ -22,7 +22,12 @@ from edgekiln.compiler.plan import plan_arena
 from edgekiln.compiler.workload import workload
 from edgekiln.targets.engines import first_engine
 from edgekiln.targets.errors import NoCostTableError, UnsupportedOperatorError
-from edgekiln.targets.estimate import estimate_latency, footprint, strongest_table
+from edgekiln.targets.estimate import (
+    check_operators,
+    estimate_latency,
+    footprint,
+    strongest_table,
+)
 from edgekiln.targets.evidence import Budget, Footprint
 from edgekiln.targets.target import Target
 from edgekiln.targets.workload import Workload
@@ -117,6 +122,7 @@ def _sizes(graph: Graph, target: Target, plain: Priced) -> tuple[int, int]:
 
 def _verdict(target: Target, graph: Graph, work: Workload, plain: Priced) -> Verdict:
     try:
+        check_operators(target, work)
         latency = estimate_latency(target, work, first_engine(target))
     except UnsupportedOperatorError as error:
         return Verdict(target.id, None, (str(error),), math.inf)

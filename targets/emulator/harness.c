@@ -42,6 +42,24 @@ __attribute__((noinline)) void ek_probe_end(void) {
     deepest = depth > deepest ? depth : deepest;
 }
 
+/* What a compiler may call without being asked to: a target without a C library needs them. */
+void *memset(void *to, int value, size_t count) {
+    unsigned char *bytes = to;
+    while (count-- != 0) {
+        *bytes++ = (unsigned char)value;
+    }
+    return to;
+}
+
+void *memcpy(void *to, const void *from, size_t count) {
+    unsigned char *bytes = to;
+    const unsigned char *source = from;
+    while (count-- != 0) {
+        *bytes++ = *source++;
+    }
+    return to;
+}
+
 static void print(const char *text) {
     while (*text != '\0') {
         ek_putchar(*text++);

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgekiln.cli.calibrated import calibrated, measured_hosts
-from edgekiln.cli.targets import print_costs, write_profile
+from edgekiln.cli.targets_calibrate import print_costs, write_profile
 from edgekiln.targets import CostTable, OpCost, Target, Tier, load_target
 
 
