@@ -164,7 +164,7 @@ def _cut(value: Value, name: str, axes: Mapping[int, int]) -> Value:
     index = tuple(slice(0, axes.get(axis, size)) for axis, size in enumerate(value.shape))
     data = np.ascontiguousarray(value.data[index])
     quant = value.quant
-    if quant is not None and quant.axis in axes and len(quant.scale) > 1:
+    if quant is not None and quant.axis is not None and quant.axis in axes:
         count = axes[quant.axis]
         points = quant.zero_point[:count]
         quant = QuantParams(quant.scale[:count], points, quant.axis)
