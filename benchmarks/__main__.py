@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu")
+BENCHMARKS = ("loop", "compiler", "mcu", "boards")
 PARTS = ("tflite_layers", "quantization", "onnx_nodes", "compile_models", "mutants")
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"

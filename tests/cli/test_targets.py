@@ -57,3 +57,11 @@ def test_note_says_where_the_numbers_come_from_when_tools_are_missing(
     (note,) = known.notes
     assert "cortex-m4 was not emulated here" in note
     assert "cost tables of its profile" in note
+
+
+@pytest.mark.parametrize("target_id", ["esp32-c3", "ek-ra8m1", "pixel-3", "alif-ensemble-e8"])
+def test_nothing_is_counted_when_it_could_not_become_time(target_id: str) -> None:
+    target = load_target(target_id)
+    said: list[str] = []
+    known = calibrated([target], said.append)
+    assert (known.targets, known.notes, said) == ((target,), (), [])
