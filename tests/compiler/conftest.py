@@ -246,7 +246,8 @@ def teacher_path(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> P
 def priced_host() -> Target:
     """The host with made-up cost tables: nothing is timed, so tests are repeatable."""
     host = load_target("host")
-    ops = {op: OpCost(per_call_us=0.2, ns_per_mac=0.1, ns_per_byte=0.05) for op in host.ops}
+    priced = load_target("raspberry-pi-4").costs[0].ops
+    ops = {op: OpCost(per_call_us=0.2, ns_per_mac=0.1, ns_per_byte=0.05) for op in priced}
     tables = (
         CostTable(ops, engine, "int8", Tier.T1, f"made-up-{engine}", 0.5, 2.0, per_run_us)
         for engine, per_run_us in (("litert", 0.0), ("onnxruntime", 6.0))
