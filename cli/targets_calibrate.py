@@ -42,7 +42,7 @@ def calibrate(
         check_profile_path(out)
     profile = load_target(target_id, profile_folders(project))
     say(f"calibrating {target_id} …")
-    target = run(profile, seed=seed)
+    target = run(profile, seed=seed, formats=profile.all_formats)
     if out is not None:
         write_profile(target, out)
         say(f'wrote {out}; use it with profiles = ["{out.parent}"] in edgekiln.toml')

@@ -104,6 +104,7 @@ def _facts(target: Target) -> list[tuple[str, str]]:
         ("core", target.core),
         ("clock", clock_text(target)),
         ("formats", " ".join(target.formats)),
+        ("formats on request", " ".join(target.optional_formats) or "–"),
         ("runtime", f"{runtime.name} {runtime.version}".strip()),
         ("RAM", f"{size_text(memory.ram)}, {size_text(memory.ram_available_bytes)} for a model"),
         (

@@ -2,8 +2,9 @@
 
 Latency: instructions of the compiled candidate under emulation (T2) where the target is a
 microcontroller with an emulated core and the tools are here, else the target's cost table of the
-engine that runs the artifact's format. RAM is the arena planner's, flash the emitter's, both plus
-the runtime's overheads.
+engine that runs the artifact's format. RAM and flash: of the image that was linked and run there,
+static memory and the deepest stack, code and constants; else the arena planner's and the emitter's,
+both plus the runtime's overheads, which are reserves for what the image would have shown.
 """
 
 from __future__ import annotations
@@ -13,9 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgekiln.targets.emulate import Emulation, latency_from_instructions
+from edgekiln.runtime.c_library import library_name
+from edgekiln.targets.emulate import Emulation, image_footprint, latency_from_instructions
 from edgekiln.targets.engines import engine_of
-from edgekiln.targets.errors import MeasurementError, NoCostTableError, UnsupportedOperatorError
+from edgekiln.targets.errors import (
+    BrokenImageError,
+    MeasurementError,
+    NoCostTableError,
+    UnsupportedOperatorError,
+)
 from edgekiln.targets.estimate import check_operators, estimate_latency, footprint
 from edgekiln.targets.evidence import Budget, Estimate, Footprint, Tier
 from edgekiln.targets.measure import measure_callable
@@ -23,32 +30,63 @@ from edgekiln.targets.target import Target
 from edgekiln.targets.workload import Workload
 
 from .artifacts import EmittedArtifact, c_constant_bytes
+from .c_report import CFigures, planned_figures
 from .emit_c import memory_plan
+from .errors import CompileError
 from .graph import DType, Graph
-from .oracles import RUNTIME_CALLS, run_c_emulated
+from .measure_c import measure_files
+from .oracles import RUNTIME_CALLS, core_compiler_version
 from .passes import lower_padding
 from .plan import plan_arena
 from .workload import workload
 
+TIMED_S = 0.2  # timed runs of one artifact
+
 
 @dataclass(frozen=True, slots=True)
 class EmulatedArtifact:
-    """An emulation of generated C, or the sentence that says why there is none."""
+    """An emulation of generated C, or the sentence that says why there is none.
+
+    `figures` are those of generated C, counted or as far as its files tell them; `compiler` is
+    the version of the one that built what ran.
+    """
 
     emulation: Emulation | None
     note: str = ""
+    figures: CFigures | None = None
+    compiler: str = ""
 
 
 def emulate_artifact(artifact: EmittedArtifact, target: Target) -> EmulatedArtifact:
-    """Run generated C on the emulated core of a microcontroller; other artifacts need none."""
-    if artifact.format != "c" or target.device_class != "mcu":
+    """Run generated C on the emulated core of a microcontroller; other artifacts need none.
+
+    Raises CompileError where it does not build for the core, or faults there.
+    """
+    if artifact.format != "c":
         return EmulatedArtifact(None)
+    figures = planned_figures(artifact.files)
+    place = f"{target.id}/c"
+    if target.device_class != "mcu":
+        return EmulatedArtifact(None, f"{place}: {_library_note(artifact)}", figures)
     try:
-        return EmulatedArtifact(run_c_emulated(artifact.files, target))
+        measured = measure_files(artifact.files, place, target)
+    except BrokenImageError as error:
+        raise CompileError(f"{place}: generated C is broken: {error}") from error
     except MeasurementError as error:
-        return EmulatedArtifact(
-            None, f"{target.id}/c: not emulated here, its latency is the profile's: {error}"
-        )
+        note = f"{place}: not emulated here, its numbers are planned or the profile's: {error}"
+        return EmulatedArtifact(None, note, figures)
+    version = core_compiler_version(target)
+    return EmulatedArtifact(measured.emulation, "", measured.report, version)
+
+
+def _library_note(artifact: EmittedArtifact) -> str:
+    counted = "instructions are counted on emulated microcontrollers only"
+    if artifact.runnable is not None:
+        return f"{counted}; its shared library is {library_name()}"
+    return (
+        f"{counted}; it has no shared library, so a device needs a C compiler to run it "
+        "(compile for host where one is installed: apt-get install gcc)"
+    )
 
 
 def price(
@@ -70,19 +108,31 @@ def price(
     """
     work, emulation = workload(graph), emulated.emulation
     check_operators(target, work)
-    notes = (emulated.note,) if emulated.note else ()
-    place = f"{target.id}/{artifact.format}"
-    latency: Estimate | None = None
+    latency, notes = _latency(graph, work, artifact, target, emulation, budget)
+    if emulation is not None:
+        said = _emulation_note(f"{target.id}/{artifact.format}", emulation)
+        return image_footprint(latency, emulation), (said, *notes)
+    arena, flash = arena_bytes(graph, artifact), flash_bytes(artifact)
+    notes = (emulated.note, *notes) if emulated.note else notes
+    return footprint(target, latency, arena, flash), notes
+
+
+def _latency(
+    graph: Graph,
+    work: Workload,
+    artifact: EmittedArtifact,
+    target: Target,
+    emulation: Emulation | None,
+    budget: Budget,
+) -> tuple[Estimate | None, tuple[str, ...]]:
+    """The estimate, or a note that says why there is none."""
     try:
-        latency = estimated_latency(work, artifact, target, emulation)
+        return estimated_latency(work, artifact, target, emulation), ()
     except (NoCostTableError, UnsupportedOperatorError) as error:
         if budget.latency_ms is not None or _calibrates(error, target, graph):
             raise
-        notes = (*notes, f"{place}: its latency is not known: {error}")
-    if emulation is not None:
-        notes = (*notes, _emulation_note(place, emulation))
-    arena, flash = arena_bytes(graph, artifact), flash_bytes(artifact, target, emulation)
-    return footprint(target, latency, arena, flash), notes
+        place = f"{target.id}/{artifact.format}"
+        return None, (f"{place}: its latency is not known: {error}",)
 
 
 def estimated_latency(
@@ -112,10 +162,10 @@ def measure_artifact(
 
     `low` is the first quartile of the runs, `high` the 95 % quantile.
     """
-    call = RUNTIME_CALLS.get(artifact.format)
-    if target.device_class != "host" or call is None:
+    if target.device_class != "host" or artifact.runnable is None:
         return None
-    taken = measure_callable(call(artifact.model, sample), budget_s=0.2)
+    call = RUNTIME_CALLS[artifact.format](artifact.runnable, sample)
+    taken = measure_callable(call, budget_s=TIMED_S)
     return Estimate(
         value=taken.median_us / 1e3,
         low=taken.low_us / 1e3,
@@ -163,9 +213,7 @@ def arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
     return plan_arena(planned).arena_bytes
 
 
-def flash_bytes(artifact: EmittedArtifact, target: Target, emulation: Emulation | None) -> int:
-    """Bytes of the artifact; for `c` parameters, and code that the overhead does not cover."""
-    if artifact.format != "c":
-        return artifact.nbytes
-    code = emulation.code_bytes if emulation else 0
-    return c_constant_bytes(artifact.files) + max(0, code - target.runtime.flash_overhead)
+def flash_bytes(artifact: EmittedArtifact) -> int:
+    """Bytes of what is stored to be run; of C without a shared object, the parameters."""
+    runnable = artifact.runnable
+    return c_constant_bytes(artifact.files) if runnable is None else len(runnable)

@@ -164,10 +164,9 @@ def _cut(value: Value, name: str, axes: Mapping[int, int]) -> Value:
     index = tuple(slice(0, axes.get(axis, size)) for axis, size in enumerate(value.shape))
     data = np.ascontiguousarray(value.data[index])
     quant = value.quant
-    if quant is not None and quant.axis is not None and quant.axis in axes:
-        count = axes[quant.axis]
-        points = quant.zero_point[:count]
-        quant = QuantParams(quant.scale[:count], points, quant.axis)
+    count = None if quant is None or quant.axis is None else axes.get(quant.axis)
+    if quant is not None and count is not None and len(quant.scale) > 1:
+        quant = QuantParams(quant.scale[:count], quant.zero_point[:count], quant.axis)
     return dataclasses.replace(value, name=name, shape=data.shape, data=data, quant=quant)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgekiln.targets.emulate import Emulation
+from edgekiln.targets.emulate import Emulation, image_footprint
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import NoCostTableError, UnsupportedOperatorError
 from edgekiln.targets.estimate import check_operators, footprint
@@ -148,8 +148,10 @@ def _judged(
             latency = estimated_latency(work, artifact, target, emulation)
         except (NoCostTableError, UnsupportedOperatorError) as error:
             note = str(error)
-    flash = flash_bytes(artifact, target, emulation)
-    cost = footprint(target, latency, written.arena_bytes, flash)
+    if emulation is not None:
+        cost = image_footprint(latency, emulation)
+    else:
+        cost = footprint(target, latency, written.arena_bytes, flash_bytes(artifact))
     return Suitability(
         target_id=target.id,
         format=artifact.format,

@@ -13,7 +13,7 @@ from .target import CostTable, Target
 from .workload import LayerWork, Workload
 
 # Engines that `edgekiln targets calibrate` runs on a host.
-_CALIBRATED = ("litert", "onnxruntime")
+_CALIBRATED = ("litert", "onnxruntime", "c")
 
 
 def estimate_latency(target: Target, workload: Workload, engine: str) -> Estimate:

@@ -33,6 +33,7 @@ _HZ = "a whole number of Hz, such as 64_000_000"
 _ALLOWED = {
     "class": "host, linux, mcu, npu",
     "formats": "tflite, onnx, c",
+    "optional_formats": "tflite, onnx, c",
     "dtype": "int8, float32",
     "ops": "int8, int16, float32",
     "tier": "T0, T1, T2, T3, T4",
@@ -164,6 +165,7 @@ class DeviceFile(Part, rename={"device_class": "class"}):
     budget: BudgetPart = msgspec.field(default_factory=BudgetPart)
     evidence: tuple[EvidencePart, ...] = ()
     cycles_per_instruction: tuple[float, float, float] | None = None
+    optional_formats: tuple[Format, ...] = ()
 
 
 class CoreFile(Part):
@@ -226,7 +228,8 @@ def core_problem(core: CoreFile) -> str | None:
 
 def _identity_rules(device: DeviceFile, stem: str) -> tuple[tuple[object, str], ...]:
     engines = ENGINES[device.device_class]
-    foreign = [fmt for fmt in device.formats if fmt not in engines]
+    both = (*device.formats, *device.optional_formats)
+    foreign = [fmt for fmt in both if fmt not in engines]
     return (
         (ID.fullmatch(device.id), f"key 'id': allowed: {ID_TEXT}"),
         (device.id == stem, f"key 'id': '{device.id}' must be the file's name, '{stem}'"),
@@ -243,6 +246,10 @@ def _identity_rules(device: DeviceFile, stem: str) -> tuple[tuple[object, str], 
             not foreign,
             f"key 'formats': no engine runs {', '.join(foreign)} on class "
             f"{device.device_class}; allowed: {', '.join(engines)}",
+        ),
+        (
+            len(set(both)) == len(both),
+            "key 'optional_formats': each format once, there or in 'formats'",
         ),
     )
 

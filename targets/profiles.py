@@ -170,6 +170,7 @@ def _target(device: DeviceFile, core: Core | None, digest: str) -> Target:
         ),
         cycles_per_instruction=cpi,
         digest=digest,
+        optional_formats=device.optional_formats,
     )
 
 

@@ -175,6 +175,16 @@ WRONG = [
     ('class = "mcu"', 'class = "toaster"', r"key 'class'.*allowed: host, linux, mcu, npu"),
     ('formats = ["c"]', 'formats = ["c", "pt"]', r"key 'formats'.*allowed: tflite, onnx, c"),
     ('formats = ["c"]', "formats = []", r"key 'formats': empty"),
+    (
+        'formats = ["c"]',
+        'formats = ["c"]\noptional_formats = ["c"]',
+        r"key 'optional_formats': each format once",
+    ),
+    (
+        'formats = ["c"]',
+        'formats = ["c"]\noptional_formats = ["onnx"]',
+        r"no engine runs onnx on class mcu",
+    ),
     ('formats = ["c"]', 'formats = ["onnx"]', r"no engine runs onnx on class mcu.*tflite, c"),
     (
         'engine = "c"',
