@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu", "helium")
+BENCHMARKS = ("loop", "compiler", "mcu", "helium", "boards")
 PARTS = (
     "c_layers",
     "c_exact",
