@@ -68,7 +68,7 @@ def chains(graph: Graph) -> tuple[Chain, ...]:
     for node in graph.nodes:
         if node.op is not Op.DEPTHWISE_CONV_2D or not _one_to_one(graph, node):
             continue
-        if graph.values[node.output].dtype is DType.INT16:  # their kernels have no strips yet
+        if graph.values[node.output].dtype is not DType.INT8:
             continue
         before = makers.get(node.inputs[0])
         after = readers[node.output][0] if alone(node.output) else None
