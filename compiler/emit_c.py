@@ -1,6 +1,7 @@
 """`emit_c`: an int8 graph as a folder of C99 that needs nothing but a compiler.
 
-model.h is the whole interface: a context struct that holds every activation, and three functions.
+model.h is the whole interface: a context struct that holds every activation, and three functions;
+a model that remembers frames has a fourth, which makes it forget them.
 Nothing is allocated, nothing is global but constants, so any number of contexts can run at once.
 Layers are calls of the kernels in c/, of which only those in use are copied. Families of kernels
 differ in speed alone: outputs equal `reference.run_int8` byte for byte; main.c proves it wherever
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
 
@@ -30,6 +32,7 @@ from .plan_memory import MemoryPlan, plan_memory
 from .plan_tasks import KernelCall
 from .reference import run_int8
 
+_STATE_BYTES = 2  # of an int16
 _WORD_BYTES = 8  # the arena is made of 64-bit words, so that it is aligned in plain C99
 
 
@@ -67,7 +70,7 @@ def emit_c(
     by_output = {call.output: call for call in made}
     layers = tuple(by_output[name] for name in plan.order)
     texts = {
-        "model.h": "".join(_model_h(graph, plan)),
+        "model.h": "".join(_model_h(graph, plan, layers)),
         "model.c": "".join(_model_c(graph, plan, layers)),
         "weights.h": "".join(_weights_h(layers)),
         "weights.c": "".join(_weights_c(layers)),
@@ -80,7 +83,8 @@ def emit_c(
 
 
 def memory_plan(graph: Graph, family: Family = Family.PORTABLE) -> MemoryPlan:
-    """Memory of a context of the int8 `graph`, scratch included. Raises EmitError as `emit_c`."""
+    """Memory of a context of the int8 `graph`, scratch included; what a stream remembers comes on
+    top (`streams.remembered_bytes`). Raises EmitError as `emit_c`."""
     return _plan(graph, _layers(graph, family))
 
 
@@ -94,7 +98,7 @@ def _layers(graph: Graph, family: Family) -> tuple[Layer, ...]:
     return tuple(layer(graph, node, index, family) for index, node in enumerate(calls))
 
 
-def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
+def _model_h(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Iterator[str]:
     yield f"/* {comment(graph.name)}: int8 inference. real = scale * (q - zero point). */\n"
     yield "#ifndef MODEL_H\n#define MODEL_H\n\n#include <stdint.h>\n\n"
     for end, value in (("INPUT", graph.input), ("OUTPUT", graph.output)):
@@ -105,14 +109,28 @@ def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
         yield f"#define MODEL_{end}_ZERO_POINT ({quant.zero_point[0]})\n"
     yield f"/* activations and, between them, at most {plan.scratch_bytes} bytes of scratch */\n"
     yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n\n"
-    yield "/* All memory of one instance; needs no initialisation. */\n"
-    yield f"typedef struct {{\n    int64_t arena[MODEL_ARENA_SIZE / {_WORD_BYTES}];\n}} model;\n\n"
+    yield from _context(sum(call.state_bytes for call in layers))
     yield "/* MODEL_INPUT_SIZE elements to fill before each invoke, which overwrites them. */\n"
     yield "int8_t *model_input(model *m);\n\n"
     yield "/* Computes the output; as many instances as there are contexts can run at once. */\n"
     yield "void model_invoke(model *m);\n\n"
     yield "/* MODEL_OUTPUT_SIZE elements, valid until the input is filled again. */\n"
     yield "const int8_t *model_output(const model *m);\n\n#endif\n"
+
+
+def _context(state_bytes: int) -> Iterator[str]:
+    """The struct, and for a stream what brings it to its beginning."""
+    arena = f"    int64_t arena[MODEL_ARENA_SIZE / {_WORD_BYTES}];\n"
+    if not state_bytes:
+        yield "/* All memory of one instance; needs no initialisation. */\n"
+        yield f"typedef struct {{\n{arena}}} model;\n\n"
+        return
+    yield "/* what the model remembers of the frames before, in bytes */\n"
+    yield f"#define MODEL_STATE_SIZE {state_bytes}\n\n/* All memory of one instance. */\n"
+    yield f"typedef struct {{\n{arena}    int16_t state[MODEL_STATE_SIZE / {_STATE_BYTES}];\n"
+    yield "} model;\n\n"
+    yield "/* Before the first invoke, and wherever a new recording begins: forget all frames. */\n"
+    yield "void model_init(model *m);\n\n"
 
 
 def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Iterator[str]:
@@ -124,13 +142,28 @@ def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Itera
     yield f"    return (int8_t *)m->arena + {plan.offsets[graph.inputs[0]]};\n}}\n\n"
     yield "const int8_t *model_output(const model *m) {\n"
     yield f"    return (const int8_t *)m->arena + {plan.offsets[graph.outputs[0]]};\n}}\n\n"
+    if any(call.state_bytes for call in layers):
+        yield "void model_init(model *m) {\n"
+        yield f"    for (int32_t i = 0; i < MODEL_STATE_SIZE / {_STATE_BYTES}; i++) {{\n"
+        yield "        m->state[i] = 0;\n    }\n}\n\n"
     yield "void model_invoke(model *m) {\n    int8_t *arena = (int8_t *)m->arena;\n"
+    states = _states(layers)
     for call in layers:
         scratch = f", arena + {plan.scratch[call.output]}" if call.scratch_bytes else ""
-        places = f"{_operands(plan, call)}, arena + {plan.offsets[call.output]}{scratch}"
+        state = f", m->state + {states[call.output]}" if call.state_bytes else ""
+        places = f"{_operands(plan, call)}, arena + {plan.offsets[call.output]}{scratch}{state}"
         yield f"    /* {comment(call.remark)} */\n"
         yield f"    {call.kernel}(&{call.symbol}, {places});\n"
     yield "}\n" if layers else "    (void)arena;\n}\n"
+
+
+def _states(layers: tuple[Layer, ...]) -> Mapping[str, int]:
+    """Where each call's memory begins, in numbers of int16, one after the other."""
+    ends = accumulate(call.state_bytes // _STATE_BYTES for call in layers)
+    return {
+        call.output: end - call.state_bytes // _STATE_BYTES
+        for call, end in zip(layers, ends, strict=True)
+    }
 
 
 def _operands(plan: MemoryPlan, call: Layer) -> str:

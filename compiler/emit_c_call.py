@@ -30,6 +30,7 @@ class Call:
     scratch_bytes: int
     operands: tuple[Constant | str, ...] | None = None  # None: the activations that it reads
     listed: bool = False  # operands go as one array of pointers
+    state_bytes: int = 0  # what it remembers, int16
 
 
 def window(graph: Graph, node: Node, kernel: tuple[int, int], attrs: ConvAttrs | PoolAttrs) -> str:

@@ -23,7 +23,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One call `kernel(&params, operands…, output[, scratch])`, of the header that declares it."""
+    """One call `kernel(&params, operands…, output[, scratch][, memory])`; `header` declares it."""
 
     symbol: str
     header: str
@@ -35,6 +35,7 @@ class Layer:
     listed: bool  # operands go as one array of pointers
     output: str
     scratch_bytes: int  # 0: the kernel takes none
+    state_bytes: int  # of int16 that live on between invocations; 0: the kernel takes none
     remark: str  # shapes and source, for the reader
 
     @property

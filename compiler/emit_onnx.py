@@ -16,6 +16,7 @@ from .onnx_forms import FORMS
 from .onnx_layouts import natural
 from .onnx_opset import IR_VERSIONS, needed_opset
 from .onnx_writer import Writer
+from .ops import STREAMING
 
 _INTEGERS = (DType.INT32, DType.INT64)
 
@@ -43,6 +44,11 @@ def emit_onnx(graph: Graph) -> bytes:
 def _check(graph: Graph) -> None:
     """Raise EmitError for operators without a form and outputs that no node could be given."""
     for node in graph.nodes:
+        if node.op in STREAMING:
+            raise EmitError(
+                f"{node.name}: ONNX keeps nothing between runs, '{node.op}' cannot be written; "
+                "emit tflite or c"
+            )
         if node.op not in FORMS:
             raise EmitError(f"{node.name}: '{node.op}' cannot be written; optimize the graph first")
     names = (*graph.inputs, *graph.outputs)

@@ -74,6 +74,7 @@ class _Writer:
         own = [self._tensor(name) for name in node.inputs]
         extra = form.operands(self._graph, node)
         added = [self._constant(node, *pair) for pair in enumerate(extra)]
+        added += [self._variable(value) for value in form.variables(self._graph, node)]
         inputs = form.arrange(own, added)
         key = (form.operator(node), form.version(self._graph, node))
         options = form.options(self._schema, self._graph, node)
@@ -150,6 +151,13 @@ class _Writer:
             self._added[key] = len(self._tensors)
             self._tensors.append(self._tensor_of(Value(name, data.shape, dtype, quant, data)))
         return self._added[key]
+
+    def _variable(self, value: Value) -> int:
+        """A tensor of zeros that lives on from one invocation to the next."""
+        tensor = self._tensor_of(value)
+        tensor.isVariable = True
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
 
     def _tensor_of(self, value: Value) -> Any:
         tensor = self._schema.TensorT()

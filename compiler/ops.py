@@ -54,6 +54,8 @@ class Op(enum.StrEnum):
     SUM = "sum"
     REDUCE_MAX = "reduce_max"
     ARG_MAX = "arg_max"
+    # along time
+    SVDF = "svdf"  # remembers what came before: samples are frames of one stream
     # moves: no arithmetic
     PAD = "pad"
     RESHAPE = "reshape"
@@ -182,6 +184,26 @@ class AxisAttrs:
 
 
 @dataclass(frozen=True, slots=True)
+class SvdfAttrs:
+    """svdf. inputs: x (1, features), weights (filters, features), weights in time (filters,
+    memory), bias (units,); output (1, units).
+
+    A filter is a product of the frame; the last `memory` values of each are weighed in time, the
+    oldest first, and `rank` filters side by side make one unit. What lies before the first frame
+    is zero. One step of what int8 remembers, in int16, is `state_scale`; the int8 kernel leaves the
+    activation to the output's encoding, as LiteRT's does.
+    """
+
+    rank: int
+    activation: Activation = Activation.NONE
+    state_scale: float = 1.0
+
+    def units(self, filters: int) -> int:
+        """How many outputs that many filters make."""
+        return filters // self.rank
+
+
+@dataclass(frozen=True, slots=True)
 class PadAttrs:
     """Constant padding: (before, after) of every axis; the first axis gets none."""
 
@@ -234,12 +256,20 @@ Attrs = (
     | GeluAttrs
     | ReduceAttrs
     | AxisAttrs
+    | SvdfAttrs
     | PadAttrs
     | TransposeAttrs
     | SliceAttrs
     | BatchNormAttrs
     | NoAttrs
 )
+
+
+STREAMING = frozenset({Op.SVDF})
+"""Operators that remember samples: the rows of what they read are frames, one after the other."""
+
+RECURRENT = frozenset({Op.SVDF})
+"""Operators along time; all operands but the first are constants."""
 
 
 def image_pad(padding: Padding) -> PadAttrs:

@@ -54,6 +54,10 @@ from .request import (
 from .sensitivity import LayerSensitivity, measure_sensitivity
 
 CAME_QUANTIZED = "the model came quantized and is kept as it is, so it has no float accuracy"
+FRAMES = (
+    "the model remembers: the samples of each part of the data set were run as the frames of one "
+    "recording, in their order"
+)
 
 Progress = Callable[[str], None]
 Floats = npt.NDArray[np.float32]
@@ -284,8 +288,10 @@ def _accuracies(
 
 
 def _origin_notes(model: CompiledModel) -> tuple[str, ...]:
-    """How the model came to its numbers: quantized already, or with layers in float32."""
-    return (CAME_QUANTIZED,) if model.quantized is None else model.quantized.plan.notes
+    """How the model came to its numbers, quantized already or with layers in float32, and what its
+    samples are."""
+    said = (CAME_QUANTIZED,) if model.quantized is None else model.quantized.plan.notes
+    return (*said, FRAMES) if model.graph.is_stream else said
 
 
 def _price(

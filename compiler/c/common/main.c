@@ -41,6 +41,9 @@ static int differ(const int8_t *a, const int8_t *b, int32_t count) {
 
 int main(void) {
     int result = 0;
+#ifdef MODEL_STATE_SIZE
+    model_init(&context); /* the samples are one recording */
+#endif
     for (int32_t sample = 0; sample < GOLDEN_COUNT; sample++) {
         int8_t *input = model_input(&context);
         for (int32_t i = 0; i < MODEL_INPUT_SIZE; i++) {
