@@ -20,7 +20,7 @@ from .emit_c_layer import Constant, Fields, Layer
 from .emit_c_lookup import ONE_CODE, lookup
 from .emit_c_matmul import batch_matmul
 from .emit_c_moves import concatenation, gather, pad, resize_nearest, slice_axes, transpose
-from .emit_c_recurrent import svdf
+from .emit_c_recurrent import lstm, svdf
 from .emit_c_reduce import mean, reduce_max, total
 from .emit_c_text import braces
 from .errors import EmitError
@@ -132,6 +132,7 @@ _ANY: Mapping[Op, Callable[[Graph, Node, str], Call]] = {
     Op.BATCH_MATMUL: batch_matmul,
     Op.LOG_SOFTMAX: _log_softmax,
     Op.SVDF: svdf,
+    Op.UNIDIRECTIONAL_SEQUENCE_LSTM: lstm,
 }
 _FIELDS: Mapping[Op, Callable[[Graph, Node], Fields]] = {
     Op.MAX_POOL_2D: _pool2d,

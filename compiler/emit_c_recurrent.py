@@ -1,18 +1,29 @@
-"""Operators along time as kernel calls; what they remember lies beside the activations."""
+"""Operators along time as kernel calls: c/common/ek_recurrent.h.
+
+What SVDF remembers lies beside the activations; the cell of an LSTM is scratch, its state is the
+output of the step before.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from .emit_c_call import Call
-from .emit_c_layer import Fields, constant, zero_point
-from .emit_c_pack import fold
-from .graph import Graph, Node
-from .int_kernels.recurrent import svdf_factors
-from .ops import SvdfAttrs
+from .emit_c_layer import Constant, Fields, constant, zero_point
+from .emit_c_pack import Int8, fold
+from .errors import EmitError
+from .fixedpoint import Multiplier
+from .grammar_recurrent import GATES
+from .graph import Array, Graph, Node
+from .int_kernels.recurrent import lstm_factors, svdf_factors
+from .ops import LstmAttrs, SvdfAttrs
 from .streams import variables
 
 HEADER = "ek_recurrent.h"
+_CELL_BYTES = 2
+_INT32 = (1 << 31) - 1
 
 
 def svdf(graph: Graph, node: Node, symbol: str) -> Call:
@@ -20,25 +31,74 @@ def svdf(graph: Graph, node: Node, symbol: str) -> Call:
     assert isinstance(node.attrs, SvdfAttrs)
     weights, in_time, bias = (graph.constant(name) for name in node.inputs[1:])
     filters, features = weights.shape
-    nothing = np.zeros(filters, np.int32)
-    filter_bias = fold(weights, nothing, zero_point(graph, node.inputs[0])).bias
-    arrays = tuple(
-        constant(f"model_{symbol}_{what}", data)
-        for what, data in (
-            ("weights", weights),
-            ("filter_bias", filter_bias.astype(np.int32)),
-            ("in_time", in_time),
-            ("bias", bias),
-        )
+    filter_bias = _folded(
+        node, weights, np.zeros(filters, np.int32), zero_point(graph, node.inputs[0])
     )
+    data = {"weights": weights, "filter_bias": filter_bias, "in_time": in_time, "bias": bias}
+    arrays = _arrays(symbol, data)
     to_state, to_output = svdf_factors(graph, node)
     fields: Fields = (
         *(("features", features), ("memory", in_time.shape[1])),
         *(("units", node.attrs.units(filters)), ("rank", node.attrs.rank)),
-        *((array.name.removeprefix(f"model_{symbol}_"), array.name) for array in arrays),
+        *((what, array.name) for what, array in arrays.items()),
         *(("state_multiplier", to_state.multiplier), ("state_shift", to_state.shift)),
         *(("output_multiplier", to_output.multiplier), ("output_shift", to_output.shift)),
         ("output_zero_point", zero_point(graph, node.output)),
     )
     state = sum(value.nbytes for value in variables(graph, node))
-    return Call(HEADER, "ek_svdf", "ek_svdf_params", fields, arrays, 0, state_bytes=state)
+    constants = tuple(arrays.values())
+    return Call(HEADER, "ek_svdf", "ek_svdf_params", fields, constants, 0, state_bytes=state)
+
+
+def lstm(graph: Graph, node: Node, symbol: str) -> Call:
+    """The whole sequence in one call, gate weights one after the other."""
+    assert isinstance(node.attrs, LstmAttrs)
+    constants = [graph.constant(name) for name in node.inputs[1:]]
+    weights, of_state, biases = (
+        np.concatenate(constants[at : at + GATES]) for at in range(0, 3 * GATES, GATES)
+    )
+    nothing = np.zeros_like(biases)
+    data = {
+        "weights": weights,
+        "bias": _folded(node, weights, biases, zero_point(graph, node.inputs[0])),
+        "state_weights": of_state,
+        "state_bias": _folded(node, of_state, nothing, zero_point(graph, node.output)),
+    }
+    arrays = _arrays(symbol, data)
+    factors = lstm_factors(graph, node)
+    _, steps, features = graph.values[node.inputs[0]].shape
+    units = graph.values[node.output].shape[-1]
+    fields: Fields = (
+        *(("steps", steps), ("features", features), ("units", units)),
+        *((what, array.name) for what, array in arrays.items()),
+        *_each_gate("", factors.inputs),
+        *_each_gate("state_", factors.states),
+        *(("cell_bits", node.attrs.cell_bits), ("clip", node.attrs.clip_steps)),
+        *(("output_multiplier", factors.output.multiplier), ("output_shift", factors.output.shift)),
+        ("output_zero_point", zero_point(graph, node.output)),
+    )
+    kept = tuple(arrays.values())
+    return Call(HEADER, "ek_lstm", "ek_lstm_params", fields, kept, _CELL_BYTES * units)
+
+
+def _folded(node: Node, rows: Int8, bias: Array, zero: int) -> Array:
+    """Biases (rows,) with the zero point in them; sums of what is stored must fit 32 bits."""
+    sums = fold(rows, bias, zero)
+    if max(sums.largest, int(np.abs(sums.bias).max())) > _INT32:
+        raise EmitError(f"{node.name} ({node.op}): sums of this layer exceed 32 bits")
+    return sums.bias.astype(np.int32)
+
+
+def _arrays(symbol: str, data: Mapping[str, Array]) -> dict[str, Constant]:
+    """Arrays of the weights file by the field that points to each."""
+    return {what: constant(f"model_{symbol}_{what}", each) for what, each in data.items()}
+
+
+def _each_gate(prefix: str, factors: Iterable[Multiplier]) -> Fields:
+    factors = tuple(factors)
+    multipliers = ", ".join(str(factor.multiplier) for factor in factors)
+    shifts = ", ".join(str(factor.shift) for factor in factors)
+    return (
+        (f"{prefix}multiplier", f"{{{multipliers}}}"),
+        (f"{prefix}shift", f"{{{shifts}}}"),
+    )

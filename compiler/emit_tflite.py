@@ -83,6 +83,8 @@ class _Writer:
             self._append(key, inputs, truth, options)
             key, inputs, options = ("CAST", 1), [truth], self._from_bool()
         self._append(key, inputs, self._tensor(node.output), options)
+        inner = [self._inner(value) for value in form.intermediates(self._graph, node)]
+        self._operators[-1].intermediates = inner or None
 
     def _append(
         self, key: tuple[str, int], inputs: list[int], output: int, options: tuple[str, Any]
@@ -154,9 +156,13 @@ class _Writer:
 
     def _variable(self, value: Value) -> int:
         """A tensor of zeros that lives on from one invocation to the next."""
-        tensor = self._tensor_of(value)
-        tensor.isVariable = True
-        self._tensors.append(tensor)
+        index = self._inner(value)
+        self._tensors[index].isVariable = True
+        return index
+
+    def _inner(self, value: Value) -> int:
+        """A tensor of one operator alone."""
+        self._tensors.append(self._tensor_of(value))
         return len(self._tensors) - 1
 
     def _tensor_of(self, value: Value) -> Any:

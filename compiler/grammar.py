@@ -20,7 +20,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .errors import GrammarError
-from .grammar_recurrent import OPERANDS_ALONG_TIME, check_along_time
+from .grammar_recurrent import OPERANDS_ALONG_TIME, check_along_time, check_mixed
 from .graph import DType, Graph, Node, QuantParams, Value
 from .ops import (
     RECURRENT,
@@ -32,6 +32,7 @@ from .ops import (
     DenseAttrs,
     GeluAttrs,
     LeakyAttrs,
+    LstmAttrs,
     MatmulAttrs,
     NoAttrs,
     Op,
@@ -73,6 +74,7 @@ ATTRS: Mapping[Op, type[Attrs]] = dict.fromkeys(Op, NoAttrs) | {
     Op.CONCATENATION: AxisAttrs,
     Op.GATHER: AxisAttrs,
     Op.SVDF: SvdfAttrs,
+    Op.UNIDIRECTIONAL_SEQUENCE_LSTM: LstmAttrs,
     Op.PAD: PadAttrs,
     Op.TRANSPOSE: TransposeAttrs,
     Op.SLICE: SliceAttrs,
@@ -129,6 +131,7 @@ def check(graph: Graph) -> None:
         if graph.values[node.inputs[0]].dtype in QUANTIZED:
             _check_quantized(graph, node, where)
         known.add(node.output)
+    check_mixed(graph)
     missing = [name for name in graph.outputs if name not in known]
     if missing:
         raise GrammarError(f"{graph.name}: nothing produces the output '{missing[0]}'")

@@ -8,35 +8,82 @@ from __future__ import annotations
 import math
 
 from .errors import GrammarError
-from .graph import DType, Graph, Node, QuantParams, Value
-from .ops import Op, SvdfAttrs
+from .graph import DType, Graph, Node, Value
+from .ops import LstmAttrs, Op, SvdfAttrs
 
-OPERANDS_ALONG_TIME = {Op.SVDF: 4}
+OPERANDS_ALONG_TIME = {Op.SVDF: 4, Op.UNIDIRECTIONAL_SEQUENCE_LSTM: 13}
+CELL_BITS = range(-15, -8)  # exponents of one step of an LSTM's cell that tanh is there for
+GATES = 4
+GATE_SCALE = 2.0**-12  # one step of what a gate's activation reads
 _LARGEST_FACTOR = 2.0**30
 _LIKE = 1e-6  # scales that are products of others, in float32
 
 
 def check_along_time(graph: Graph, node: Node, where: str) -> None:
-    """Raise GrammarError where constants of an int8 node are not encoded as its kernel reads them.
+    """Raise GrammarError where an int8 node is not encoded as its kernel reads it.
 
     `where` begins the message.
     """
-    x = graph.values[node.inputs[0]]
+    x, output = graph.values[node.inputs[0]], graph.values[node.output]
     if x.dtype is not DType.INT8:
         raise GrammarError(f"{where} has no {x.dtype} form")
-    _check_svdf(graph, node, [graph.values[name] for name in node.inputs[1:]], where)
+    constants = [graph.values[name] for name in node.inputs[1:]]
+    if isinstance(node.attrs, SvdfAttrs):
+        _check_svdf(node.attrs, constants, _scale(x, where), _scale(output, where), where)
+    elif isinstance(node.attrs, LstmAttrs):
+        _check_lstm(node.attrs, constants, _scale(x, where), _scale(output, where), where)
 
 
-def _check_svdf(graph: Graph, node: Node, constants: list[Value], where: str) -> None:
-    assert isinstance(node.attrs, SvdfAttrs)
+def check_mixed(graph: Graph) -> None:
+    """Raise GrammarError for an LSTM in float32, and for one beside a node that remembers.
+
+    An engine forgets everything before a sequence, or nothing.
+    """
+    for node in graph.nodes:
+        if node.op is not Op.UNIDIRECTIONAL_SEQUENCE_LSTM:
+            continue
+        where = f"{graph.name}: node '{node.name}' ({node.op})"
+        if graph.values[node.inputs[0]].dtype is DType.FLOAT32:
+            raise GrammarError(f"{where} has no float32 form; unroll it")
+        if graph.is_stream:
+            raise GrammarError(f"{where} begins anew where the frames of a stream go on")
+
+
+def _check_svdf(
+    attrs: SvdfAttrs, constants: list[Value], x: float, output: float, where: str
+) -> None:
     weights, in_time, bias = constants
-    _symmetric(weights, DType.INT8, where)
-    scale = _symmetric(in_time, DType.INT16, where).scale[0] * _positive(node, where)
-    if not math.isclose(_symmetric(bias, DType.INT32, where).scale[0], scale, rel_tol=_LIKE):
-        raise GrammarError(f"{where}: the bias scale is not state scale · weight scale")
-    x, output = (_scale(graph.values[name], where) for name in (node.inputs[0], node.output))
-    _check_factor(x * _scale(weights, where) / node.attrs.state_scale, where)
+    state = attrs.state_scale
+    if not (math.isfinite(state) and state > 0.0):
+        raise GrammarError(f"{where}: its state has scale {state:g}")
+    scale = state * _symmetric(in_time, DType.INT16, where)
+    _check_factor(x * _symmetric(weights, DType.INT8, where) / state, where)
     _check_factor(scale / output, where)
+    _check_bias(bias, scale, where)
+
+
+def _check_lstm(
+    attrs: LstmAttrs, constants: list[Value], x: float, output: float, where: str
+) -> None:
+    if math.frexp(attrs.cell_scale)[0] != 0.5 or attrs.cell_bits not in CELL_BITS:
+        raise GrammarError(
+            f"{where}: one step of its cell is {attrs.cell_scale:g}, not a power of two from "
+            "2^-15 to 2^-9"
+        )
+    if not (math.isfinite(attrs.cell_clip) and attrs.cell_clip >= 0.0):
+        raise GrammarError(f"{where}: its cell is clipped to {attrs.cell_clip:g}")
+    for gate in range(GATES):
+        weights, of_state, bias = constants[gate::GATES]
+        scale = x * _symmetric(weights, DType.INT8, where)
+        _check_factor(scale / GATE_SCALE, where)
+        _check_factor(output * _symmetric(of_state, DType.INT8, where) / GATE_SCALE, where)
+        _check_bias(bias, scale, where)
+    _check_factor(2.0**-30 / output, where)
+
+
+def _check_bias(bias: Value, scale: float, where: str) -> None:
+    if not math.isclose(_symmetric(bias, DType.INT32, where), scale, rel_tol=_LIKE):
+        raise GrammarError(f"{where}: '{bias.name}' does not have the scale of what it is added to")
 
 
 def _check_factor(factor: float, where: str) -> None:
@@ -51,17 +98,9 @@ def _scale(value: Value, where: str) -> float:
     return value.quant.scale[0]
 
 
-def _positive(node: Node, where: str) -> float:
-    assert isinstance(node.attrs, SvdfAttrs)
-    scale = node.attrs.state_scale
-    if not (math.isfinite(scale) and scale > 0.0):
-        raise GrammarError(f"{where}: its state has scale {scale:g}")
-    return scale
-
-
-def _symmetric(value: Value, dtype: DType, where: str) -> QuantParams:
-    """The encoding of a constant, which must be symmetric with one scale."""
+def _symmetric(value: Value, dtype: DType, where: str) -> float:
+    """The scale of a constant, which must be symmetric with one."""
     quant = value.quant
     if value.dtype is not dtype or quant is None or len(quant.scale) != 1 or any(quant.zero_point):
         raise GrammarError(f"{where}: '{value.name}' must be symmetric {dtype} with one scale")
-    return quant
+    return quant.scale[0]

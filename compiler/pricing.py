@@ -27,7 +27,7 @@ from .graph import DType, Graph
 from .oracles import RUNTIME_CALLS, run_c_emulated
 from .passes import lower_padding
 from .plan import plan_arena
-from .streams import remembered_bytes
+from .streams import remembered_bytes, variable_bytes
 from .workload import workload
 
 
@@ -137,11 +137,11 @@ def _emulation_note(place: str, emulation: Emulation) -> str:
 
 def _arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
     """TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors; generated
-    C has scratch beside its activations. What a stream remembers is never reused."""
+    C has scratch beside its activations. Neither reuses what a stream remembers."""
     if artifact.format == "c":
         return memory_plan(graph, artifact.family).arena_bytes + remembered_bytes(graph)
     planned = lower_padding(graph) if artifact.format == "tflite" else graph
-    return plan_arena(planned).arena_bytes + remembered_bytes(graph)
+    return plan_arena(planned).arena_bytes + variable_bytes(graph)
 
 
 def _flash(artifact: EmittedArtifact, target: Target, emulation: Emulation | None) -> int:

@@ -64,6 +64,7 @@ RULES: Mapping[Op, QuantRule] = {
     Op.REDUCE_MAX: QuantRule.KEEPS,
     Op.ARG_MAX: QuantRule.INDEX,
     Op.SVDF: QuantRule.RECURRENT,
+    Op.UNIDIRECTIONAL_SEQUENCE_LSTM: QuantRule.RECURRENT,
     Op.PAD: QuantRule.KEEPS,
     Op.RESHAPE: QuantRule.KEEPS,
     Op.TRANSPOSE: QuantRule.KEEPS,

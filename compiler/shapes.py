@@ -173,6 +173,16 @@ def _svdf(op: Op, attrs: Attrs, inputs: tuple[Shape, ...]) -> Shape:
     return x[0], attrs.units(filters)
 
 
+def _lstm(op: Op, attrs: Attrs, inputs: tuple[Shape, ...]) -> Shape:
+    x, constants = inputs[0], inputs[1:]
+    _need_rank(op, x, 3, "sequences")
+    units = constants[0][0] if constants[0] else 0
+    expected = ((units, x[2]),) * 4 + ((units, units),) * 4 + ((units,),) * 4
+    if units < 1 or constants != expected:
+        raise GrammarError(f"{op}: weights {constants} do not fit the sequence {x}")
+    return x[0], x[1], units
+
+
 def _binary(op: Op, attrs: Attrs, inputs: tuple[Shape, ...]) -> Shape:
     return broadcast(inputs[0], inputs[1])
 
@@ -311,6 +321,7 @@ _RULES: Mapping[Op, Rule] = {
     Op.LESS_EQUAL: _binary,
     Op.PRELU: _prelu,
     Op.SVDF: _svdf,
+    Op.UNIDIRECTIONAL_SEQUENCE_LSTM: _lstm,
     Op.MEAN: _reduce,
     Op.SUM: _reduce,
     Op.REDUCE_MAX: _reduce,

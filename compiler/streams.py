@@ -8,29 +8,46 @@ import numpy as np
 import numpy.typing as npt
 
 from .graph import DType, Graph, Node, QuantParams, Value
-from .ops import Op, SvdfAttrs
+from .ops import LstmAttrs, SvdfAttrs
 
 Floats = npt.NDArray[np.float32]
 
 
 def variables(graph: Graph, node: Node) -> tuple[Value, ...]:
-    """The memory of `node`, zero before the first frame: int16 in an int8 graph, else float32.
+    """What an engine keeps for `node`, zero at the beginning; int16 beside int8, else float32.
 
-    SVDF has the last values of each filter, (1, filters · memory), the oldest first.
+    SVDF remembers the last values of each filter, (1, filters · memory), the oldest first. An LSTM
+    has its state and its cell, (1, units) each, which it needs until its sequence ends.
     """
-    if node.op is not Op.SVDF:
-        return ()
-    assert isinstance(node.attrs, SvdfAttrs)
+    if isinstance(node.attrs, SvdfAttrs):
+        return (_memory(graph, node, node.attrs),)
+    if isinstance(node.attrs, LstmAttrs):
+        output = graph.values[node.output]
+        shape = (1, output.shape[-1])
+        cell = QuantParams((node.attrs.cell_scale,), (0,))
+        return (
+            Value(f"{node.name}.state", shape, output.dtype, output.quant),
+            Value(f"{node.name}.cell", shape, DType.INT16, cell),
+        )
+    return ()
+
+
+def _memory(graph: Graph, node: Node, attrs: SvdfAttrs) -> Value:
     filters, memory = graph.values[node.inputs[2]].shape
     name, shape = f"{node.name}.state", (1, filters * memory)
     if graph.values[node.inputs[0]].dtype is DType.FLOAT32:
-        return (Value(name, shape, DType.FLOAT32),)
-    return (Value(name, shape, DType.INT16, QuantParams((node.attrs.state_scale,), (0,))),)
+        return Value(name, shape, DType.FLOAT32)
+    return Value(name, shape, DType.INT16, QuantParams((attrs.state_scale,), (0,)))
+
+
+def variable_bytes(graph: Graph) -> int:
+    """Bytes of all variables, as engines that run files keep them."""
+    return sum(value.nbytes for node in graph.nodes for value in variables(graph, node))
 
 
 def remembered_bytes(graph: Graph) -> int:
-    """Bytes of all that the graph's operators remember."""
-    return sum(value.nbytes for node in graph.nodes for value in variables(graph, node))
+    """Bytes of what lives on from one frame to the next."""
+    return variable_bytes(graph) if graph.is_stream else 0
 
 
 def pieces(graph: Graph, count: int, most: int) -> Iterator[slice]:

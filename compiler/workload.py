@@ -7,7 +7,7 @@ import math
 from edgekiln.targets.workload import LayerWork, Workload
 
 from .graph import Graph, Node
-from .ops import RECURRENT, Op
+from .ops import RECURRENT, STREAMING, Op
 
 
 def workload(graph: Graph) -> Workload:
@@ -45,5 +45,8 @@ def _macs(graph: Graph, node: Node) -> int:
 
 
 def _macs_along_time(graph: Graph, node: Node) -> int:
-    """All weights of an SVDF for each frame."""
-    return sum(graph.values[name].elements for name in node.inputs[1:3])
+    """All weights of an SVDF for each frame, all of an LSTM for each step."""
+    weights = sum(
+        v.elements for name in node.inputs[1:] if len((v := graph.values[name]).shape) > 1
+    )
+    return weights if node.op in STREAMING else weights * graph.values[node.output].shape[1]

@@ -118,6 +118,10 @@ class TfliteReader:
             raise ImportModelError(f"{self.place(operator)} has no operand {position}")
         return self._record.tensors[operator.inputs[position]]
 
+    def tensor(self, index: int) -> TensorRecord:
+        """The tensor of an index that the file's reader has checked."""
+        return self._record.tensors[index]
+
     def has_operand(self, operator: OperatorRecord, position: int) -> bool:
         """Whether the optional operand is there."""
         return position < len(operator.inputs) and operator.inputs[position] >= 0

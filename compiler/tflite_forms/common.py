@@ -19,7 +19,7 @@ def no_operands(graph: Graph, node: Node) -> tuple[Array, ...]:
 
 
 def no_values(graph: Graph, node: Node) -> tuple[Value, ...]:
-    """Operators that remember nothing."""
+    """Operators without variables and intermediates."""
     return ()
 
 
@@ -46,15 +46,17 @@ class Form:
     absent cannot be written. `options(schema, graph, node)`: the name of the options table and the
     table, or ("NONE", None). `operands`: what the format passes as further tensors and the graph as
     attributes; those of the output's dtype have its encoding. `variables`: tensors after them that
-    live on between invocations. `operator`: the schema's name of the
-    operator. `arrange(own, extra)`: the tensors' order. `at_least`: the version that what else the
-    node says needs. `boolean`: the result is boolean there, a CAST makes 0.0 and 1.0 of it.
+    live on between invocations. `intermediates`: empty tensors that tell encodings. `operator`: the
+    schema's name of the operator. `arrange(own, extra)`: the tensors' order. `at_least`: the
+    version that what else the node says needs. `boolean`: the result is boolean there, a CAST makes
+    0.0 and 1.0 of it.
     """
 
     versions: Versions
     options: Options
     operands: Callable[[Graph, Node], tuple[Array, ...]] = no_operands
     variables: Callable[[Graph, Node], tuple[Value, ...]] = no_values
+    intermediates: Callable[[Graph, Node], tuple[Value, ...]] = no_values
     most_axes: int = 8
     operator: Callable[[Node], str] = own_name
     arrange: Callable[[list[int], list[int]], list[int]] = graph_first

@@ -7,11 +7,6 @@ static int32_t ek_wrapped(uint32_t sum) {
     return sum <= INT32_MAX ? (int32_t)sum : -(int32_t)(UINT32_MAX - sum) - 1;
 }
 
-static int32_t ek_bounded(int32_t x, int32_t lowest, int32_t highest) {
-    const int32_t floored = x < lowest ? lowest : x;
-    return floored > highest ? highest : floored;
-}
-
 /* Each filter forgets its oldest value and takes in the frame's. */
 static void ek_svdf_remember(const ek_svdf_params *p, const int8_t *input, int16_t *memory) {
     const int8_t *weights = p->weights;

@@ -135,3 +135,49 @@ def float_svdf() -> Callable[..., bytes]:
         return file.finish("SVDF", 1, (operands, end), options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def int8_lstm() -> Callable[..., bytes]:
+    """(seed, steps, features, units, cell_bits, clip) -> a file of one int8 LSTM.
+
+    With `swept`, biases bring the activations of each gate every number that they can read.
+    """
+
+    def make(
+        seed: int,
+        steps: int,
+        features: int,
+        units: int,
+        *,
+        cell_bits: int = -12,
+        clip: float = 0.0,
+        swept: bool = False,
+    ) -> bytes:
+        rng, file = np.random.default_rng(seed), File()
+        x, shown = np.float32([0.03, 0.8 / 128] * rng.uniform(0.5, 1.5, 2))
+        zero = int(rng.integers(-30, 30))
+        operands = [file.tensor((1, steps, features), "INT8", x, int(rng.integers(-128, 128)))]
+        scales = []
+        for inner in (features, units):
+            for _ in range(4):
+                scales.append(np.float32(0.02 / np.sqrt(inner) * rng.uniform(0.5, 2)))
+                codes = _codes(rng, (units, inner), np.int8)
+                operands.append(file.tensor(codes.shape, "INT8", scales[-1], data=codes))
+        operands += [-1] * 3
+        for scale in scales[:4]:
+            spread = np.full(units, 1 / 3) if not swept else rng.uniform(-8, 8, units)
+            bias = (spread * rng.choice((-1, 1), units) / (x * scale)).astype(np.int32)
+            operands.append(file.tensor((units,), "INT32", x * scale, data=bias))
+        operands += [-1] * 2
+        operands.append(file.tensor((1, units), "INT8", shown, zero, variable=True))
+        operands.append(file.tensor((1, units), "INT16", 2.0**cell_bits, variable=True))
+        operands += [-1] * 4
+        end = file.tensor((1, steps, units), "INT8", shown, zero)
+        inner = [file.tensor((0,), "INT16", 2.0**-12) for _ in range(4)]
+        inner.append(file.tensor((0,), "INT8", shown, zero))
+        options = {"fusedActivationFunction": 4, "cellClip": clip}
+        name = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+        return file.finish(name, 3, (operands, end), options, tuple(inner))
+
+    return make
