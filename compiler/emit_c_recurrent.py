@@ -75,7 +75,7 @@ def lstm(graph: Graph, node: Node, symbol: str) -> Call:
         *_each_gate("state_", factors.states),
         *(("cell_bits", node.attrs.cell_bits), ("clip", node.attrs.clip_steps)),
         *(("output_multiplier", factors.output.multiplier), ("output_shift", factors.output.shift)),
-        ("output_zero_point", zero_point(graph, node.output)),
+        ("output_zero_point", node.attrs.shown_zero_point),
     )
     kept = tuple(arrays.values())
     return Call(HEADER, "ek_lstm", "ek_lstm_params", fields, kept, _CELL_BYTES * units)

@@ -72,13 +72,15 @@ def _check_lstm(
         )
     if not (math.isfinite(attrs.cell_clip) and attrs.cell_clip >= 0.0):
         raise GrammarError(f"{where}: its cell is clipped to {attrs.cell_clip:g}")
+    if not -128 <= attrs.shown_zero_point <= 127 or not 0.0 < attrs.shown_scale < math.inf:
+        raise GrammarError(f"{where}: what it shows has no usable encoding")
     for gate in range(GATES):
         weights, of_state, bias = constants[gate::GATES]
         scale = x * _symmetric(weights, DType.INT8, where)
         _check_factor(scale / GATE_SCALE, where)
         _check_factor(output * _symmetric(of_state, DType.INT8, where) / GATE_SCALE, where)
         _check_bias(bias, scale, where)
-    _check_factor(2.0**-30 / output, where)
+    _check_factor(2.0**-30 / attrs.shown_scale, where)
 
 
 def _check_bias(bias: Value, scale: float, where: str) -> None:

@@ -213,10 +213,13 @@ class LstmAttrs:
     units) and biases (units,), each for the input gate, the forget gate, the cell and the output
     gate; output (1, steps, units), whose encoding the state has too. Every sample begins with zero.
     The cell is int16; one step of it is `cell_scale`, a power of two, and it is clipped to
-    ±`cell_clip` where that is above zero.
+    ±`cell_clip` where that is above zero. What the output gate lets through is rounded with
+    `shown_scale` and `shown_zero_point`; files have the output's there, or nearly.
     """
 
     cell_scale: float
+    shown_scale: float
+    shown_zero_point: int
     cell_clip: float = 0.0
 
     @property

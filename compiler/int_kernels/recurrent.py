@@ -20,6 +20,7 @@ from .common import params
 from .gates import sigmoid, tanh
 from .requantize import centred, encoded, exact_product
 
+_INT8 = (-(1 << 7), (1 << 7) - 1)
 _INT16 = (-(1 << 15), (1 << 15) - 1)
 _GATE_BITS = 3  # integer bits of what a gate's activation reads
 
@@ -53,13 +54,14 @@ class LstmFactors:
 
 def lstm_factors(graph: Graph, node: Node) -> LstmFactors:
     """The factors of a node; their real values are float32 in the kernel."""
+    assert isinstance(node.attrs, LstmAttrs)
     x, output = (np.float32(params(graph, name).scale[0]) for name in (node.inputs[0], node.output))
     scales = [np.float32(params(graph, name).scale[0]) for name in node.inputs[1 : 1 + 2 * GATES]]
     gate = np.float32(GATE_SCALE)
     return LstmFactors(
         tuple(quantize_multiplier(float(scale * x / gate)) for scale in scales[:GATES]),
         tuple(quantize_multiplier(float(scale * output / gate)) for scale in scales[GATES:]),
-        quantize_multiplier(float(np.float32(2.0**-30 / float(output)))),
+        quantize_multiplier(float(np.float32(2.0**-30 / node.attrs.shown_scale))),
     )
 
 
@@ -81,7 +83,8 @@ def _lstm(graph: Graph, node: Node, x: Array, *constants: Array) -> Array:
             for share, each, factor in zip(shares, of_state, factors.states, strict=True)
         ]
         cell, shown = _advanced(node.attrs, cell, sums)
-        outputs[:, step] = encoded(graph, node, multiply(shown, (factors.output,)))
+        codes = multiply(shown, (factors.output,)) + node.attrs.shown_zero_point
+        outputs[:, step] = np.clip(codes, *_INT8)
         hidden = centred(graph, node.output, outputs[:, step])
     return outputs
 

@@ -39,8 +39,9 @@ def _gate_encodings(graph: Graph, node: Node) -> tuple[Value, ...]:
     """What each gate's activation reads, and what the output gate lets through."""
     gate = QuantParams((GATE_SCALE,), (0,))
     gates = (Value(f"{node.name}.gate{i}", (0,), DType.INT16, gate) for i in range(GATES))
-    output = graph.values[node.output]
-    return *gates, Value(f"{node.name}.shown", (0,), output.dtype, output.quant)
+    assert isinstance(node.attrs, LstmAttrs)
+    quant = QuantParams((node.attrs.shown_scale,), (node.attrs.shown_zero_point,))
+    return *gates, Value(f"{node.name}.shown", (0,), DType.INT8, quant)
 
 
 RECURRENT: dict[Op, Form] = {

@@ -29,14 +29,14 @@ def integer_lstm(reader: TfliteReader, operator: OperatorRecord, x: str) -> None
     state, cell = (reader.operand(operator, position) for position in (_HIDDEN, _CELL))
     output = reader.output(operator)
     _check_states(reader, operator, state, cell)
-    if not all(_alike(output, other) for other in (state, *_shown(reader, operator))):
-        raise reader.unsupported(
-            operator, "its output, its state and its cell's share differ in scale"
-        )
+    if (output.scales, output.zero_points) != (state.scales, state.zero_points):
+        raise reader.unsupported(operator, "in int8 its output and its state differ in scale")
     operands = [reader.value(reader.operand(operator, position)) for position in _WEIGHTS]
     for position in _WEIGHTS:
         reader.constant(operator, position)
-    attrs = LstmAttrs(cell.scales[0], float(chosen.CellClip()))
+    shown = _shown(reader, operator)
+    clip = float(chosen.CellClip())
+    attrs = LstmAttrs(cell.scales[0], shown.scales[0], int(shown.zero_points[0]), clip)
     name = reader.value(output)
     reader.append(Op.UNIDIRECTIONAL_SEQUENCE_LSTM, operator, (x, *operands), name, attrs)
 
@@ -69,13 +69,15 @@ def _check_states(
         raise ImportModelError(f"{reader.place(operator)} has a cell that is not symmetric")
 
 
-def _shown(reader: TfliteReader, operator: OperatorRecord) -> tuple[TensorRecord, ...]:
+def _shown(reader: TfliteReader, operator: OperatorRecord) -> TensorRecord:
+    """The intermediate whose encoding the output gate rounds with."""
     if len(operator.intermediates) <= _SHOWN:
         raise ImportModelError(
             f"{reader.place(operator)} has {len(operator.intermediates)} intermediates, not 5"
         )
-    return (reader.tensor(operator.intermediates[_SHOWN]),)
-
-
-def _alike(output: TensorRecord, other: TensorRecord) -> bool:
-    return (output.scales, output.zero_points) == (other.scales, other.zero_points)
+    shown = reader.tensor(operator.intermediates[_SHOWN])
+    if len(shown.scales) != 1 or len(shown.zero_points) != 1:
+        raise ImportModelError(
+            f"{reader.place(operator)} has an intermediate '{shown.name}' without one scale"
+        )
+    return shown

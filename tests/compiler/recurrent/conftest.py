@@ -141,7 +141,8 @@ def float_svdf() -> Callable[..., bytes]:
 def int8_lstm() -> Callable[..., bytes]:
     """(seed, steps, features, units, cell_bits, clip) -> a file of one int8 LSTM.
 
-    With `swept`, biases bring the activations of each gate every number that they can read.
+    With `swept`, biases bring the activations of each gate every number that they can read;
+    `shown` is the encoding of what the output gate lets through, where that is not the output's.
     """
 
     def make(
@@ -153,9 +154,10 @@ def int8_lstm() -> Callable[..., bytes]:
         cell_bits: int = -12,
         clip: float = 0.0,
         swept: bool = False,
+        shown: tuple[float, int] | None = None,
     ) -> bytes:
         rng, file = np.random.default_rng(seed), File()
-        x, shown = np.float32([0.03, 0.8 / 128] * rng.uniform(0.5, 1.5, 2))
+        x, out = np.float32([0.03, 0.8 / 128] * rng.uniform(0.5, 1.5, 2))
         zero = int(rng.integers(-30, 30))
         operands = [file.tensor((1, steps, features), "INT8", x, int(rng.integers(-128, 128)))]
         scales = []
@@ -170,12 +172,12 @@ def int8_lstm() -> Callable[..., bytes]:
             bias = (spread * rng.choice((-1, 1), units) / (x * scale)).astype(np.int32)
             operands.append(file.tensor((units,), "INT32", x * scale, data=bias))
         operands += [-1] * 2
-        operands.append(file.tensor((1, units), "INT8", shown, zero, variable=True))
+        operands.append(file.tensor((1, units), "INT8", out, zero, variable=True))
         operands.append(file.tensor((1, units), "INT16", 2.0**cell_bits, variable=True))
         operands += [-1] * 4
-        end = file.tensor((1, steps, units), "INT8", shown, zero)
+        end = file.tensor((1, steps, units), "INT8", out, zero)
         inner = [file.tensor((0,), "INT16", 2.0**-12) for _ in range(4)]
-        inner.append(file.tensor((0,), "INT8", shown, zero))
+        inner.append(file.tensor((0,), "INT8", *(shown or (float(out), zero))))
         options = {"fusedActivationFunction": 4, "cellClip": clip}
         name = "UNIDIRECTIONAL_SEQUENCE_LSTM"
         return file.finish(name, 3, (operands, end), options, tuple(inner))

@@ -87,6 +87,15 @@ def test_gates_equal_litert_when_they_read_every_part_of_their_range(
     np.testing.assert_array_equal(run_int8(graph, codes).reshape(3, -1), expected)
 
 
+def test_lstm_equals_litert_when_its_output_gate_rounds_otherwise(int8_lstm: Make) -> None:
+    model = int8_lstm(11, 5, 3, 4, shown=(0.004, 17))
+    graph = import_tflite(model, "lstm")
+    codes = drawn(graph, 1, 6)
+    ours, x = run_int8(graph, codes).reshape(6, -1), real(graph, codes)
+    np.testing.assert_array_equal(ours, run_litert_reference(model, x))
+    np.testing.assert_array_equal(ours, run_litert_reference(emit_tflite(graph), x))
+
+
 def test_fixed_point_gates_are_sigmoid_and_tanh_when_rounding_is_forgiven() -> None:
     exact = 1 / (1 + np.exp(-ALL_INT16 / 4096))
     assert np.abs(sigmoid(ALL_INT16) / 32768 - exact).max() < 7 / 32768
@@ -229,6 +238,10 @@ def _no_intermediates(inside: Any, operator: Any) -> None:
     operator.intermediates = operator.intermediates[:3]
 
 
+def _no_encoding(inside: Any, operator: Any) -> None:
+    inside.tensors[operator.intermediates[4]].quantization = None
+
+
 def _full_intermediate(inside: Any, operator: Any) -> None:
     operator.inputs[18] = operator.intermediates[4]
 
@@ -244,6 +257,7 @@ REFUSED: dict[str, tuple[Callable[[Any, Any], None], type[Exception], str]] = {
     "time_first": (_option("timeMajor", True), UnsupportedOpError, r"\(1, steps, features\)"),
     "clip": (_option("cellClip", float("nan")), ImportModelError, "its cell is clipped to nan"),
     "intermediates": (_no_intermediates, ImportModelError, "has 3 intermediates, not 5"),
+    "shown": (_no_encoding, ImportModelError, "intermediate 't.*' without one scale"),
     "empty_state": (_full_intermediate, ImportModelError, r"has shape \(0,\)"),
     "state": (_scale(18, 0.5), UnsupportedOpError, "differ in scale"),
     "cell": (_scale(19, 0.001), ImportModelError, "not a power of two"),
