@@ -18,6 +18,7 @@ from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import EmitError, ImportModelError, UnsupportedOpError
 from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.importers.tflite import import_tflite
+from edgekiln.compiler.inspect import describe
 from edgekiln.compiler.int_kernels.gates import sigmoid, tanh
 from edgekiln.compiler.mcu import run_tflm_codes
 from edgekiln.compiler.numerics import output_scale
@@ -29,6 +30,7 @@ from edgekiln.compiler.oracles import (
     run_litert_reference,
     run_runtime,
 )
+from edgekiln.compiler.plan import plan_arena
 from edgekiln.compiler.reference import run_int8, run_int8_all
 from edgekiln.compiler.workload import workload
 from edgekiln.targets.profiles import load_target
@@ -184,6 +186,18 @@ def test_gates_in_c_equal_the_reference_for_every_number(
 def test_workload_counts_every_step_when_weights_are_shared(int8_lstm: Make) -> None:
     graph = import_tflite(sized(int8_lstm, 0), "lstm")
     assert workload(graph).layers[0].macs == 6 * (4 * 4 * 5 + 4 * 4 * 4)
+
+
+def test_inspect_counts_what_the_workload_does(
+    int8_lstm: Make, int8_svdf: Make, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.tflite"
+    for model, kept in ((sized(int8_lstm, 0), 4 + 8), (int8_svdf(0, 4, 3, 2, 5), 60)):
+        path.write_bytes(model)
+        graph = import_tflite(model, "m")
+        found = describe(path)
+        assert found.macs == workload(graph).macs
+        assert found.ram_bytes == plan_arena(graph).arena_bytes + kept
 
 
 def test_every_value_is_recorded_when_a_layer_is_looked_into(int8_lstm: Make) -> None:
