@@ -6,6 +6,7 @@ import contextlib
 import random
 import struct
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import numpy as np
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.ops import Activation
+from edgekiln.compiler.probe_lstm import lstm_graph
+from edgekiln.compiler.probes import more_probes
 from edgekiln.compiler.quantize import quantize
-
-from .along_time import lstm_graph, svdf_graph
 
 # What a lie raises after another took what it needs, or where no flatbuffer can say it.
 _TOO_MUCH = (IndexError, ValueError, TypeError, AttributeError, KeyError, struct.error)
@@ -33,8 +34,8 @@ def sound_tflite(models: Path | None) -> Sequence[bytes]:
     x = build.mean(build.max_pool2d(x, (2, 2), (2, 2)))
     graph = build.finish(build.fully_connected(x, rng.normal(size=(4, 6)), rng.normal(size=4)))
     int8 = quantize(graph, rng.normal(size=(16, 8, 8, 3)).astype(np.float32))
-    along_time = svdf_graph(rng, 6, 4, 2, 5), lstm_graph(rng, 5, 3, 4)
-    files = [emit_tflite(each) for each in (graph, int8, *along_time)]
+    (svdf,) = islice(more_probes({"svdf"}, 0), 1)
+    files = [emit_tflite(each) for each in (graph, int8, svdf, lstm_graph(rng, 5, 3, 4))]
     found = sorted(models.glob("*.tflite")) if models is not None else []
     return [*files, *(path.read_bytes() for path in found if path.stat().st_size < _SMALL)]
 

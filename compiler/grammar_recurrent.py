@@ -9,7 +9,7 @@ import math
 
 from .errors import GrammarError
 from .graph import DType, Graph, Node, Value
-from .ops import LstmAttrs, Op, SvdfAttrs
+from .ops import Activation, LstmAttrs, Op, SvdfAttrs
 
 OPERANDS_ALONG_TIME = {Op.SVDF: 4, Op.UNIDIRECTIONAL_SEQUENCE_LSTM: 13}
 CELL_BITS = range(-15, -8)  # exponents of one step of an LSTM's cell that tanh is there for
@@ -52,6 +52,8 @@ def check_mixed(graph: Graph) -> None:
 def _check_svdf(
     attrs: SvdfAttrs, constants: list[Value], x: float, output: float, where: str
 ) -> None:
+    if attrs.activation is not Activation.NONE:
+        raise GrammarError(f"{where} has no activation in int8")
     weights, in_time, bias = constants
     state = attrs.state_scale
     if not (math.isfinite(state) and state > 0.0):

@@ -52,8 +52,6 @@ def island_note(node: Node, reason: str) -> str:
 def _no_integer_form(graph: Graph, node: Node, dtype: DType) -> str:
     """Why the node cannot run on integers of `dtype`; empty where it can."""
     rule = RULES[node.op]
-    if rule is QuantRule.RECURRENT:
-        return f"{node.op} is quantized in a file or not at all"
     known = rule is not QuantRule.NONE and node.op in KERNELS.get(dtype, {})
     if not known or (rule is QuantRule.FIXED and (node.op, dtype) not in FIXED_OUTPUTS):
         return f"{node.op} has no {dtype} form"

@@ -192,8 +192,8 @@ class SvdfAttrs:
 
     A filter is a product of the frame; the last `memory` values of each are weighed in time, the
     oldest first, and `rank` filters side by side make one unit. What lies before the first frame
-    is zero. One step of what int8 remembers, in int16, is `state_scale`; the int8 kernel leaves the
-    activation to the output's encoding, as LiteRT's does.
+    is zero. One step of what int8 remembers, in int16, is `state_scale`; int8 has no activation but
+    what its output's encoding saturates.
     """
 
     rank: int

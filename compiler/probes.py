@@ -34,9 +34,10 @@ from .emit_c_family import family_of_core
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
 from .graph import Graph
-from .ops import Activation
+from .ops import Activation, Op
 from .oracles import RUNTIME_CALLS, distribution_version, tool_version
-from .probe_extras import extra_probes
+from .probe_extras import PROBES_EACH, extra_probes
+from .probe_lstm import lstm_probes
 from .quantize import quantize
 from .workload import workload
 
@@ -113,6 +114,8 @@ def more_probes(ops: Collection[str], seed: int) -> Iterator[Graph]:
     rng = np.random.default_rng((seed, 1))
     for graph in extra_probes(ops, rng):
         yield _quantized(graph, rng)
+    if Op.UNIDIRECTIONAL_SEQUENCE_LSTM in ops:
+        yield from lstm_probes(rng, PROBES_EACH)
 
 
 def _quantized(graph: Graph, rng: Rng) -> Graph:

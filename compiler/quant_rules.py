@@ -21,7 +21,7 @@ class QuantRule(enum.Enum):
     KEEPS = enum.auto()  # the output has the encoding of the first operand
     SHARED = enum.auto()  # all operands and the output have one encoding
     FIXED = enum.auto()  # the output's encoding is given: FIXED_OUTPUTS
-    RECURRENT = enum.auto()  # x and output free; weights and what is remembered as files have them
+    RECURRENT = enum.auto()  # x and output free, symmetric weights; in int16 what is remembered
     INDEX = enum.auto()  # any input, integers out
     CONVERTS = enum.auto()  # between encodings
     NONE = enum.auto()  # there is no quantized form

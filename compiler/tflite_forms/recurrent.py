@@ -6,7 +6,7 @@ from typing import Any
 
 from ..grammar_recurrent import GATE_SCALE, GATES
 from ..graph import DType, Graph, Node, QuantParams, Value
-from ..ops import LstmAttrs, Op, SvdfAttrs
+from ..ops import Activation, LstmAttrs, Op, SvdfAttrs
 from ..streams import variables
 from .common import Form, float_and_int8, fused
 
@@ -18,7 +18,10 @@ def _svdf(schema: Any, graph: Graph, node: Node) -> tuple[str, Any]:
     assert isinstance(node.attrs, SvdfAttrs)
     options = schema.SVDFOptionsT()
     options.rank = node.attrs.rank
-    options.fusedActivationFunction = fused(schema, node.attrs.activation)
+    int8 = graph.values[node.inputs[0]].dtype is DType.INT8
+    # LiteRT's int8 kernel applies none, and runs no file that says another.
+    activation = Activation.RELU if int8 else node.attrs.activation
+    options.fusedActivationFunction = fused(schema, activation)
     return "SVDFOptions", options
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...errors import ImportModelError
 from ...graph import DType, QuantParams, Value
-from ...ops import Op, SvdfAttrs
+from ...ops import Activation, Op, SvdfAttrs
 from ..tflite import TfliteReader
 from ..tflite_file import OperatorRecord
 from .common import Handler, activation, options
@@ -31,6 +31,8 @@ def _svdf(reader: TfliteReader, operator: OperatorRecord) -> None:
         raise ImportModelError(f"{reader.place(operator)} has weights that are no matrices")
     scale = _state_scale(reader, operator, _STATES[dtype])
     clamp = activation(reader, operator, chosen.FusedActivationFunction())
+    if dtype is DType.INT8:  # its kernel saturates at the output's ends, and looks at nothing else
+        clamp = Activation.NONE
     attrs = SvdfAttrs(chosen.Rank(), clamp, scale)
     operands = (x, weights, in_time, _bias(reader, operator, in_time, scale))
     output = reader.value(reader.output(operator))

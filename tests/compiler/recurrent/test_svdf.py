@@ -14,7 +14,7 @@ from edgekiln.compiler.emit_onnx import emit_onnx
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import EmitError, GrammarError
 from edgekiln.compiler.grammar import check
-from edgekiln.compiler.graph import Graph, Value
+from edgekiln.compiler.graph import DType, Graph, Value
 from edgekiln.compiler.importers.tflite import import_tflite
 from edgekiln.compiler.interpret import run_float
 from edgekiln.compiler.mcu import run_tflm_codes
@@ -27,7 +27,7 @@ from edgekiln.compiler.oracles import (
     run_runtime,
 )
 from edgekiln.compiler.quantize import quantize
-from edgekiln.compiler.reference import dequantize_output, run_int8
+from edgekiln.compiler.reference import dequantize_output, quantize_input, run_int8
 from edgekiln.compiler.streams import remembered_bytes, some_of
 from edgekiln.runtime.engines import open_engine
 from edgekiln.targets.profiles import load_target
@@ -148,19 +148,31 @@ def test_stream_takes_its_beginning_where_others_take_samples_from_everywhere(
     np.testing.assert_array_equal(some_of(graph, x, 4), x[:4])
 
 
-def test_quantizer_leaves_a_float_svdf_in_float32(float_svdf: Make) -> None:
-    graph = import_tflite(float_svdf(10, 5, 4, 2, 6), "svdf")
-    x = np.random.default_rng(10).normal(0, 1, (300, 5)).astype(np.float32)
+@pytest.mark.parametrize("activation", [0, 1, 3])
+def test_quantized_svdf_is_near_the_float_one_and_what_litert_computes(
+    float_svdf: Make, activation: int
+) -> None:
+    graph = import_tflite(float_svdf(10, 5, 4, 2, 6, activation), "svdf")
+    x = np.random.default_rng(10).normal(0, 1, (400, 5)).astype(np.float32)
     quantized = quantize(graph, x)
-    exact = run_float(graph, x)
-    found = dequantize_output(quantized, run_int8(quantized, _input_codes(quantized, x)))
-    assert np.abs(found - exact).max() < 0.06 * np.abs(exact).max()
+    exact, codes = run_float(graph, x), run_int8(quantized, quantize_input(quantized, x))
+    assert {quantized.values[node.output].dtype for node in quantized.nodes} == {DType.INT8}
+    distance = np.abs(dequantize_output(quantized, codes) - exact)
+    assert distance.max() < 0.04 * np.abs(exact).max()
+    np.testing.assert_array_equal(codes, run_litert_reference(emit_tflite(quantized), x))
 
 
-def _input_codes(graph: Graph, x: Any) -> Any:
-    from edgekiln.compiler.reference import quantize_input
-
-    return quantize_input(graph, x)
+def test_sums_stay_in_32_bits_when_frames_are_the_worst_for_the_weights(float_svdf: Make) -> None:
+    """Every number that is remembered is at its largest, and weighed with its own sign."""
+    graph = import_tflite(float_svdf(12, 3, 2, 2, 5), "svdf")
+    weights, in_time = (graph.constant(name) for name in graph.nodes[0].inputs[1:3])
+    x = np.random.default_rng(12).normal(0, 1, (50, 3)).astype(np.float32)
+    worst = np.sign(weights[0]) * np.sign(in_time[0])[:, None] * np.abs(x).max()
+    quantized = quantize(graph, np.concatenate([x, worst]))
+    found = run_int8(quantized, quantize_input(quantized, worst))
+    exact = run_float(graph, worst)
+    distance = np.abs(dequantize_output(quantized, found) - exact)
+    assert distance.max() < 0.04 * np.abs(exact).max()
 
 
 def test_onnx_is_refused_in_one_line_when_a_model_remembers(int8_svdf: Make) -> None:
