@@ -7,12 +7,14 @@ output of the step before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from .emit_c_call import Call
 from .emit_c_layer import Constant, Fields, constant, zero_point
-from .emit_c_pack import Int8, fold
+from .emit_c_pack import Int8, blocks_of_rows, fold
+from .emit_c_text import braces
 from .errors import EmitError
 from .fixedpoint import Multiplier
 from .grammar_recurrent import GATES
@@ -34,7 +36,12 @@ def svdf(graph: Graph, node: Node, symbol: str) -> Call:
     filter_bias = _folded(
         node, weights, np.zeros(filters, np.int32), zero_point(graph, node.inputs[0])
     )
-    data = {"weights": weights, "filter_bias": filter_bias, "in_time": in_time, "bias": bias}
+    data = {
+        "weights": blocks_of_rows(weights),
+        "filter_bias": filter_bias,
+        "in_time": in_time,
+        "bias": bias,
+    }
     arrays = _arrays(symbol, data)
     to_state, to_output = svdf_factors(graph, node)
     fields: Fields = (
@@ -51,34 +58,63 @@ def svdf(graph: Graph, node: Node, symbol: str) -> Call:
 
 
 def lstm(graph: Graph, node: Node, symbol: str) -> Call:
-    """The whole sequence in one call, gate weights one after the other."""
+    """The whole sequence in one call."""
     assert isinstance(node.attrs, LstmAttrs)
     constants = [graph.constant(name) for name in node.inputs[1:]]
     weights, of_state, biases = (
-        np.concatenate(constants[at : at + GATES]) for at in range(0, 3 * GATES, GATES)
+        _woven(constants[at : at + GATES]) for at in range(0, 3 * GATES, GATES)
+    )
+    factors = lstm_factors(graph, node)
+    of_input = _gates(
+        node, f"{symbol}_", weights, biases, zero_point(graph, node.inputs[0]), factors.inputs
     )
     nothing = np.zeros_like(biases)
-    data = {
-        "weights": weights,
-        "bias": _folded(node, weights, biases, zero_point(graph, node.inputs[0])),
-        "state_weights": of_state,
-        "state_bias": _folded(node, of_state, nothing, zero_point(graph, node.output)),
-    }
-    arrays = _arrays(symbol, data)
-    factors = lstm_factors(graph, node)
+    of_past = _gates(
+        node, f"{symbol}_state_", of_state, nothing, zero_point(graph, node.output), factors.states
+    )
     _, steps, features = graph.values[node.inputs[0]].shape
     units = graph.values[node.output].shape[-1]
     fields: Fields = (
         *(("steps", steps), ("features", features), ("units", units)),
-        *((what, array.name) for what, array in arrays.items()),
-        *_each_gate("", factors.inputs),
-        *_each_gate("state_", factors.states),
+        *(("of_input", of_input.fields), ("of_state", of_past.fields)),
         *(("cell_bits", node.attrs.cell_bits), ("clip", node.attrs.clip_steps)),
         *(("output_multiplier", factors.output.multiplier), ("output_shift", factors.output.shift)),
         ("output_zero_point", node.attrs.shown_zero_point),
     )
-    kept = tuple(arrays.values())
+    kept = (*of_input.arrays, *of_past.arrays)
     return Call(HEADER, "ek_lstm", "ek_lstm_params", fields, kept, _CELL_BYTES * units)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gates:
+    """The initialiser of an `ek_gates`, and its arrays."""
+
+    fields: str
+    arrays: tuple[Constant, ...]
+
+
+def _gates(
+    node: Node,
+    prefix: str,
+    rows: Int8,
+    bias: Array,
+    zero: int,
+    factors: tuple[Multiplier, ...],
+) -> _Gates:
+    """Products of rows (units · gates, size) with what is stored around `zero`."""
+    taps = rows.reshape(-1, GATES, rows.shape[1]).transpose(0, 2, 1)
+    arrays = _arrays(prefix[:-1], {"weights": taps, "bias": _folded(node, rows, bias, zero)})
+    fields: Fields = (
+        *((what, array.name) for what, array in arrays.items()),
+        ("multiplier", _list(factor.multiplier for factor in factors)),
+        ("shift", _list(factor.shift for factor in factors)),
+    )
+    return _Gates(braces(fields), tuple(arrays.values()))
+
+
+def _woven(of_gates: list[Array]) -> Array:
+    """Rows or numbers of the four gates of a unit side by side, unit by unit."""
+    return np.stack(of_gates, axis=1).reshape(-1, *of_gates[0].shape[1:])
 
 
 def _folded(node: Node, rows: Int8, bias: Array, zero: int) -> Array:
@@ -94,11 +130,6 @@ def _arrays(symbol: str, data: Mapping[str, Array]) -> dict[str, Constant]:
     return {what: constant(f"model_{symbol}_{what}", each) for what, each in data.items()}
 
 
-def _each_gate(prefix: str, factors: Iterable[Multiplier]) -> Fields:
-    factors = tuple(factors)
-    multipliers = ", ".join(str(factor.multiplier) for factor in factors)
-    shifts = ", ".join(str(factor.shift) for factor in factors)
-    return (
-        (f"{prefix}multiplier", f"{{{multipliers}}}"),
-        (f"{prefix}shift", f"{{{shifts}}}"),
-    )
+def _list(numbers: Iterable[int]) -> str:
+    """The initialiser of an array."""
+    return f"{{{', '.join(map(str, numbers))}}}"

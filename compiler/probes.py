@@ -34,7 +34,7 @@ from .emit_c_family import family_of_core
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
 from .graph import Graph
-from .ops import Activation, Op
+from .ops import RECURRENT, Activation, Op
 from .oracles import RUNTIME_CALLS, distribution_version, tool_version
 from .probe_extras import PROBES_EACH, extra_probes
 from .probe_lstm import lstm_probes
@@ -91,7 +91,9 @@ def calibrate(target: Target, seed: int = 0, ops: Collection[str] = ()) -> Targe
 
 def _fitted(target: Target, fmt: str, graphs: Sequence[Graph], seed: int) -> Fitted:
     time_us = _TIMERS[target.device_class, fmt]
-    samples = [Sample(workload(graph), time_us(graph, target)) for graph in graphs]
+    samples = [
+        Sample(workload(graph), time_us(graph, target)) for graph in graphs if _has_form(graph, fmt)
+    ]
     evidence = _evidence(target, fmt, len(samples), seed)
     engine = engine_of(target, fmt)
     table = fit_cost_table(samples, engine, "int8", evidence.tier, evidence.id)
@@ -107,6 +109,11 @@ def probe_graphs(seed: int) -> Iterator[Graph]:
         yield _quantized(_dense(rng, index), rng)
     for index in range(LIGHT_PROBES * len(_LIGHT)):
         yield _quantized(_alone(rng, index), rng)
+
+
+def _has_form(graph: Graph, fmt: str) -> bool:
+    """Whether the format can say the probe: ONNX lacks operators along time."""
+    return fmt != "onnx" or RECURRENT.isdisjoint(node.op for node in graph.nodes)
 
 
 def more_probes(ops: Collection[str], seed: int) -> Iterator[Graph]:

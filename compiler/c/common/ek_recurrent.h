@@ -5,8 +5,9 @@
 
 #include <stdint.h>
 
-/* Filters are products of a frame, weights [filters][features] and, in time, [filters][memory]; the
- * frame's zero point is folded into filter_bias. Memory is [filters][memory], the oldest first. */
+/* Filters are products of a frame; four of them are woven, weights [filters / 4][features][4], the
+ * rest are rows. In time they are [filters][memory], as is the memory, the oldest first. The frame's
+ * zero point is folded into filter_bias. */
 typedef struct {
     int32_t features, memory;
     int32_t units, rank; /* rank filters side by side make one unit */
@@ -19,17 +20,18 @@ typedef struct {
     int32_t output_zero_point;
 } ek_svdf_params;
 
-/* Weights are [4][units][features] and, of the state, [4][units][units], for the input gate, the
- * forget gate, the cell and the output gate; zero points are folded into the biases. One step of the
- * cell is 2^cell_bits, it is clipped where clip is not 0. */
+/* Products for the input gate, the forget gate, the cell and the output gate of each unit: weights
+ * [units][size][4], biases [units][4], zero points folded into them. */
 typedef struct {
-    int32_t steps, features, units;
     const int8_t *weights;
     const int32_t *bias;
-    const int8_t *state_weights;
-    const int32_t *state_bias;
     int32_t multiplier[4], shift[4];
-    int32_t state_multiplier[4], state_shift[4];
+} ek_gates;
+
+/* One step of the cell is 2^cell_bits; it is clipped where clip is not 0. */
+typedef struct {
+    int32_t steps, features, units;
+    ek_gates of_input, of_state;
     int32_t cell_bits, clip;
     int32_t output_multiplier, output_shift;
     int32_t output_zero_point;
