@@ -59,9 +59,10 @@ class _Writer:
 
     def _attrs(self, node: Node) -> Attrs:
         """The node's own, with the step of what it remembers."""
-        if not isinstance(node.attrs, SvdfAttrs):
+        scale = self._plan.states.get(node.name)
+        if scale is None or not isinstance(node.attrs, SvdfAttrs):
             return node.attrs
-        return dataclasses.replace(node.attrs, state_scale=self._plan.states[node.name])
+        return dataclasses.replace(node.attrs, state_scale=scale)
 
     def _add_float(self, node: Node) -> None:
         operands = tuple(self._as_float(node, name) for name in node.inputs)

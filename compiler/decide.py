@@ -91,6 +91,8 @@ class _Encodings:
             if note:
                 yield note
         if node.op is Op.SVDF:
+            if self._recipe.weight_dtype(node.name) is DType.INT4:
+                yield f"quantize: '{node.name}' (svdf) keeps int8 weights: there is no int4 form"
             scales = svdf_scales(self._graph, node, self._of(node.inputs[0]).quant)
             self._constants |= scales.encodings
             self.states[node.name] = scales.state_scale

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import emit_c
 from edgekiln.compiler.emit_onnx import emit_onnx
 from edgekiln.compiler.emit_tflite import emit_tflite
@@ -19,14 +20,16 @@ from edgekiln.compiler.importers.tflite import import_tflite
 from edgekiln.compiler.interpret import run_float
 from edgekiln.compiler.mcu import run_tflm_codes
 from edgekiln.compiler.numerics import output_scale
-from edgekiln.compiler.ops import SvdfAttrs
+from edgekiln.compiler.ops import Activation, Op, SvdfAttrs
 from edgekiln.compiler.oracles import (
     run_c_emulated,
     run_c_host,
     run_litert_reference,
     run_runtime,
 )
-from edgekiln.compiler.quantize import quantize
+from edgekiln.compiler.passes import optimize
+from edgekiln.compiler.quantize import quantize, quantize_by
+from edgekiln.compiler.recipe import ActivationFormat, Recipe, Step, WeightFormat
 from edgekiln.compiler.reference import dequantize_output, quantize_input, run_int8
 from edgekiln.compiler.streams import remembered_bytes, some_of
 from edgekiln.runtime.engines import open_engine
@@ -160,6 +163,37 @@ def test_quantized_svdf_is_near_the_float_one_and_what_litert_computes(
     distance = np.abs(dequantize_output(quantized, codes) - exact)
     assert distance.max() < 0.04 * np.abs(exact).max()
     np.testing.assert_array_equal(codes, run_litert_reference(emit_tflite(quantized), x))
+
+
+RECIPES = {
+    "int16": Recipe(activations=ActivationFormat.INT16),
+    "int4": Recipe(weights=WeightFormat.INT4),
+    "steps": Recipe(steps=(Step.EQUALIZE, Step.ADAROUND, Step.BIAS_CORRECT)),
+    "half": Recipe(activations=ActivationFormat.FLOAT32, weights=WeightFormat.FLOAT16),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_gives_what_litert_computes_when_a_dense_layer_follows(name: str) -> None:
+    graph = _two_layers(np.random.default_rng(3))
+    x = np.random.default_rng(4).normal(0, 1, (300, 12)).astype(np.float32)
+    found = quantize_by(graph, x, RECIPES[name])
+    ours = run_int8(found.int8_graph, quantize_input(found.int8_graph, x))
+    theirs = run_litert_reference(emit_tflite(found.int8_graph), x)
+    np.testing.assert_allclose(ours.astype(np.float64), theirs, rtol=0, atol=1e-4)
+    assert any("svdf" in note for note in found.plan.notes) == (name in ("int16", "int4"))
+
+
+def _two_layers(rng: np.random.Generator) -> Graph:
+    def drawn(*shape: int) -> Any:
+        return rng.normal(0, 0.4, shape).astype(np.float32)
+
+    build = GraphBuilder("two", (1, 12))
+    data = {"weights": drawn(16, 12), "in_time": drawn(16, 6), "bias": drawn(8)}
+    operands = (build.constant(name, each) for name, each in data.items())
+    x = build.node(Op.SVDF, (build.input, *operands), SvdfAttrs(2, Activation.RELU6))
+    return optimize(build.finish(build.fully_connected(x, drawn(5, 8), drawn(5))))
 
 
 def test_sums_stay_in_32_bits_when_frames_are_the_worst_for_the_weights(float_svdf: Make) -> None:
