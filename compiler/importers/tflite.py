@@ -62,13 +62,14 @@ def read_model(data: bytes, name: str) -> TfliteModel:
         UnsupportedOpError: an operator, or a form of one, that the graph has no word for.
     """
     record, notes = as_int8(read_file(data, name), name)
+    reader = TfliteReader(record, name)
     with damage_named(name):
-        graph = TfliteReader(record, name).graph()
+        graph = reader.graph()
     try:
         check(graph)
     except GrammarError as error:
         raise ImportModelError(f"{name}: an inconsistent TensorFlow Lite model: {error}") from error
-    return TfliteModel(graph, notes)
+    return TfliteModel(graph, (*notes, *reader.notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class TfliteReader:
         self._nodes: list[Node] = []
         self._comparisons: dict[int, Comparison] = {}
         self._dtype = ""  # of the input
+        self.notes: list[str] = []  # sentences for the user
 
     def graph(self) -> Graph:
         """The whole graph; not yet checked against the grammar."""

@@ -183,6 +183,11 @@ def _lstm(reader: TfliteReader, operator: OperatorRecord) -> None:
         raise reader.unsupported(operator, "its input is not (1, steps, features)")
     if any(reader.has_operand(operator, position) for position in _NORMS):
         raise reader.unsupported(operator, "it normalizes its gates")
+    if value.shape[1] == 1:
+        reader.notes.append(
+            f"import: {reader.place(operator)} takes one step at a time; here every sample begins "
+            "with nothing, while LiteRT keeps what it knows until it is reset"
+        )
     if value.dtype is not DType.FLOAT32:
         integer_lstm(reader, operator, x)
         return

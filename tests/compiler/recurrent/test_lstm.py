@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,21 @@ from edgekiln.compiler.bounds import layer_bound_of
 from edgekiln.compiler.emit_c import emit_c
 from edgekiln.compiler.emit_onnx import emit_onnx
 from edgekiln.compiler.emit_tflite import emit_tflite
-from edgekiln.compiler.errors import EmitError, ImportModelError, UnsupportedOpError
-from edgekiln.compiler.graph import Graph
-from edgekiln.compiler.importers.tflite import import_tflite
+from edgekiln.compiler.errors import (
+    EmitError,
+    GrammarError,
+    ImportModelError,
+    UnsupportedOpError,
+)
+from edgekiln.compiler.grammar import check
+from edgekiln.compiler.grammar_recurrent import check_mixed
+from edgekiln.compiler.graph import DType, Graph, Node
+from edgekiln.compiler.importers.tflite import import_tflite, read_model
 from edgekiln.compiler.inspect import describe
 from edgekiln.compiler.int_kernels.gates import sigmoid, tanh
 from edgekiln.compiler.mcu import run_tflm_codes
 from edgekiln.compiler.numerics import output_scale
+from edgekiln.compiler.ops import NoAttrs, Op
 from edgekiln.compiler.oracles import (
     Engine,
     litert_tensors,
@@ -209,6 +218,55 @@ def test_every_value_is_recorded_when_a_layer_is_looked_into(int8_lstm: Make) ->
 def test_onnx_is_refused_in_one_line_when_an_lstm_is_int8(int8_lstm: Make) -> None:
     with pytest.raises(EmitError, match=r"ONNX has no int8 'lstm'"):
         emit_onnx(import_tflite(sized(int8_lstm, 0), "lstm"))
+
+
+@pytest.mark.parametrize(("steps", "said"), [(1, 1), (2, 0)])
+def test_import_says_what_a_sample_is_when_an_lstm_takes_one_step(
+    int8_lstm: Make, steps: int, said: int
+) -> None:
+    notes = read_model(int8_lstm(0, steps, 3, 4), "lstm").notes
+    assert [("takes one step at a time" in note) for note in notes] == [True] * said
+
+
+def test_check_refuses_an_lstm_that_frames_go_through(int8_lstm: Make, int8_svdf: Make) -> None:
+    lstm = import_tflite(int8_lstm(0, 1, 4, 3), "lstm")
+    svdf = import_tflite(int8_svdf(0, 6, 4, 1, 2), "svdf")
+    x, y = lstm.input, svdf.output
+    inside = dataclasses.replace(y, name="steps", shape=x.shape)
+    renamed = {name: f"lstm.{name}" for name in lstm.values} | {lstm.inputs[0]: "steps"}
+    values = [
+        *svdf.values.values(),
+        *(dataclasses.replace(v, name=renamed[v.name]) for v in lstm.values.values()),
+        inside,
+    ]
+    node = lstm.nodes[0]
+    nodes = (
+        *svdf.nodes,
+        Node(Op.RESHAPE, "steps", (y.name,), ("steps",), NoAttrs()),
+        dataclasses.replace(
+            node,
+            inputs=tuple(renamed[name] for name in node.inputs),
+            outputs=(renamed[node.output],),
+        ),
+    )
+    both = Graph.build("both", values, nodes, svdf.inputs, (renamed[node.output],))
+    with pytest.raises(GrammarError, match="begins anew where the frames of a stream go on"):
+        check_mixed(both)
+
+
+def test_check_refuses_an_lstm_of_floats(int8_lstm: Make) -> None:
+    graph = import_tflite(int8_lstm(0, 2, 4, 3), "lstm")
+    floats = [
+        dataclasses.replace(
+            value,
+            dtype=DType.FLOAT32,
+            quant=None,
+            data=None if value.data is None else value.data.astype(np.float32),
+        )
+        for value in graph.values.values()
+    ]
+    with pytest.raises(GrammarError, match="has no float32 form; unroll it"):
+        check(graph.replace(values=floats))
 
 
 def _edited(model: bytes, edit: Callable[[Any, Any], None]) -> bytes:
