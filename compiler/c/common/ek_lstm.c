@@ -12,26 +12,32 @@ static void ek_set_cell(int8_t *cells, int32_t unit, int32_t value) {
     cells[2 * unit + 1] = (int8_t)(value >> 8);
 }
 
-/* Adds a product to what the activations of a unit's gates read, Q3.12. */
-static void ek_add_product(const ek_gates *p, int32_t unit, int32_t size, const int8_t *x,
-                           int32_t gates[4]) {
+/* Products of a unit's gates, as Q3.12, in a little more than 16 bits. */
+static void ek_products(const ek_gates *p, int32_t unit, int32_t size, const int8_t *x,
+                        int32_t products[4]) {
     const int32_t *const bias = p->bias + 4 * unit;
     int32_t sums[4] = {bias[0], bias[1], bias[2], bias[3]};
     ek_sums_1x4(x, p->weights + 4 * unit * size, size, sums);
     for (int32_t gate = 0; gate < 4; gate++) {
         const int32_t scaled = ek_scale(sums[gate], p->multiplier[gate], p->shift[gate]);
-        gates[gate] = ek_bounded16(gates[gate] + ek_bounded(scaled, -65536, 65536));
+        products[gate] = ek_bounded(scaled, -65536, 65536);
     }
 }
 
 /* A unit's output; `state` is absent in the first step, where it is zero. */
 static int8_t ek_lstm_unit(const ek_lstm_params *p, int32_t unit, const int8_t *x,
                            const int8_t *state, int8_t *cells) {
-    int32_t gates[4] = {0, 0, 0, 0};
+    int32_t gates[4], past[4];
     int32_t kept = 0;
-    ek_add_product(&p->of_input, unit, p->features, x, gates);
+    ek_products(&p->of_input, unit, p->features, x, gates);
+    for (int32_t gate = 0; gate < 4; gate++) {
+        gates[gate] = ek_bounded16(gates[gate]);
+    }
     if (state != 0) {
-        ek_add_product(&p->of_state, unit, p->units, state, gates);
+        ek_products(&p->of_state, unit, p->units, state, past);
+        for (int32_t gate = 0; gate < 4; gate++) {
+            gates[gate] = ek_bounded16(gates[gate] + past[gate]);
+        }
         kept = ek_divide_by_power(ek_sigmoid16(gates[1]) * ek_cell(cells, unit), 15);
     }
     const int32_t fresh = ek_sigmoid16(gates[0]) * ek_tanh16(gates[2], 3);
