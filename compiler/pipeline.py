@@ -55,8 +55,8 @@ from .sensitivity import LayerSensitivity, measure_sensitivity
 
 CAME_QUANTIZED = "the model came quantized and is kept as it is, so it has no float accuracy"
 FRAMES = (
-    "the model remembers: the samples of each part of the data set were run as the frames of one "
-    "recording, in their order"
+    "the model remembers frames: each part of the data set was run as one recording, in its order; "
+    "rows go to the parts by chance, so recordings have gaps and accuracy says little"
 )
 
 Progress = Callable[[str], None]
