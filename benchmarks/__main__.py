@@ -16,8 +16,18 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu")
-PARTS = ("tflite_layers", "quantization", "onnx_nodes", "compile_models", "mutants")
+BENCHMARKS = ("loop", "compiler", "mcu", "helium")
+PARTS = (
+    "c_layers",
+    "c_exact",
+    "tflite_layers",
+    "quantization",
+    "onnx_nodes",
+    "compile_models",
+    "mutants",
+    "mcu_tflm",
+    "mcu_emlearn",
+)
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"
 

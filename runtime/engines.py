@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .c_library import CLibrary, Context
 from .errors import EngineError
 from .quant import FloatArray, Logits, quantize_to
 
@@ -172,12 +173,59 @@ class OnnxEngine:
         """ONNX keeps nothing between runs."""
 
 
+class CEngine:
+    """Generated C as a shared library (`c_library.library_of`): one thread for each caller.
+
+    Every thread that runs it has a context of its own, so callers never wait for each other; the
+    frames of a model that remembers go through one context, whoever brings them.
+    """
+
+    def __init__(self, artifact: bytes, output: OutputScale) -> None:
+        self._library = CLibrary(artifact)
+        entry, end = self._library.input, self._library.output
+        self._input = _Tensor(0, (entry.elements,), entry.dtype, entry.scale, entry.zero_point)
+        self._output = _Tensor(0, (end.elements,), end.dtype, end.scale, end.zero_point)
+        self._scale = output
+        self._own = threading.local()
+        self._stream = self._library.context() if self._library.remembers else None
+        self._lock = threading.Lock()  # of the stream
+        if end.dtype is not np.float32 and not _same_scale(self._output, output):
+            raise EngineError(
+                "the artifact's output scale differs from the bundle's golden vectors"
+            )
+
+    def run(self, x: FloatArray) -> Logits:
+        """See `Engine.run`."""
+        _check_size(x, self._input.shape)
+        codes = self._input.accept(x.reshape(len(x), *self._input.shape))
+        if self._stream is None:
+            return _as_logits(self._library.run(self._context(), codes), self._scale)
+        with self._lock:
+            return _as_logits(self._library.run(self._stream, codes), self._scale)
+
+    def reset(self) -> None:
+        """See `Engine.reset`."""
+        if self._stream is not None:
+            with self._lock:
+                self._library.reset(self._stream)
+
+    def _context(self) -> Context:
+        context: Context | None = getattr(self._own, "context", None)
+        if context is None:
+            context = self._own.context = self._library.context()
+        return context
+
+
 EngineFactory = Callable[[bytes, OutputScale], Engine]
 
 ENGINES: Mapping[str, EngineFactory] = {
     "tflite": LiteRtEngine,
     "onnx": OnnxEngine,
+    "c": CEngine,  # takes the shared object
 }
+
+FORMATS: Mapping[str, str] = {"litert": "tflite", "onnxruntime": "onnx", "c": "c"}
+"""The format that each engine of `ENGINES` runs, by the engine's name."""
 
 
 class Memory(enum.Enum):
