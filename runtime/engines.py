@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -176,8 +176,8 @@ class OnnxEngine:
 class CEngine:
     """Generated C as a shared library (`c_library.library_of`): one thread for each caller.
 
-    Every thread that runs it has a context of its own, so callers never wait for each other; the
-    frames of a model that remembers go through one context, whoever brings them.
+    Every thread that runs it has a context of its own, so callers never wait for each other; a
+    model that remembers frames has one context, since all callers add to one recording.
     """
 
     def __init__(self, artifact: bytes, output: OutputScale) -> None:
@@ -187,8 +187,10 @@ class CEngine:
         self._output = _Tensor(0, (end.elements,), end.dtype, end.scale, end.zero_point)
         self._scale = output
         self._own = threading.local()
-        self._stream = self._library.context() if self._library.remembers else None
-        self._lock = threading.Lock()  # of the stream
+        self._shared = self._library.context()
+        self._turn: AbstractContextManager[object] = (
+            threading.Lock() if self._library.remembers else nullcontext()
+        )
         if end.dtype is not np.float32 and not _same_scale(self._output, output):
             raise EngineError(
                 "the artifact's output scale differs from the bundle's golden vectors"
@@ -198,18 +200,18 @@ class CEngine:
         """See `Engine.run`."""
         _check_size(x, self._input.shape)
         codes = self._input.accept(x.reshape(len(x), *self._input.shape))
-        if self._stream is None:
-            return _as_logits(self._library.run(self._context(), codes), self._scale)
-        with self._lock:
-            return _as_logits(self._library.run(self._stream, codes), self._scale)
+        with self._turn:
+            found = self._library.run(self._context(), codes)
+        return _as_logits(found, self._scale)
 
     def reset(self) -> None:
-        """See `Engine.reset`."""
-        if self._stream is not None:
-            with self._lock:
-                self._library.reset(self._stream)
+        """Forget all frames: what comes next begins a recording."""
+        with self._turn:
+            self._library.reset(self._shared)
 
     def _context(self) -> Context:
+        if self._library.remembers:
+            return self._shared
         context: Context | None = getattr(self._own, "context", None)
         if context is None:
             context = self._own.context = self._library.context()

@@ -32,6 +32,7 @@ from edgekiln.compiler.quantize import quantize, quantize_by
 from edgekiln.compiler.recipe import ActivationFormat, Recipe, Step, WeightFormat
 from edgekiln.compiler.reference import dequantize_output, quantize_input, run_int8
 from edgekiln.compiler.streams import remembered_bytes, some_of
+from edgekiln.runtime.c_library import build_library
 from edgekiln.runtime.engines import open_engine
 from edgekiln.targets.profiles import load_target
 
@@ -105,6 +106,22 @@ def test_engine_carries_frames_on_until_it_is_reset(int8_svdf: Make) -> None:
     np.testing.assert_array_equal(engine.run(real(graph, codes)), whole)
 
 
+@pytest.mark.slow
+def test_engine_of_generated_c_carries_frames_on_until_it_is_reset(
+    int8_svdf: Make, require_tool: Callable[[str], str]
+) -> None:
+    require_tool("gcc")
+    graph = import_tflite(int8_svdf(6, 7, 3, 2, 6), "svdf")
+    codes = frames(graph, 6, 12)
+    whole = run_int8(graph, codes)
+    library = build_library(emit_c(graph, codes[:1]).files)
+    engine = open_engine("c", library, output_scale(graph, whole))
+    parts = [engine.run(real(graph, part)) for part in (codes[:5], codes[5:6], codes[6:])]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    engine.reset()
+    np.testing.assert_array_equal(engine.run(real(graph, codes)), whole)
+
+
 def test_micro_equals_the_reference_when_frames_follow_one_another(int8_svdf: Make) -> None:
     pytest.importorskip("tflite_micro")
     graph = import_tflite(int8_svdf(7, 8, 5, 2, 7), "svdf")
@@ -121,8 +138,8 @@ def test_c_equals_the_reference_when_frames_follow_one_another(
     require_tool("gcc")
     graph = import_tflite(int8_svdf(seed, *size), "svdf")
     codes = frames(graph, seed, 40)
-    files = emit_c(graph, codes).files
-    np.testing.assert_array_equal(run_c_host(files, size[1]), run_int8(graph, codes))
+    expected = run_int8(graph, codes)
+    np.testing.assert_array_equal(run_c_host(emit_c(graph, codes).files, expected), expected)
 
 
 @pytest.mark.slow
