@@ -6,6 +6,7 @@ import contextlib
 import random
 import struct
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.ops import Activation
+from edgekiln.compiler.probe_lstm import lstm_graph
+from edgekiln.compiler.probes import more_probes
 from edgekiln.compiler.quantize import quantize
 
 # What a lie raises after another took what it needs, or where no flatbuffer can say it.
@@ -22,7 +25,8 @@ _SMALL = 120_000  # bytes: larger sound files only cost time
 
 
 def sound_tflite(models: Path | None) -> Sequence[bytes]:
-    """A float and an int8 model of our own, and small reference models where they are."""
+    """A float and an int8 model of our own, two of operators along time, and small reference
+    models where they are."""
     rng = np.random.default_rng(0)
     build = GraphBuilder("sound", (1, 8, 8, 3))
     x = build.conv2d(build.input, rng.normal(size=(6, 3, 3, 3)), activation=Activation.RELU)
@@ -30,7 +34,8 @@ def sound_tflite(models: Path | None) -> Sequence[bytes]:
     x = build.mean(build.max_pool2d(x, (2, 2), (2, 2)))
     graph = build.finish(build.fully_connected(x, rng.normal(size=(4, 6)), rng.normal(size=4)))
     int8 = quantize(graph, rng.normal(size=(16, 8, 8, 3)).astype(np.float32))
-    files = [emit_tflite(graph), emit_tflite(int8)]
+    (svdf,) = islice(more_probes({"svdf"}, 0), 1)
+    files = [emit_tflite(each) for each in (graph, int8, svdf, lstm_graph(rng, 5, 3, 4))]
     found = sorted(models.glob("*.tflite")) if models is not None else []
     return [*files, *(path.read_bytes() for path in found if path.stat().st_size < _SMALL)]
 

@@ -17,6 +17,7 @@ from .interpret import run_float
 from .numerics import output_scale
 from .oracles import RUNTIME_ENGINES, run_runtime
 from .reference import quantize_input, run_int8
+from .streams import pieces
 
 _BATCH = 256  # samples at once: bounds the memory of every layer's floats
 
@@ -35,8 +36,7 @@ class EngineAccuracy:
 
 def float_accuracy(graph: Graph, x: Floats, y: Labels) -> float:
     """Of a float graph on preprocessed samples `x` (n, …) with class indices `y` (n,)."""
-    starts = range(0, len(x), _BATCH)
-    answers = [run_float(graph, x[start : start + _BATCH]).argmax(axis=1) for start in starts]
+    answers = [run_float(graph, x[part]).argmax(axis=1) for part in pieces(graph, len(x), _BATCH)]
     return share_right(np.concatenate(answers), y)
 
 

@@ -22,9 +22,10 @@ import numpy.typing as npt
 
 from .encoding import QuantizationPlan, along
 from .graph import Graph, Node
-from .lockstep import Lockstep, spread
+from .lockstep import Lockstep
 from .moments import SUPPORTED, covariance, from_rows, second_moments, to_rows
 from .recipe import Recipe, Step
+from .streams import some_of
 from .weight_scales import LIMITS
 
 _LOW, _HIGH = -0.1, 1.1  # where the rectified sigmoid is cut off: γ and ζ
@@ -82,7 +83,7 @@ def round_adaptively(
     """
     settings = recipe.adaround
     moments = covariance if Step.BIAS_CORRECT in recipe.steps else second_moments
-    steps = Lockstep(graph, plan, graph, spread(calibration, settings.samples))
+    steps = Lockstep(graph, plan, graph, some_of(graph, calibration, settings.samples))
     values = dict(graph.values)
     rounded: set[str] = set()
     for node in steps.layers():

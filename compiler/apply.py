@@ -14,7 +14,7 @@ import numpy as np
 from .encoding import QuantizationPlan, encode
 from .grammar import check
 from .graph import DType, Graph, Node, Value
-from .ops import NoAttrs, Op
+from .ops import Attrs, NoAttrs, Op, SvdfAttrs
 
 _FLOAT = ".float"
 
@@ -55,7 +55,14 @@ class _Writer:
         operands = tuple(
             self._requantized(node, position, name) for position, name in enumerate(node.inputs)
         )
-        self.nodes.append(dataclasses.replace(node, inputs=operands))
+        self.nodes.append(dataclasses.replace(node, inputs=operands, attrs=self._attrs(node)))
+
+    def _attrs(self, node: Node) -> Attrs:
+        """The node's own, with the step of what it remembers."""
+        scale = self._plan.states.get(node.name)
+        if scale is None or not isinstance(node.attrs, SvdfAttrs):
+            return node.attrs
+        return dataclasses.replace(node.attrs, state_scale=scale)
 
     def _add_float(self, node: Node) -> None:
         operands = tuple(self._as_float(node, name) for name in node.inputs)

@@ -15,9 +15,10 @@ import numpy.typing as npt
 from .encoding import QuantizationPlan
 from .graph import DType, Graph, Node, Value
 from .interpret import KERNELS
-from .lockstep import Lockstep, spread
+from .lockstep import Lockstep
 from .ops import Activation, ConvAttrs, DenseAttrs, TransposeConvAttrs
 from .recipe import Recipe
+from .streams import some_of
 
 SAMPLES = 256  # at most: every activation between two layers is held for all of them
 
@@ -33,7 +34,7 @@ def correct_biases(
     been corrected. `calibration` (n, …) holds preprocessed samples; at most SAMPLES of them are
     used, spread evenly. Layers that the recipe keeps, and layers in float32, stay as they are.
     """
-    steps = Lockstep(graph, plan, start, spread(calibration, SAMPLES))
+    steps = Lockstep(graph, plan, start, some_of(graph, calibration, SAMPLES))
     values = dict(start.values)
     for node in steps.layers():
         if not recipe.keeps(node.name):

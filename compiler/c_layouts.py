@@ -173,6 +173,9 @@ void setup() {{
 
 void loop() {{
     int differing = 0;
+#ifdef MODEL_STATE_SIZE
+    model_init(&context);
+#endif
     for (int sample = 0; sample < GOLDEN_COUNT; sample++) {{
         differing += differs(sample);
     }}

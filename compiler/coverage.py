@@ -21,6 +21,7 @@ _RULE_TEXT: Mapping[QuantRule, str] = {
     QuantRule.KEEPS: "the input's",
     QuantRule.SHARED: "one for all",
     QuantRule.FIXED: "given by the operator",
+    QuantRule.RECURRENT: "symmetric weights, int16 inside",
     QuantRule.INDEX: "integers out",
     QuantRule.CONVERTS: "converts",
     QuantRule.NONE: "stays float32",

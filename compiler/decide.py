@@ -21,11 +21,13 @@ from .ops import Op
 from .quant_rules import RULES, QuantRule
 from .recipe import DEFAULT_RECIPE, ActivationFormat, Recipe
 from .sharing import Sharing, share
+from .svdf_scales import svdf_scales
 from .weight_scales import half_weights, weights_and_bias
 
 _DEAD_RANGE = 4e-6  # an activation that never moves further than this carries nothing
 _FINEST_STEPS = 256.0  # of an output to one step of its coarser operand
 _FINEST = {Op.HARD_SWISH: 64.0}  # LiteRT's kernel computes in 1/128 of a step
+_CHOSEN_OUTPUTS = (QuantRule.WEIGHTED, QuantRule.FREE, QuantRule.RECURRENT)
 _PRODUCTS = frozenset({Op.MUL, Op.BATCH_MATMUL})
 _FREELY_SCALED = frozenset({Op.EXP, Op.RSQRT, Op.GELU, Op.ELU})
 """Their kernels look codes up or compute them anew: no factor goes from step to step."""
@@ -52,7 +54,11 @@ def decide(graph: Graph, ranges: Ranges, recipe: Recipe = DEFAULT_RECIPE) -> Qua
         if node.name not in floating:
             notes += chosen.add(node)
     return QuantizationPlan(
-        chosen.needed(), frozenset(floating), chosen.requantized(), tuple(notes)
+        chosen.needed(),
+        frozenset(floating),
+        chosen.requantized(),
+        tuple(notes),
+        states=chosen.states,
     )
 
 
@@ -73,6 +79,7 @@ class _Encodings:
             for name, ends in self._ranges.items()
         } | {name: Encoding(self._dtype, quant) for name, quant in self._sharing.fixed.items()}
         self._constants: dict[str, Encoding] = {}
+        self.states: dict[str, float] = {}
 
     def add(self, node: Node) -> Iterator[str]:
         """Weights and bias of the node, and an output no finer than its kernel can make."""
@@ -83,8 +90,14 @@ class _Encodings:
             self._constants |= found
             if note:
                 yield note
+        if node.op is Op.SVDF:
+            if self._recipe.weight_dtype(node.name) is DType.INT4:
+                yield f"quantize: '{node.name}' (svdf) keeps int8 weights: there is no int4 form"
+            scales = svdf_scales(self._graph, node, self._of(node.inputs[0]).quant)
+            self._constants |= scales.encodings
+            self.states[node.name] = scales.state_scale
         group = self._sharing.group[node.output]
-        if RULES[node.op] in (QuantRule.WEIGHTED, QuantRule.FREE) and group in self._ranges:
+        if RULES[node.op] in _CHOSEN_OUTPUTS and group in self._ranges:
             finest = self._finest(node)
             if self._groups[group].quant.scale[0] < finest:
                 quant = _activation_params(self._dtype, *self._ranges[group], finest)
@@ -126,6 +139,8 @@ class _Encodings:
         It binds only where large terms cancel to almost nothing: one step of the accumulator is
         already wider than one step of the output.
         """
+        if node.op is Op.SVDF:
+            return self.states[node.name] * self._of(node.inputs[2]).quant.scale[0]
         steps = [max(self._of(name).quant.scale) for name in node.inputs[:2]]
         if RULES[node.op] is QuantRule.WEIGHTED or node.op in _PRODUCTS:
             return float(np.nextafter(np.float32(steps[0] * steps[1]), np.float32(np.inf)))

@@ -1,6 +1,7 @@
 """`emit_c`: a quantized graph as a folder of C99 that needs nothing but a compiler.
 
-model.h is the whole interface: a context struct that holds every activation, and three functions.
+model.h is the whole interface: a context struct that holds every activation, and three functions;
+a model that remembers frames has a fourth, which makes it forget them.
 Nothing is allocated, nothing is global but constants, so any number of contexts can run at once.
 Layers are calls of the kernels in c/, of which only those in use are copied. Families of kernels
 differ in speed alone: outputs equal `reference.run_int8` byte for byte; main.c proves it wherever
@@ -20,14 +21,14 @@ from .emit_c_hook import HOOK_INTERFACE, hook_table
 from .emit_c_layer import Constant, Layer
 from .emit_c_plan import planned
 from .emit_c_sources import kernel_files, main_file
+from .emit_c_state import context, forget, state_arguments
 from .emit_c_text import array, comment, float_literal, matrix, statement
 from .errors import EmitError
 from .graph import Array, DType, Graph, Value
 from .numerics import is_quantized
 from .plan_memory import MemoryPlan
 from .reference import run_int8
-
-_WORD_BYTES = 8  # the arena is made of 64-bit words, so that it is aligned in plain C99
+from .streams import remembered_bytes
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def emit_c(graph: Graph, golden: Array, family: Family = Family.PORTABLE) -> CSo
         )
     layers, plan = planned(graph, family)
     texts = {
-        "model.h": "".join(_model_h(graph, plan, len(layers))),
+        "model.h": "".join(_model_h(graph, plan, layers)),
         "model.c": "".join(_model_c(graph, plan, layers)),
         "weights.h": "".join(_weights_h(layers)),
         "weights.c": "".join(_weights_c(layers)),
@@ -87,11 +88,12 @@ def c_sizes(graph: Graph, family: Family = Family.PORTABLE) -> CSizes:
     """What C of the quantized `graph` needs, before it is written. Raises EmitError as `emit_c`."""
     layers, plan = planned(graph, family)
     constants = (constant.nbytes for call in layers for constant in call.constants)
-    return CSizes(plan.arena_bytes, sum(constants))
+    return CSizes(plan.arena_bytes + remembered_bytes(graph), sum(constants))
 
 
 def memory_plan(graph: Graph, family: Family = Family.PORTABLE) -> MemoryPlan:
-    """Memory of a context of `graph`, scratch included. Raises EmitError as `emit_c`."""
+    """Memory of a context of `graph`, scratch included; what a stream remembers comes on
+    top (`streams.remembered_bytes`). Raises EmitError as `emit_c`."""
     return planned(graph, family)[1]
 
 
@@ -99,7 +101,7 @@ def _all(names: Iterable[frozenset[str]]) -> frozenset[str]:
     return frozenset[str]().union(*names)
 
 
-def _model_h(graph: Graph, plan: MemoryPlan, layers: int) -> Iterator[str]:
+def _model_h(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Iterator[str]:
     kinds = " and ".join(sorted({v.dtype for v in graph.values.values() if _is_activation(v)}))
     yield f"/* {comment(graph.name)}: {kinds} inference. real = scale * (q - zero point). */\n"
     yield "#ifndef MODEL_H\n#define MODEL_H\n\n#include <stdint.h>\n\n"
@@ -110,12 +112,11 @@ def _model_h(graph: Graph, plan: MemoryPlan, layers: int) -> Iterator[str]:
             yield f"#define MODEL_{end}_SCALE {float_literal(value.quant.scale[0])}\n"
             yield f"#define MODEL_{end}_ZERO_POINT ({value.quant.zero_point[0]})\n"
     yield from _arena(plan)
-    yield f"/* calls that an inference makes */\n#define MODEL_LAYERS {layers}\n\n"
+    yield f"/* calls that an inference makes */\n#define MODEL_LAYERS {len(layers)}\n\n"
     yield "/* Elements of the input and of the output. */\n"
     yield f"typedef {_c_type(graph.input)} model_input_type;\n"
     yield f"typedef {_c_type(graph.output)} model_output_type;\n\n"
-    yield "/* All memory of one instance; needs no initialisation. */\n"
-    yield f"typedef struct {{\n    int64_t arena[MODEL_ARENA_SIZE / {_WORD_BYTES}];\n}} model;\n\n"
+    yield from context(layers)
     yield "/* MODEL_INPUT_SIZE elements to fill before each invoke, which overwrites them. */\n"
     yield f"{_c_type(graph.input)} *model_input(model *m);\n\n"
     yield "/* Computes the output; as many instances as there are contexts can run at once. */\n"
@@ -152,11 +153,14 @@ def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Itera
     yield f"const {_c_type(graph.output)} *model_output(const model *m) {{\n"
     yield f"    return {_end(graph.output, plan, 'const ')};\n}}\n\n"
     yield from hook_table(graph, plan, layers)
+    yield from forget(layers)
     yield f"void model_invoke(model *m) {{\n{views(graph, layers)}"
+    states = state_arguments(layers)
     for index, call in enumerate(layers):
         first = "" if call.definition else f"&{call.symbol}, "
         yield f"    /* {comment(call.remark)} */\n"
-        yield f"    {call.kernel}({first}{call_arguments(graph, plan, call)});\n"
+        places = f"{call_arguments(graph, plan, call)}{states[call.output]}"
+        yield f"    {call.kernel}({first}{places});\n"
         yield f"    LAYER_DONE({index});\n"
     yield "}\n" if layers else "    (void)m;\n}\n"
 

@@ -35,6 +35,7 @@ class Call:
     operands: tuple[Constant | str, ...] | None = None  # None: the activations that it reads
     listed: bool = False  # operands go as one array of pointers
     as_bytes: bool = False  # operands and output go as bytes, whatever they hold
+    state_bytes: int = 0  # what it remembers, int16
 
 
 def is_int16(graph: Graph, node: Node) -> bool:

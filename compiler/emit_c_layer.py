@@ -28,7 +28,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One call `kernel(&params, operands…, output[, scratch])`, of the header that declares it."""
+    """One call `kernel(&params, operands…, output[, scratch][, memory])`; `header` declares it."""
 
     symbol: str
     header: str
@@ -44,6 +44,7 @@ class Layer:
     remark: str  # shapes and source, for the reader
     parts: tuple[Layer, ...] = ()  # layers that run together; the kernel is made for them
     definition: str = ""  # of that kernel, in place of parameters
+    state_bytes: int = 0  # of int16 that live on between invocations; 0: the kernel takes none
 
     @property
     def headers(self) -> frozenset[str]:

@@ -35,6 +35,7 @@ def layer(graph: Graph, node: Node, index: int, family: Family) -> Layer:
         as_bytes=call.as_bytes,
         output=node.output,
         scratch_bytes=call.scratch_bytes,
+        state_bytes=call.state_bytes,
         remark=_remark(graph, node, symbol),
     )
 

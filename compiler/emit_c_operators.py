@@ -20,6 +20,7 @@ from .emit_c_layer import Fields
 from .emit_c_lookup import ONE_CODE, lookup
 from .emit_c_matmul import batch_matmul
 from .emit_c_moves import concatenation, gather, pad, resize_nearest, slice_axes, transpose
+from .emit_c_recurrent import lstm, svdf
 from .emit_c_reduce import mean, reduce_max, total
 from .emit_c_softmax import log_softmax, softmax
 from .graph import DType, Graph, Node
@@ -92,6 +93,8 @@ _INT8: Mapping[Op, Maker] = {
     Op.BATCH_MATMUL: _same(batch_matmul),
     Op.SOFTMAX: _same(softmax),
     Op.LOG_SOFTMAX: _same(log_softmax),
+    Op.SVDF: _same(svdf),
+    Op.UNIDIRECTIONAL_SEQUENCE_LSTM: _same(lstm),
 }
 _INT16: Mapping[Op, Maker] = {
     **_OF_BOTH,

@@ -16,6 +16,7 @@ from .onnx_forms import FORMS
 from .onnx_layouts import natural
 from .onnx_opset import IR_VERSIONS, needed_opset
 from .onnx_writer import Writer
+from .ops import RECURRENT, STREAMING, Op
 
 _INTEGERS = (DType.INT32, DType.INT64)
 
@@ -43,12 +44,20 @@ def emit_onnx(graph: Graph) -> bytes:
 def _check(graph: Graph) -> None:
     """Raise EmitError for operators without a form and outputs that no node could be given."""
     for node in graph.nodes:
+        if node.op in RECURRENT:
+            raise EmitError(f"{node.name}: {_why_not(node.op)}; take --format tflite or c")
         if node.op not in FORMS:
             raise EmitError(f"{node.name}: '{node.op}' cannot be written; optimize the graph first")
     names = (*graph.inputs, *graph.outputs)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise EmitError(f"{graph.name}: ONNX needs '{twice}' to be one input or one output only")
+
+
+def _why_not(op: Op) -> str:
+    if op in STREAMING:
+        return f"ONNX keeps nothing between runs, '{op}' cannot be written"
+    return f"ONNX has no int8 '{op}'"
 
 
 def _model(writer: Writer) -> Any:

@@ -74,6 +74,7 @@ class _Writer:
         own = [self._tensor(name) for name in node.inputs]
         extra = form.operands(self._graph, node)
         added = [self._constant(node, *pair) for pair in enumerate(extra)]
+        added += [self._variable(value) for value in form.variables(self._graph, node)]
         inputs = form.arrange(own, added)
         key = (form.operator(node), form.version(self._graph, node))
         options = form.options(self._schema, self._graph, node)
@@ -82,6 +83,8 @@ class _Writer:
             self._append(key, inputs, truth, options)
             key, inputs, options = ("CAST", 1), [truth], self._from_bool()
         self._append(key, inputs, self._tensor(node.output), options)
+        inner = [self._inner(value) for value in form.intermediates(self._graph, node)]
+        self._operators[-1].intermediates = inner or None
 
     def _append(
         self, key: tuple[str, int], inputs: list[int], output: int, options: tuple[str, Any]
@@ -150,6 +153,17 @@ class _Writer:
             self._added[key] = len(self._tensors)
             self._tensors.append(self._tensor_of(Value(name, data.shape, dtype, quant, data)))
         return self._added[key]
+
+    def _variable(self, value: Value) -> int:
+        """A tensor of zeros that lives on from one invocation to the next."""
+        index = self._inner(value)
+        self._tensors[index].isVariable = True
+        return index
+
+    def _inner(self, value: Value) -> int:
+        """A tensor of one operator alone."""
+        self._tensors.append(self._tensor_of(value))
+        return len(self._tensors) - 1
 
     def _tensor_of(self, value: Value) -> Any:
         tensor = self._schema.TensorT()

@@ -39,7 +39,8 @@ class QuantizationPlan:
     `encodings`: every activation, weight, bias and constant operand that is not float32.
     `floating`: nodes that run in float32. `requantized`: what a node reads at a position of its
     operands in another encoding than the operand's own. `notes`: lines for the user. `halves`:
-    constants of a float32 graph that are kept in float16.
+    constants of a float32 graph that are kept in float16. `states`: one step of what a node
+    remembers.
     """
 
     encodings: Mapping[str, Encoding]
@@ -47,10 +48,12 @@ class QuantizationPlan:
     requantized: Mapping[tuple[str, int], Encoding] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     halves: frozenset[str] = frozenset()
+    states: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encodings", MappingProxyType(dict(self.encodings)))
         object.__setattr__(self, "requantized", MappingProxyType(dict(self.requantized)))
+        object.__setattr__(self, "states", MappingProxyType(dict(self.states)))
 
 
 def encode(value: Value, encoding: Encoding) -> Value:

@@ -9,7 +9,8 @@ Rules:
 - integer activations have one scale; int16 ones have zero point 0;
 - quantized weights are symmetric, int8 or int4; biases have scale = input scale · weight scale and
   are int32 beside int8 activations, int64 (or int32) beside int16 ones;
-- encodings hang together as `quant_rules.RULES` says.
+- encodings hang together as `quant_rules.RULES` says, those of operators along time as
+  `grammar_recurrent` does.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from .errors import GrammarError
+from .grammar_recurrent import OPERANDS_ALONG_TIME, check_along_time, check_mixed
 from .graph import DType, Graph, Node, QuantParams, Value
 from .ops import (
+    RECURRENT,
     Attrs,
     AxisAttrs,
     BatchNormAttrs,
@@ -29,6 +32,7 @@ from .ops import (
     DenseAttrs,
     GeluAttrs,
     LeakyAttrs,
+    LstmAttrs,
     MatmulAttrs,
     NoAttrs,
     Op,
@@ -37,6 +41,7 @@ from .ops import (
     ReduceAttrs,
     ResizeAttrs,
     SliceAttrs,
+    SvdfAttrs,
     TransposeAttrs,
     TransposeConvAttrs,
 )
@@ -68,6 +73,8 @@ ATTRS: Mapping[Op, type[Attrs]] = dict.fromkeys(Op, NoAttrs) | {
     Op.ARG_MAX: AxisAttrs,
     Op.CONCATENATION: AxisAttrs,
     Op.GATHER: AxisAttrs,
+    Op.SVDF: SvdfAttrs,
+    Op.UNIDIRECTIONAL_SEQUENCE_LSTM: LstmAttrs,
     Op.PAD: PadAttrs,
     Op.TRANSPOSE: TransposeAttrs,
     Op.SLICE: SliceAttrs,
@@ -82,10 +89,14 @@ OPERANDS: Mapping[Op, int] = (
     dict.fromkeys(Op, 1)
     | dict.fromkeys(WEIGHTED | {Op.BATCH_NORM}, 3)
     | dict.fromkeys((*_TWO, Op.BATCH_MATMUL, Op.PRELU, Op.GATHER), 2)
+    | OPERANDS_ALONG_TIME
 )
 """How many operands; a concatenation has one or more."""
 
-_CONSTANT_FROM = dict.fromkeys(WEIGHTED | {Op.BATCH_NORM, Op.PRELU, Op.GATHER}, 1)
+_READ_ONE = WEIGHTED | RECURRENT | {Op.GATHER}
+"""Operators whose first operand alone is an activation, whatever the others are."""
+
+_CONSTANT_FROM = dict.fromkeys(_READ_ONE | {Op.BATCH_NORM, Op.PRELU}, 1)
 """The position from which all operands must be constants."""
 
 # Axis of the weights that counts output channels.
@@ -120,6 +131,7 @@ def check(graph: Graph) -> None:
         if graph.values[node.inputs[0]].dtype in QUANTIZED:
             _check_quantized(graph, node, where)
         known.add(node.output)
+    check_mixed(graph)
     missing = [name for name in graph.outputs if name not in known]
     if missing:
         raise GrammarError(f"{graph.name}: nothing produces the output '{missing[0]}'")
@@ -189,7 +201,7 @@ def _check_dtypes(graph: Graph, node: Node, where: str) -> None:
     if RULES[node.op] in _MIXED:
         _check_conversion(graph, node, where)
         return
-    operands = 1 if node.op in WEIGHTED or node.op is Op.GATHER else len(node.inputs)
+    operands = 1 if node.op in _READ_ONE else len(node.inputs)
     for name in node.inputs[:operands]:
         value = graph.values[name]
         if value.dtype is not output.dtype:
@@ -224,11 +236,13 @@ def _check_quantized(graph: Graph, node: Node, where: str) -> None:
         _check_fixed(node, x, output, where)
     if rule is QuantRule.WEIGHTED:
         _check_weights(graph, node, x, where)
+    if rule is QuantRule.RECURRENT:
+        check_along_time(graph, node, where)
 
 
 def _activations(graph: Graph, node: Node) -> list[Value]:
     """Operands and output that must be encoded as activations are."""
-    count = 1 if node.op in WEIGHTED or node.op is Op.GATHER else len(node.inputs)
+    count = 1 if node.op in _READ_ONE else len(node.inputs)
     values = [graph.values[name] for name in (*node.inputs[:count], node.output)]
     return [value for value in values if value.dtype in (*QUANTIZED, DType.INT4)]
 

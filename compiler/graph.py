@@ -2,9 +2,11 @@
 
 Every value is produced once (graph input, constant or node output) and used any number of times.
 Nodes stand in execution order. The first axis of every value that is no constant counts samples;
-it is 1 in the graph, no operator mixes it with another, and interpreters take any number. Weights
-are laid out as TFLite has them: conv2d (out, kh, kw, in), depthwise_conv2d (1, kh, kw, channels),
-fully_connected (out, in). Passes never mutate: they return a new graph.
+it is 1 in the graph, no operator mixes it with another, and interpreters take any number. In a
+stream, a graph with an operator that remembers, samples are the frames of one recording in their
+order, and nothing came before the first. Weights are laid out as TFLite has them: conv2d (out, kh,
+kw, in), depthwise_conv2d (1, kh, kw, channels), fully_connected (out, in). Passes never mutate:
+they return a new graph.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .ops import Attrs, Op
+from .ops import STREAMING, Attrs, Op
 
 Array = npt.NDArray[Any]
 
@@ -136,6 +138,11 @@ class Graph:
     def output(self) -> Value:
         """The first output; models that are compiled have one."""
         return self.values[self.outputs[0]]
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether an operator remembers: samples are then consecutive frames."""
+        return any(node.op in STREAMING for node in self.nodes)
 
     def constant(self, name: str) -> Array:
         """Data of the constant `name`."""

@@ -52,7 +52,8 @@ class LayerDescription:
 class Description:
     """`headline` is for people, one fact a line; the rest is the same as data.
 
-    `ram_bytes` is the planned arena of activations, where the file can be planned.
+    `ram_bytes` is the planned arena of activations and all variables, where the file can be
+    planned.
     """
 
     path: str

@@ -15,6 +15,7 @@ from .inspect_facts import (
     tensor_text,
 )
 from .plan import plan_arena
+from .streams import variable_bytes
 from .workload import workload
 
 
@@ -43,14 +44,15 @@ def graph_facts(graph: Graph) -> ModelFacts:
         _layer(graph, node, layer.macs)
         for node, layer in zip(graph.nodes, work.layers, strict=True)
     )
-    arena = plan_arena(graph).arena_bytes
+    arena = plan_arena(graph).arena_bytes + variable_bytes(graph)
     return ModelFacts(_value_text(graph.input), _value_text(graph.output), rows, (), arena)
 
 
 def planned(load: Callable[[], Graph]) -> tuple[int | None, tuple[str, ...]]:
-    """The arena of what `load` imports, or the remark that says why there is none."""
+    """Arena and variables of what `load` imports, or the remark that says why there are none."""
     try:
-        return plan_arena(load()).arena_bytes, ()
+        graph = load()
+        return plan_arena(graph).arena_bytes + variable_bytes(graph), ()
     except ImportModelError as error:
         return None, (f"cannot be compiled: {error}",)
 

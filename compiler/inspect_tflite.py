@@ -126,12 +126,24 @@ def _matmul(shapes: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
     return math.prod(output) * math.prod(shapes[0]) // max(1, math.prod(output[:-1]))
 
 
+def _svdf(shapes: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    return sum(math.prod(shape) for shape in shapes[1:3])
+
+
+def _lstm(shapes: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
+    """All matrices at every step; what stands behind the biases but a projection is state."""
+    matrices = (shape for shape in (*shapes[1:9], *shapes[16:17]) if len(shape) > 1)
+    return math.prod(output[:-1]) * sum(math.prod(shape) for shape in matrices)
+
+
 _MACS = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _dense,
     "TRANSPOSE_CONV": _transpose_conv,
     "BATCH_MATMUL": _matmul,
+    "SVDF": _svdf,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
 }
 
 

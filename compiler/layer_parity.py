@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from edgekiln.runtime.engines import Memory, memory_of
 from edgekiln.runtime.quant import quantize_to
 from edgekiln.targets.errors import MissingToolError
 
@@ -81,8 +82,11 @@ def _run_xnnpack(layer: Graph, inputs: Mapping[str, Array]) -> Array:
     interpreter = litert_interpreter(emit_tflite(layer))
     places = {detail["name"]: detail["index"] for detail in interpreter.get_input_details()}
     end = interpreter.get_output_details()[0]["index"]
+    forgets = memory_of(interpreter) is Memory.OF_A_SAMPLE
     answers = []
     for sample in range(len(next(iter(inputs.values())))):
+        if forgets:
+            interpreter.reset_all_variables()
         for name, data in inputs.items():
             interpreter.set_tensor(places[name], data[sample : sample + 1])
         interpreter.invoke()

@@ -23,12 +23,6 @@ from .reference import quantize_input
 Floats = npt.NDArray[np.float32]
 
 
-def spread(calibration: Floats, most: int) -> Floats:
-    """At most that many samples, evenly from the first to the last."""
-    rows = np.linspace(0, len(calibration) - 1, min(len(calibration), most)).astype(np.int64)
-    return calibration[rows]
-
-
 class Lockstep:
     """Both graphs; `start` holds the constants that the quantized one begins with."""
 

@@ -57,7 +57,7 @@ def run_tflm(model: bytes, x: npt.NDArray[np.float32]) -> Logits:
         quant = entry["quantization_parameters"]
         place = float(quant["scales"][0]), int(quant["zero_points"][0])
         inputs = quantize_to(np.dtype(entry["dtype"]), inputs, *place)
-    return _run(interpreter, [inputs]).reshape(len(x), -1)
+    return _run(interpreter, [inputs], _forgets(model)).reshape(len(x), -1)
 
 
 def run_tflm_codes(model: bytes, inputs: Sequence[Logits]) -> Logits:
@@ -67,7 +67,7 @@ def run_tflm_codes(model: bytes, inputs: Sequence[Logits]) -> Logits:
         MissingToolError: it is not installed.
         CompileError: it refuses the model, or fails.
     """
-    return _run(_open(model), inputs)
+    return _run(_open(model), inputs, _forgets(model))
 
 
 def _open(model: bytes) -> Any:
@@ -78,10 +78,21 @@ def _open(model: bytes) -> Any:
         return runtime.Interpreter.from_bytes(model, arena_size=_ARENA_BYTES)
 
 
-def _run(interpreter: Any, inputs: Sequence[Logits]) -> Logits:
+def _forgets(model: bytes) -> bool:
+    """Whether each sample begins with nothing remembered: an LSTM's does, a stream's does not."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    file = schema.Model.GetRootAs(model, 0)
+    codes = {file.OperatorCodes(i).BuiltinCode() for i in range(file.OperatorCodesLength())}
+    return schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM in codes
+
+
+def _run(interpreter: Any, inputs: Sequence[Logits], forgets: bool) -> Logits:
     answers = []
     with _refusals():
         for sample in range(len(inputs[0])):
+            if forgets:
+                interpreter.reset()
             for index, data in enumerate(inputs):
                 interpreter.set_input(data[sample : sample + 1], index)
             interpreter.invoke()

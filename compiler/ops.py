@@ -8,6 +8,7 @@ GRU and the like.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 
@@ -54,6 +55,9 @@ class Op(enum.StrEnum):
     SUM = "sum"
     REDUCE_MAX = "reduce_max"
     ARG_MAX = "arg_max"
+    # along time
+    SVDF = "svdf"  # remembers what came before: samples are frames of one stream
+    UNIDIRECTIONAL_SEQUENCE_LSTM = "lstm"  # a whole sequence for each sample, from nothing
     # moves: no arithmetic
     PAD = "pad"
     RESHAPE = "reshape"
@@ -182,6 +186,54 @@ class AxisAttrs:
 
 
 @dataclass(frozen=True, slots=True)
+class SvdfAttrs:
+    """svdf. inputs: x (1, features), weights (filters, features), weights in time (filters,
+    memory), bias (units,); output (1, units).
+
+    A filter is a product of the frame; the last `memory` values of each are weighed in time, the
+    oldest first, and `rank` filters side by side make one unit. What lies before the first frame
+    is zero. One step of what int8 remembers, in int16, is `state_scale`; int8 has no activation but
+    what its output's encoding saturates.
+    """
+
+    rank: int
+    activation: Activation = Activation.NONE
+    state_scale: float = 1.0
+
+    def units(self, filters: int) -> int:
+        """How many outputs that many filters make."""
+        return filters // self.rank
+
+
+@dataclass(frozen=True, slots=True)
+class LstmAttrs:
+    """lstm of int8, as files have it; what is float32 is unrolled at import.
+
+    inputs: x (1, steps, features); weights of x (units, features), weights of the state (units,
+    units) and biases (units,), each for the input gate, the forget gate, the cell and the output
+    gate; output (1, steps, units), whose encoding the state has too. Every sample begins with zero.
+    The cell is int16; one step of it is `cell_scale`, a power of two, and it is clipped to
+    ±`cell_clip` where that is above zero. What the output gate lets through is rounded with
+    `shown_scale` and `shown_zero_point`; files have the output's there, or nearly.
+    """
+
+    cell_scale: float
+    shown_scale: float
+    shown_zero_point: int
+    cell_clip: float = 0.0
+
+    @property
+    def cell_bits(self) -> int:
+        """The exponent of one step of the cell: -15 to -9."""
+        return math.frexp(self.cell_scale)[1] - 1
+
+    @property
+    def clip_steps(self) -> int:
+        """The clip in steps of the cell; 0 where there is none."""
+        return int(min(self.cell_clip / self.cell_scale, 32767.0)) if self.cell_clip > 0.0 else 0
+
+
+@dataclass(frozen=True, slots=True)
 class PadAttrs:
     """Constant padding: (before, after) of every axis; the first axis gets none."""
 
@@ -234,12 +286,21 @@ Attrs = (
     | GeluAttrs
     | ReduceAttrs
     | AxisAttrs
+    | SvdfAttrs
+    | LstmAttrs
     | PadAttrs
     | TransposeAttrs
     | SliceAttrs
     | BatchNormAttrs
     | NoAttrs
 )
+
+
+STREAMING = frozenset({Op.SVDF})
+"""Operators that remember samples: the rows of what they read are frames, one after the other."""
+
+RECURRENT = frozenset({Op.SVDF, Op.UNIDIRECTIONAL_SEQUENCE_LSTM})
+"""Operators along time; all operands but the first are constants."""
 
 
 def image_pad(padding: Padding) -> PadAttrs:

@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekiln.runtime.c_library import CLibrary, c_compiler, library_name, library_of
-from edgekiln.runtime.engines import OutputScale, open_engine, without_delegate_notice
+from edgekiln.runtime.engines import (
+    Memory,
+    OutputScale,
+    memory_of,
+    open_engine,
+    without_delegate_notice,
+)
 from edgekiln.runtime.errors import EngineError
 from edgekiln.runtime.quant import Logits, quantize_to
 from edgekiln.targets.emulate import Emulation, emulate_folder
@@ -106,8 +112,7 @@ def litert_tensors(model: bytes, x: Floats, names: Collection[str]) -> dict[str,
     rows: dict[str, list[Logits]] = {}
     found = {d["name"]: d for d in reversed(interpreter.get_tensor_details())}
     details = [found[n] for n in names if n in found and found[n]["dtype"] in _FORMATS]
-    for sample in x:
-        _run_litert(interpreter, sample[None])
+    for _ in _answers(interpreter, x):
         for detail in details:
             try:
                 rows.setdefault(detail["name"], []).append(interpreter.get_tensor(detail["index"]))
@@ -301,6 +306,12 @@ def _interpreter(model: bytes, *, reference: bool, keep: bool = False) -> Any:
 
 
 def _run_litert(interpreter: Any, x: Floats) -> Logits:
+    rows = np.concatenate(list(_answers(interpreter, x)))
+    return rows.reshape(len(rows), -1)
+
+
+def _answers(interpreter: Any, x: Floats) -> Iterator[Logits]:
+    """The output of one sample after the other, and of a stream's frames from its beginning."""
     entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     if entry["dtype"] not in _FORMATS or end["dtype"] not in _FORMATS:
         raise CompileError(
@@ -310,13 +321,15 @@ def _run_litert(interpreter: Any, x: Floats) -> Logits:
     inputs = _as_inputs(x, tuple(entry["shape"][1:]))
     if entry["dtype"] != np.float32:
         inputs = quantize_to(np.dtype(entry["dtype"]), inputs, *entry["quantization"])
-    answers = []
+    memory = memory_of(interpreter)
+    if memory is Memory.OF_THE_STREAM:
+        interpreter.reset_all_variables()
     for sample in inputs:
+        if memory is Memory.OF_A_SAMPLE:
+            interpreter.reset_all_variables()
         interpreter.set_tensor(entry["index"], sample[None])
         interpreter.invoke()
-        answers.append(interpreter.get_tensor(end["index"]))
-    rows = np.concatenate(answers)
-    return rows.reshape(len(rows), -1)
+        yield interpreter.get_tensor(end["index"])
 
 
 def _as_inputs(x: Floats, shape: tuple[int, ...]) -> Floats:

@@ -210,7 +210,7 @@ def layer_row(node: Node, engine: Engine, mine: Array, theirs: Array) -> LayerRo
     distance = np.abs(mine.astype(np.int32) - theirs.astype(np.int32))
     worst, off = int(distance.max(initial=0)), int(np.count_nonzero(distance))
     beyond = int(np.count_nonzero(distance > 1))
-    bound = layer_bound_of(engine, mine.dtype)
+    bound = layer_bound_of(engine, node.op, mine.dtype)
     return msgspec.structs.replace(
         row,
         max_lsb=worst,

@@ -56,6 +56,10 @@ from .request import (
 from .sensitivity import LayerSensitivity, measure_sensitivity
 
 CAME_QUANTIZED = "the model came quantized and is kept as it is, so it has no float accuracy"
+FRAMES = (
+    "the model remembers frames: each part of the data set was run as one recording, in its order; "
+    "rows go to the parts by chance, so recordings have gaps and accuracy says little"
+)
 
 Progress = Callable[[str], None]
 Floats = npt.NDArray[np.float32]
@@ -305,8 +309,10 @@ def _chance_notes(dataset: Dataset, model: CompiledModel) -> tuple[str, ...]:
 
 
 def _origin_notes(model: CompiledModel) -> tuple[str, ...]:
-    """How the model came to its numbers: quantized already, or with layers in float32."""
-    return (CAME_QUANTIZED,) if model.quantized is None else model.quantized.plan.notes
+    """How the model came to its numbers, quantized already or with layers in float32, and what its
+    samples are."""
+    said = (CAME_QUANTIZED,) if model.quantized is None else model.quantized.plan.notes
+    return (*said, FRAMES) if model.graph.is_stream else said
 
 
 def _gate(model: CompiledModel, request: CompileRequest, builds: tuple[Build, ...]) -> Gate:

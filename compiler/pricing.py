@@ -38,6 +38,7 @@ from .measure_c import measure_files
 from .oracles import RUNTIME_CALLS, core_compiler_version
 from .passes import lower_padding
 from .plan import plan_arena
+from .streams import remembered_bytes, variable_bytes
 from .workload import workload
 
 TIMED_S = 0.2  # timed runs of one artifact
@@ -205,12 +206,12 @@ def arena_bytes(graph: Graph, artifact: EmittedArtifact) -> int:
     """RAM of the activations of an artifact on its target, as its planner lays them out.
 
     TFLite cannot pad freely inside a convolution, so its files hold extra PAD tensors; generated
-    C has scratch beside its activations.
+    C has scratch beside its activations. Neither reuses what a stream remembers.
     """
     if artifact.format == "c":
-        return memory_plan(graph, artifact.family).arena_bytes
+        return memory_plan(graph, artifact.family).arena_bytes + remembered_bytes(graph)
     planned = lower_padding(graph) if artifact.format == "tflite" else graph
-    return plan_arena(planned).arena_bytes
+    return plan_arena(planned).arena_bytes + variable_bytes(graph)
 
 
 def flash_bytes(artifact: EmittedArtifact) -> int:

@@ -6,6 +6,7 @@ light operators of `probes`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 import numpy as np
@@ -24,6 +25,7 @@ from .ops import (
     ReduceAttrs,
     ResizeAttrs,
     SliceAttrs,
+    SvdfAttrs,
     TransposeAttrs,
     TransposeConvAttrs,
 )
@@ -115,6 +117,20 @@ def _transpose_conv(build: GraphBuilder, x: str, size: int, channels: int) -> st
     return build.node(Op.TRANSPOSE_CONV, operands, TransposeConvAttrs((2, 2)))
 
 
+def _svdf(build: GraphBuilder, x: str, size: int, channels: int) -> str:
+    features, rank, memory = size * size * channels, 2, 8
+    frame = build.reshape(x, (1, features))
+    shapes = ("weights", (4 * rank, features)), ("in_time", (4 * rank, memory)), ("bias", (4,))
+    constants = (
+        build.constant(
+            build.unique(Op.SVDF, name),
+            np.linspace(-1, 1, math.prod(shape), dtype=np.float32).reshape(shape),
+        )
+        for name, shape in shapes
+    )
+    return build.node(Op.SVDF, (frame, *constants), SvdfAttrs(rank))
+
+
 EXTRAS: Mapping[Op, Extra] = {
     Op.SUB: _binary(Op.SUB),
     Op.MUL: _binary(Op.MUL),
@@ -147,5 +163,6 @@ EXTRAS: Mapping[Op, Extra] = {
     Op.RESIZE_BILINEAR: _resize(Op.RESIZE_BILINEAR),
     Op.BATCH_MATMUL: _matmul,
     Op.TRANSPOSE_CONV: _transpose_conv,
+    Op.SVDF: _svdf,
 }
 """An operator that comes with another (a conversion beside a concatenation) is priced with it."""

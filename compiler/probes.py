@@ -36,9 +36,10 @@ from .emit_c_operators import C_OPERATORS
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
 from .graph import Graph
-from .ops import Activation
+from .ops import RECURRENT, Activation, Op
 from .oracles import RUNTIME_CALLS, distribution_version, tool_version
-from .probe_extras import extra_probes
+from .probe_extras import PROBES_EACH, extra_probes
+from .probe_lstm import lstm_probes
 from .quantize import quantize
 from .workload import workload
 
@@ -97,7 +98,9 @@ def calibrate(
 
 def _fitted(target: Target, fmt: str, graphs: Sequence[Graph], seed: int) -> Fitted:
     time_us = _TIMERS[target.device_class, fmt]
-    samples = [Sample(workload(graph), time_us(graph, target)) for graph in graphs]
+    samples = [
+        Sample(workload(graph), time_us(graph, target)) for graph in graphs if _has_form(graph, fmt)
+    ]
     evidence = _evidence(target, fmt, len(samples), seed)
     engine = engine_of(target, fmt)
     table = fit_cost_table(samples, engine, "int8", evidence.tier, evidence.id)
@@ -115,11 +118,18 @@ def probe_graphs(seed: int) -> Iterator[Graph]:
         yield _quantized(_alone(rng, index), rng)
 
 
+def _has_form(graph: Graph, fmt: str) -> bool:
+    """Whether the format can say the probe: ONNX lacks operators along time."""
+    return fmt != "onnx" or RECURRENT.isdisjoint(node.op for node in graph.nodes)
+
+
 def more_probes(ops: Collection[str], seed: int) -> Iterator[Graph]:
     """The int8 probes of further operators, always the same ones for one seed."""
     rng = np.random.default_rng((seed, 1))
     for graph in extra_probes(ops, rng):
         yield _quantized(graph, rng)
+    if Op.UNIDIRECTIONAL_SEQUENCE_LSTM in ops:
+        yield from lstm_probes(rng, PROBES_EACH)
 
 
 def _quantized(graph: Graph, rng: Rng) -> Graph:

@@ -21,6 +21,7 @@ class QuantRule(enum.Enum):
     KEEPS = enum.auto()  # the output has the encoding of the first operand
     SHARED = enum.auto()  # all operands and the output have one encoding
     FIXED = enum.auto()  # the output's encoding is given: FIXED_OUTPUTS
+    RECURRENT = enum.auto()  # x and output free, symmetric weights; in int16 what is remembered
     INDEX = enum.auto()  # any input, integers out
     CONVERTS = enum.auto()  # between encodings
     NONE = enum.auto()  # there is no quantized form
@@ -62,6 +63,8 @@ RULES: Mapping[Op, QuantRule] = {
     Op.SUM: QuantRule.FREE,
     Op.REDUCE_MAX: QuantRule.KEEPS,
     Op.ARG_MAX: QuantRule.INDEX,
+    Op.SVDF: QuantRule.RECURRENT,
+    Op.UNIDIRECTIONAL_SEQUENCE_LSTM: QuantRule.RECURRENT,
     Op.PAD: QuantRule.KEEPS,
     Op.RESHAPE: QuantRule.KEEPS,
     Op.TRANSPOSE: QuantRule.KEEPS,

@@ -26,6 +26,7 @@ from .islands import float_islands
 from .observers import Observer
 from .passes.integer_words import say_in_integer_words
 from .recipe import DEFAULT_RECIPE, Recipe, Step, check_recipe
+from .streams import pieces
 
 _BATCH = 128  # calibration samples held at once
 
@@ -86,8 +87,8 @@ def observe(graph: Graph, calibration: Floats, recipe: Recipe = DEFAULT_RECIPE) 
     """
     _check_samples(graph, calibration)
     observers: dict[str, Observer] = {}
-    for start in range(0, len(calibration), _BATCH):
-        for name, data in run_float_all(graph, calibration[start : start + _BATCH]).items():
+    for piece in pieces(graph, len(calibration), _BATCH):
+        for name, data in run_float_all(graph, calibration[piece]).items():
             if not np.isfinite(data).all():
                 raise CalibrationError(f"{graph.name}: '{name}' is not finite in calibration")
             if graph.values[name].dtype is not DType.FLOAT32:

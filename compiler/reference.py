@@ -14,6 +14,7 @@ from edgekiln.runtime.quant import dequantize_array, quantize_to
 from .graph import Array, DType, Graph
 from .int_kernels.common import Int8, params
 from .interpret import run_all
+from .streams import pieces
 
 _BATCH = 256  # samples at once: bounds the memory of unrolled windows
 
@@ -21,8 +22,7 @@ _BATCH = 256  # samples at once: bounds the memory of unrolled windows
 def run_int8(graph: Graph, xq: Int8) -> Int8:
     """Logits (n, classes) of samples (n, …), both in the number formats of the graph."""
     batches = [
-        run_int8_all(graph, xq[start : start + _BATCH])[graph.outputs[0]]
-        for start in range(0, max(len(xq), 1), _BATCH)
+        run_int8_all(graph, xq[piece])[graph.outputs[0]] for piece in pieces(graph, len(xq), _BATCH)
     ]
     return np.concatenate(batches)
 

@@ -17,6 +17,7 @@ from .encoding import QuantizationPlan, round_trip
 from .grammar import KEEPS_QUANT
 from .graph import Array, Graph, Node
 from .interpret import kernel_of, run_float_all
+from .streams import some_of
 
 SAMPLES = 256  # at most: every activation of the float model is held for all of them
 
@@ -46,10 +47,9 @@ def measure_sensitivity(
     """One row a layer, the most harmful first; ties in execution order.
 
     `graph` is the float graph that `plan` is for; `calibration` (n, …) holds preprocessed samples,
-    n ≥ 1, of which at most SAMPLES are used, spread evenly.
+    n ≥ 1, of which at most SAMPLES are used (`streams.some_of`).
     """
-    rows = np.linspace(0, len(calibration) - 1, min(len(calibration), SAMPLES)).astype(np.int64)
-    known: dict[str, Array] = dict(run_float_all(graph, calibration[rows]))
+    known: dict[str, Array] = dict(run_float_all(graph, some_of(graph, calibration, SAMPLES)))
     found = (
         _compare(node, known[graph.outputs[0]], _with_one_rounded(graph, plan, index, known))
         for index, node in enumerate(graph.nodes)

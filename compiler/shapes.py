@@ -22,6 +22,7 @@ from .ops import (
     ReduceAttrs,
     ResizeAttrs,
     SliceAttrs,
+    SvdfAttrs,
     TransposeAttrs,
     TransposeConvAttrs,
 )
@@ -157,6 +158,29 @@ def _matmul(op: Op, attrs: Attrs, inputs: tuple[Shape, ...]) -> Shape:
     if a[-1] != inner:
         raise GrammarError(f"{op}: {a} and {b} do not fit")
     return *broadcast(a[:-2], b[:-2]), a[-2], columns
+
+
+def _svdf(op: Op, attrs: Attrs, inputs: tuple[Shape, ...]) -> Shape:
+    assert isinstance(attrs, SvdfAttrs)
+    x, weights, in_time, bias = inputs
+    for shape, what in ((x, "frames"), (weights, "weights"), (in_time, "weights in time")):
+        _need_rank(op, shape, 2, what)
+    filters = weights[0]
+    if weights[1] != x[1] or in_time[0] != filters:
+        raise GrammarError(f"{op}: weights {weights} and {in_time} do not fit the frame {x}")
+    if attrs.rank < 1 or filters % attrs.rank or bias != (attrs.units(filters),):
+        raise GrammarError(f"{op}: {filters} filters of rank {attrs.rank} do not fit a bias {bias}")
+    return x[0], attrs.units(filters)
+
+
+def _lstm(op: Op, attrs: Attrs, inputs: tuple[Shape, ...]) -> Shape:
+    x, constants = inputs[0], inputs[1:]
+    _need_rank(op, x, 3, "sequences")
+    units = constants[0][0] if constants[0] else 0
+    expected = ((units, x[2]),) * 4 + ((units, units),) * 4 + ((units,),) * 4
+    if units < 1 or constants != expected:
+        raise GrammarError(f"{op}: weights {constants} do not fit the sequence {x}")
+    return x[0], x[1], units
 
 
 def _binary(op: Op, attrs: Attrs, inputs: tuple[Shape, ...]) -> Shape:
@@ -296,6 +320,8 @@ _RULES: Mapping[Op, Rule] = {
     Op.MAXIMUM: _binary,
     Op.LESS_EQUAL: _binary,
     Op.PRELU: _prelu,
+    Op.SVDF: _svdf,
+    Op.UNIDIRECTIONAL_SEQUENCE_LSTM: _lstm,
     Op.MEAN: _reduce,
     Op.SUM: _reduce,
     Op.REDUCE_MAX: _reduce,

@@ -7,7 +7,7 @@ import math
 from edgekiln.targets.workload import LayerWork, Workload
 
 from .graph import Graph, Node
-from .ops import Op
+from .ops import RECURRENT, STREAMING, Op
 
 
 def workload(graph: Graph) -> Workload:
@@ -41,4 +41,12 @@ def _macs(graph: Graph, node: Node) -> int:
     if node.op is Op.DEPTHWISE_CONV_2D:
         _, height, width, _ = graph.values[node.inputs[1]].shape
         return positions * height * width
-    return 0
+    return _macs_along_time(graph, node) if node.op in RECURRENT else 0
+
+
+def _macs_along_time(graph: Graph, node: Node) -> int:
+    """All weights of an SVDF for each frame, all of an LSTM for each step."""
+    weights = sum(
+        v.elements for name in node.inputs[1:] if len((v := graph.values[name]).shape) > 1
+    )
+    return weights if node.op in STREAMING else weights * graph.values[node.output].shape[1]

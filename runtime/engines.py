@@ -8,6 +8,7 @@ engine.
 
 from __future__ import annotations
 
+import enum
 import math
 import os
 import sys
@@ -39,14 +40,20 @@ class OutputScale:
 
 
 class Engine(Protocol):
-    """A loaded artifact; `run` may be called from any thread."""
+    """A loaded artifact; its methods may be called from any thread."""
 
     def run(self, x: FloatArray) -> Logits:
         """Preprocessed samples (n, *input.shape) to logits (n, classes) in the bundle's format.
 
+        Samples of a model that remembers are the next frames of its recording.
+
         Raises:
             EngineError: the engine failed, or the samples have the wrong size.
         """
+        ...
+
+    def reset(self) -> None:
+        """Forget all frames: what comes next begins a recording."""
         ...
 
 
@@ -86,6 +93,7 @@ class LiteRtEngine:
         self._input = _tensor(self._interpreter.get_input_details(), "input")
         self._output = _tensor(self._interpreter.get_output_details(), "output")
         self._scale = output
+        self._memory = memory_of(self._interpreter)
         self._lock = threading.Lock()  # an interpreter has one set of tensors
         if self._output.dtype != np.float32 and not _same_scale(self._output, output):
             raise EngineError(
@@ -104,7 +112,15 @@ class LiteRtEngine:
         raw = np.stack(rows) if rows else np.zeros((0, self._output.shape[-1]), self._output.dtype)
         return _as_logits(raw, self._scale)
 
+    def reset(self) -> None:
+        """See `Engine.reset`."""
+        if self._memory is Memory.OF_THE_STREAM:
+            with self._lock:
+                self._interpreter.reset_all_variables()
+
     def _invoke(self, sample: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self._memory is Memory.OF_A_SAMPLE:
+            self._interpreter.reset_all_variables()
         self._interpreter.set_tensor(self._input.index, sample.reshape(self._input.shape))
         self._interpreter.invoke()
         result: npt.NDArray[Any] = self._interpreter.get_tensor(self._output.index)[0]
@@ -152,6 +168,9 @@ class OnnxEngine:
         if not logits:
             return np.zeros((0, self._session.get_outputs()[0].shape[-1]), self._scale.dtype)
         return _as_logits(np.concatenate(logits), self._scale)
+
+    def reset(self) -> None:
+        """ONNX keeps nothing between runs."""
 
 
 class CEngine:
@@ -209,6 +228,22 @@ ENGINES: Mapping[str, EngineFactory] = {
 
 FORMATS: Mapping[str, str] = {"litert": "tflite", "onnxruntime": "onnx", "c": "c"}
 """The format that each engine of `ENGINES` runs, by the engine's name."""
+
+
+class Memory(enum.Enum):
+    """How long what a LiteRT interpreter keeps in variables is meant to last."""
+
+    NONE = enum.auto()
+    OF_A_SAMPLE = enum.auto()  # an LSTM begins every sequence with nothing
+    OF_THE_STREAM = enum.auto()  # SVDF takes a frame at a time
+
+
+def memory_of(interpreter: Any) -> Memory:
+    """What the operators of an interpreter ask for; LiteRT itself forgets nothing unasked."""
+    names = {detail["op_name"] for detail in interpreter._get_ops_details()}
+    if "SVDF" in names:
+        return Memory.OF_THE_STREAM
+    return Memory.OF_A_SAMPLE if "UNIDIRECTIONAL_SEQUENCE_LSTM" in names else Memory.NONE
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,12 @@ class Model:
         spent_us = (self._clock_ns() - started) / 1000 / max(len(samples), 1)
         return Prediction(indices, labels, confidences, probabilities, self.bundle_id, spent_us)
 
+    def reset(self) -> None:
+        """Forget what a model that remembers has seen: the next sample begins a recording."""
+        self._engine.reset()
+
     def run_golden(self) -> GoldenResult:
-        """Run the bundle's golden vectors through this engine.
+        """Run the bundle's golden vectors through this engine, and forget them.
 
         Raises:
             ContractError: the vectors break the bundle's own contract.
@@ -113,7 +117,9 @@ class Model:
         """
         golden = self._golden
         samples = self.contract.check(golden.inputs)
+        self._engine.reset()
         found = self._engine.run(self.contract.preprocess(samples))
+        self._engine.reset()
         self._check_width(golden.expected.shape[1])
         self._check_width(found.shape[1])
         flips = found.argmax(axis=1) != golden.expected.argmax(axis=1)

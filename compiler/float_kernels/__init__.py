@@ -13,9 +13,10 @@ from .common import Float
 from .elementwise import ELEMENTWISE
 from .moves import MOVES
 from .products import PRODUCTS
+from .recurrent import RECURRENT
 from .reductions import REDUCTIONS
 from .windows import WINDOWS
 
 FLOAT_KERNELS: Mapping[Op, Callable[..., Float]] = (
-    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES
+    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | RECURRENT | MOVES
 )

@@ -62,13 +62,14 @@ def read_model(data: bytes, name: str) -> TfliteModel:
         UnsupportedOpError: an operator, or a form of one, that the graph has no word for.
     """
     record, notes = as_int8(read_file(data, name), name)
+    reader = TfliteReader(record, name)
     with damage_named(name):
-        graph = TfliteReader(record, name).graph()
+        graph = reader.graph()
     try:
         check(graph)
     except GrammarError as error:
         raise ImportModelError(f"{name}: an inconsistent TensorFlow Lite model: {error}") from error
-    return TfliteModel(graph, notes)
+    return TfliteModel(graph, (*notes, *reader.notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class TfliteReader:
         self._nodes: list[Node] = []
         self._comparisons: dict[int, Comparison] = {}
         self._dtype = ""  # of the input
+        self.notes: list[str] = []  # sentences for the user
 
     def graph(self) -> Graph:
         """The whole graph; not yet checked against the grammar."""
@@ -117,6 +119,10 @@ class TfliteReader:
         if position >= len(operator.inputs) or operator.inputs[position] < 0:
             raise ImportModelError(f"{self.place(operator)} has no operand {position}")
         return self._record.tensors[operator.inputs[position]]
+
+    def tensor(self, index: int) -> TensorRecord:
+        """The tensor of an index that the file's reader has checked."""
+        return self._record.tensors[index]
 
     def has_operand(self, operator: OperatorRecord, position: int) -> bool:
         """Whether the optional operand is there."""

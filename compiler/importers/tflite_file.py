@@ -65,6 +65,7 @@ class OperatorRecord:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Any  # the generated accessor of its options, None where the file has none
+    intermediates: tuple[int, ...] = ()  # tensors that hold no more than an encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class _Reader:
 
         self._schema: Any = schema
         self._source = source
+        self._empty: frozenset[int] = frozenset()
         self._budget = _BUDGET_PER_BYTE * len(data)
         self._model: Any = schema.Model.GetRootAs(data, 0)
         self._types = _names(schema.TensorType)
@@ -121,17 +123,17 @@ class _Reader:
                 "supported, convert one function without branches"
             )
         graph = self._model.Subgraphs(0)
-        tensors = tuple(
-            self._tensor(graph, index) for index in range(self._count(graph.TensorsLength()))
-        )
+        count = self._count(graph.TensorsLength())
         operators = tuple(
-            self._operator(graph, index, len(tensors))
+            self._operator(graph, index, count)
             for index in range(self._count(graph.OperatorsLength()))
         )
         ends = (
-            self._indices(graph.InputsLength(), graph.InputsAsNumpy, len(tensors), 0),
-            self._indices(graph.OutputsLength(), graph.OutputsAsNumpy, len(tensors), 0),
+            self._indices(graph.InputsLength(), graph.InputsAsNumpy, count, 0),
+            self._indices(graph.OutputsLength(), graph.OutputsAsNumpy, count, 0),
         )
+        self._empty = _beside(operators, ends)
+        tensors = tuple(self._tensor(graph, index) for index in range(count))
         return FileRecord(tensors, operators, *ends)
 
     def _tensor(self, graph: Any, index: int) -> TensorRecord:
@@ -139,7 +141,7 @@ class _Reader:
         shape = self._vector(tensor.ShapeLength(), tensor.ShapeAsNumpy)
         dtype = self._types[tensor.Type()]
         name = self._name(tensor, index)
-        if len(shape) > _MOST_RANK or any(size < 1 for size in shape):
+        if len(shape) > _MOST_RANK or any(size < self._least(index) for size in shape):
             raise ImportModelError(
                 f"{self._source}: tensor {index} ('{name}') has shape {shape[:_MOST_RANK]}; "
                 "fix every size when you convert, with a batch of 1"
@@ -157,6 +159,10 @@ class _Reader:
                 f"at most {_MOST_ACTIVATION_ELEMENTS} are supported"
             )
         return record
+
+    def _least(self, index: int) -> int:
+        """Sizes are at least 1, but for tensors that stand for an encoding alone."""
+        return 0 if index in self._empty else 1
 
     def _name(self, tensor: Any, index: int) -> str:
         raw = tensor.Name() or b""
@@ -217,6 +223,9 @@ class _Reader:
             self._indices(operator.InputsLength(), operator.InputsAsNumpy, tensors, -1),
             self._indices(operator.OutputsLength(), operator.OutputsAsNumpy, tensors, 0),
             self._options_of(operator),
+            self._indices(
+                operator.IntermediatesLength(), operator.IntermediatesAsNumpy, tensors, 0
+            ),
         )
 
     def _op_name(self, code: Any) -> str:
@@ -270,6 +279,16 @@ _NUMPY: Mapping[str, np.dtype[Any]] = {
     "INT64": np.dtype("<i8"),
     "UINT8": np.dtype(np.uint8),
 }
+
+
+def _beside(
+    operators: tuple[OperatorRecord, ...], ends: tuple[tuple[int, ...], tuple[int, ...]]
+) -> frozenset[int]:
+    """Intermediates that nothing reads or writes: they may be empty."""
+    used = {*ends[0], *ends[1]}
+    for operator in operators:
+        used.update(operator.inputs, operator.outputs)
+    return frozenset(index for each in operators for index in each.intermediates) - used
 
 
 def _unpacked(data: Array) -> Array:

@@ -15,11 +15,12 @@ from .elementwise import ELEMENTWISE, ELEMENTWISE_INT16
 from .formats import FORMATS
 from .moves import MOVES
 from .products import PRODUCTS
+from .recurrent import RECURRENT
 from .reductions import REDUCTIONS, REDUCTIONS_INT16
 from .windows import WINDOWS
 
 INT8_KERNELS: Mapping[Op, Callable[..., Array]] = (
-    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | FORMATS
+    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | RECURRENT | MOVES | FORMATS
 )
 
 INT16_KERNELS: Mapping[Op, Callable[..., Array]] = (

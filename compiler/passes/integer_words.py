@@ -3,6 +3,7 @@
 - x / c by a constant is x · (1 / c): LiteRT's integer quotient is wrong for small numerators.
 - A sum is the mean times the count: LiteRT 2.3 reads the codes of an int8 sum as uint8 in its
   reference kernel and has no sum of int16.
+- LiteRT's int8 SVDF has no activation: it comes after it.
 - LiteRT has no hard swish and no PRELU of int16: x · relu6(x + 3) / 6, and the positive part plus
   the slope times the negative one.
 
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ..graph import Array, DType, Graph, Node, Value
-from ..ops import Activation, BinaryAttrs, NoAttrs, Op, ReduceAttrs
+from ..ops import Activation, BinaryAttrs, NoAttrs, Op, ReduceAttrs, SvdfAttrs
 from .rewrite import constant, edit
 
 Rewrite = Callable[[Graph, Node], Graph]
@@ -109,5 +110,23 @@ def _two(
     return Node(op, name, inputs, (output,), BinaryAttrs(activation), node.source)
 
 
-_EVERY: Mapping[Op, Rewrite] = {Op.DIV: _reciprocal, Op.SUM: _mean_times_count}
+def _activated(graph: Graph, node: Node) -> Graph:
+    assert isinstance(node.attrs, SvdfAttrs)
+    if node.attrs.activation is Activation.NONE:
+        return graph
+    linear = dataclasses.replace(graph.values[node.output], name=f"{node.name}.linear")
+    attrs = dataclasses.replace(node.attrs, activation=Activation.NONE)
+    clamp = Op.RELU if node.attrs.activation is Activation.RELU else Op.RELU6
+    steps = (
+        Node(node.op, linear.name, node.inputs, (linear.name,), attrs, node.source),
+        dataclasses.replace(node, op=clamp, inputs=(linear.name,), attrs=NoAttrs()),
+    )
+    return edit(graph, nodes={node.name: steps}, values=[linear])
+
+
+_EVERY: Mapping[Op, Rewrite] = {
+    Op.DIV: _reciprocal,
+    Op.SUM: _mean_times_count,
+    Op.SVDF: _activated,
+}
 _INT16: Mapping[Op, Rewrite] = {Op.HARD_SWISH: _gated, Op.PRELU: _two_parts}

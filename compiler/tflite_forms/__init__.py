@@ -10,7 +10,10 @@ from .elementwise import ELEMENTWISE
 from .formats import FORMATS
 from .moves import MOVES
 from .products import PRODUCTS
+from .recurrent import RECURRENT
 from .reductions import REDUCTIONS
 from .windows import WINDOWS
 
-FORMS: Mapping[Op, Form] = WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | MOVES | FORMATS
+FORMS: Mapping[Op, Form] = (
+    WINDOWS | PRODUCTS | ELEMENTWISE | REDUCTIONS | RECURRENT | MOVES | FORMATS
+)

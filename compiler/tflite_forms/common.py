@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..graph import Array, DType, Graph, Node
+from ..graph import Array, DType, Graph, Node, Value
 from ..ops import NO_PADDING, Activation, ConvAttrs, PoolAttrs
 
 Options = Callable[[Any, Graph, Node], tuple[str, Any]]
@@ -15,6 +15,11 @@ Versions = Mapping[DType, int]
 
 def no_operands(graph: Graph, node: Node) -> tuple[Array, ...]:
     """Operators whose operands are the graph's."""
+    return ()
+
+
+def no_values(graph: Graph, node: Node) -> tuple[Value, ...]:
+    """Operators without variables and intermediates."""
     return ()
 
 
@@ -40,14 +45,18 @@ class Form:
     `versions`: the lowest operator version that takes activations of a dtype; a dtype that is
     absent cannot be written. `options(schema, graph, node)`: the name of the options table and the
     table, or ("NONE", None). `operands`: what the format passes as further tensors and the graph as
-    attributes; those of the output's dtype have its encoding. `operator`: the schema's name of the
-    operator. `arrange(own, extra)`: the tensors' order. `at_least`: the version that what else the
-    node says needs. `boolean`: the result is boolean there, a CAST makes 0.0 and 1.0 of it.
+    attributes; those of the output's dtype have its encoding. `variables`: tensors after them that
+    live on between invocations. `intermediates`: empty tensors that tell encodings. `operator`: the
+    schema's name of the operator. `arrange(own, extra)`: the tensors' order. `at_least`: the
+    version that what else the node says needs. `boolean`: the result is boolean there, a CAST makes
+    0.0 and 1.0 of it.
     """
 
     versions: Versions
     options: Options
     operands: Callable[[Graph, Node], tuple[Array, ...]] = no_operands
+    variables: Callable[[Graph, Node], tuple[Value, ...]] = no_values
+    intermediates: Callable[[Graph, Node], tuple[Value, ...]] = no_values
     most_axes: int = 8
     operator: Callable[[Node], str] = own_name
     arrange: Callable[[list[int], list[int]], list[int]] = graph_first

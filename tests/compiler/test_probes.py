@@ -85,6 +85,17 @@ def test_host_gets_a_measured_table_of_every_engine_when_calibrated(
         assert estimate_latency(target, workload(largest), table.engine).value > 0
 
 
+@pytest.mark.slow
+def test_operators_that_onnx_lacks_are_priced_in_litert_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probes, "HOST_BUDGET_S", 0.005)
+    target = calibrate(load_target("host"), ops=("svdf", "lstm"))
+    priced = {table.engine: set(table.ops) for table in target.costs}
+    assert {"svdf", "lstm"} <= priced["litert"]
+    assert not {"svdf", "lstm"} & priced["onnxruntime"]
+
+
 def test_calibration_replaces_the_one_before_when_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -28,7 +28,7 @@ from edgekiln.runtime.errors import ContractError, EngineError, MemberError
 from edgekiln.runtime.golden import Golden, pack_golden
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
 from edgekiln.runtime.model import Model
-from edgekiln.runtime.quant import dequantize_array, softmax
+from edgekiln.runtime.quant import FloatArray, Logits, dequantize_array, softmax
 from edgekiln.runtime.reference import build_reference
 
 CONTRACT = Contract(
@@ -108,6 +108,35 @@ def test_run_golden_is_near_when_any_engine_runs_it(
     result = Model.open(bundle, target).run_golden()
     assert result.vectors == 40
     assert result.max_lsb <= max_lsb
+
+
+class Recording:
+    """An engine of a model that remembers: it gives the next expected rows until it is reset."""
+
+    def __init__(self) -> None:
+        self.frame = 0
+
+    def run(self, x: FloatArray) -> Logits:
+        first, self.frame = self.frame, self.frame + len(x)
+        return EXPECTED[first : self.frame]
+
+    def reset(self) -> None:
+        self.frame = 0
+
+
+def test_golden_vectors_are_a_recording_of_their_own_when_a_model_remembers(
+    bundle: Bundle,
+) -> None:
+    engine = Recording()
+    model = Model(bundle, bundle.artifact("host"), engine)
+    first = model.predict(RAW[:5])
+    np.testing.assert_array_equal(first.indices, EXPECTED[:5].argmax(axis=1))
+    np.testing.assert_array_equal(model.predict(RAW[5:7]).indices, EXPECTED[5:7].argmax(axis=1))
+    assert model.run_golden().max_lsb == 0
+    assert engine.frame == 0
+    model.predict(RAW[:3])
+    model.reset()
+    assert engine.frame == 0
 
 
 def test_predict_gives_labels_and_softmax_of_the_dequantized_logits(bundle: Bundle) -> None:

@@ -42,6 +42,9 @@ static int differ(const uint8_t *a, const uint8_t *b, int32_t count) {
 int main(void) {
     const int32_t output_bytes = MODEL_OUTPUT_SIZE * (int32_t)sizeof(model_output_type);
     int result = 0;
+#ifdef MODEL_STATE_SIZE
+    model_init(&context); /* the samples are one recording */
+#endif
     for (int32_t sample = 0; sample < GOLDEN_COUNT; sample++) {
         model_input_type *input = model_input(&context);
         for (int32_t i = 0; i < MODEL_INPUT_SIZE; i++) {

@@ -19,6 +19,7 @@ from .products import PRODUCTS
 from .recurrent import RECURRENT
 from .reductions import REDUCTIONS
 from .slices import SLICES
+from .stream import STREAM
 from .windows import WINDOWS
 
 HANDLERS: Mapping[str, Handler] = (
@@ -32,5 +33,6 @@ HANDLERS: Mapping[str, Handler] = (
     | SLICES
     | BLOCKS
     | RECURRENT
+    | STREAM
     | FORMATS
 )

@@ -1,4 +1,4 @@
-"""LSTM over a sequence, unrolled: a few nodes for each step, weights shared.
+"""LSTM over a sequence: in float32 unrolled, a few nodes for each step, weights shared.
 
 Hochreiter and Schmidhuber, 1997, with what LiteRT's kernel knows beside: a coupled input gate,
 peepholes, clipping and a projection. Every sample begins with a state of zeros; LiteRT's own state
@@ -18,6 +18,7 @@ from ...ops import Attrs, AxisAttrs, BinaryAttrs, DenseAttrs, NoAttrs, Op, Slice
 from ..tflite import TfliteReader, as_floats
 from ..tflite_file import OperatorRecord
 from .common import Handler, intermediate, options
+from .integer_lstm import integer_lstm
 
 _MOST_STEPS = 1024  # a few nodes each; longer sequences make unreasonable graphs
 _ACTIVATIONS = {1: Op.RELU, 3: Op.RELU6, 4: Op.TANH}
@@ -178,14 +179,18 @@ def _lstm(reader: TfliteReader, operator: OperatorRecord) -> None:
     chosen = options(reader, operator, "TimeMajor")
     x = reader.value(reader.operand(operator, 0))
     value = reader.known(x)
-    if value.dtype is not DType.FLOAT32:
-        raise reader.unsupported(
-            operator, "an LSTM in integers; convert the model in float32, it is quantized here"
-        )
     if chosen.TimeMajor() or len(value.shape) != 3:
         raise reader.unsupported(operator, "its input is not (1, steps, features)")
     if any(reader.has_operand(operator, position) for position in _NORMS):
         raise reader.unsupported(operator, "it normalizes its gates")
+    if value.shape[1] == 1:
+        reader.notes.append(
+            f"import: {reader.place(operator)} takes one step at a time; here every sample begins "
+            "with nothing, while LiteRT keeps what it knows until it is reset"
+        )
+    if value.dtype is not DType.FLOAT32:
+        integer_lstm(reader, operator, x)
+        return
     if value.shape[1] > _MOST_STEPS:
         raise reader.unsupported(operator, f"{value.shape[1]} steps, at most {_MOST_STEPS} are")
     states = _Unrolling(reader, operator).run(x, value.shape[1])
