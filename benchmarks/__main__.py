@@ -16,8 +16,19 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu", "helium")
-PARTS = ("tflite_layers", "quantization", "onnx_nodes", "compile_models", "mutants")
+BENCHMARKS = ("loop", "compiler", "mcu", "helium", "boards")
+PARTS = (
+    "c_layers",
+    "c_exact",
+    "c_strips",
+    "tflite_layers",
+    "quantization",
+    "onnx_nodes",
+    "compile_models",
+    "mutants",
+    "mcu_tflm",
+    "mcu_emlearn",
+)
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .emit_c_call import Call, dsp_can, finish, folded, helium_can, helium_finish, window
+from .emit_c_call import Call, finish, folded, helium_can, helium_finish, window
 from .emit_c_family import Family
 from .emit_c_layer import Constant, Fields, constant, zero_point
+from .emit_c_output import outputs
 from .emit_c_pack import Int8, blocks_of_rows, pair_count, pairs_of_rows, strips_of_rows
-from .emit_c_scaled import output_of, without_constants
 from .emit_c_text import braces
 from .graph import Graph, Node
 from .ops import ConvAttrs
@@ -19,15 +19,14 @@ from .ops import ConvAttrs
 def conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
     """A convolution; one pixel that moves by one pixel is a kernel of its own."""
     weights, sums = folded(graph, node, filters_axis=0)
-    sums, factors = without_constants(graph, node, sums)
-    output, arrays = output_of(graph, node, symbol, sums, factors)
-    layer = _Convolution(graph, node, f"model_{symbol}_weights", weights, output, arrays)
+    scaled = outputs(graph, node, symbol, sums)
+    name = f"model_{symbol}_weights"
+    layer = _Convolution(graph, node, name, weights, scaled.text, scaled.arrays)
     if layer.groups > 1:
         return _grouped(layer)
-    shifts = [factor.shift for factor in factors]
-    if family is Family.DSP and dsp_can(sums.largest, shifts, zero_point(graph, node.output)):
+    if family is Family.DSP and scaled.dsp:
         return _dsp(layer)
-    if family is Family.HELIUM and helium_can(shifts):
+    if family is Family.HELIUM and helium_can(scaled.shifts):
         return _helium(layer)
     return _portable(layer)
 

@@ -1,16 +1,18 @@
-"""Depthwise convolutions as kernel calls of a family."""
+"""Depthwise convolutions as kernel calls of a family: channel by channel on a padded plane, or
+(helium) row by row."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from .emit_c_call import Call, dsp_can, finish, folded, helium_can, helium_finish, window_of
+from .emit_c_call import Call, finish, folded, helium_can, helium_finish, window_of
 from .emit_c_family import Family
-from .emit_c_layer import constant, zero_point
+from .emit_c_layer import Fields, constant, zero_point
+from .emit_c_output import Outputs, ordered, outputs
 from .emit_c_pack import (
     VECTOR,
     Int8,
@@ -20,11 +22,30 @@ from .emit_c_pack import (
     taps_3x3,
     vector_lanes,
 )
-from .emit_c_scaled import output_of, without_constants
 from .fixedpoint import Multiplier
 from .graph import Graph, Node
 from .plan_rules import slide_of
 from .plan_steps import Slide
+
+_SLACK = 4  # bytes after a plane: words are read to their end
+# Taps of a row at a time, c/dsp/ek_dsp_depthwise_any.h: blocks of 8, and a last one of up to 9.
+_BLOCK, _LAST = 8, 9
+
+
+def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
+    """A depthwise convolution; 3 by 3 windows without dilation have kernels of their own."""
+    weights, sums = folded(graph, node, filters_axis=3)
+    layer = _Depthwise(graph, node, symbol, weights, outputs(graph, node, symbol, sums))
+    if family is Family.HELIUM and _helium_can(layer):
+        return _helium(layer)
+    if family is not Family.DSP or not layer.outputs.dsp:
+        return _whole_plane(layer, "ek_portable.h", "ek_depthwise_conv2d", weights)
+    if layer.slide.kernel == (3, 3) and layer.slide.dilation == (1, 1):
+        kernel = f"ek_dsp_depthwise_{finish(graph, node)}"
+        return _whole_plane(layer, "ek_dsp_kernels.h", kernel, taps_3x3(weights))
+    if layer.slide.stride[1] > 1 and layer.slide.dilation[1] > 1:
+        return _whole_plane(layer, "ek_portable.h", "ek_depthwise_conv2d", weights)
+    return _any_window(layer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,61 +53,133 @@ class _Depthwise:
     graph: Graph
     node: Node
     symbol: str
-    slide: Slide
     weights: Int8  # (channels, taps)
-    sums: Sums
-    factors: tuple[Multiplier, ...]
+    outputs: Outputs
 
     @property
-    def multiplier(self) -> int:
-        """Outputs of each input channel."""
-        return len(self.weights) // self.slide.image[2]
+    def slide(self) -> Slide:
+        return slide_of(self.graph, self.node)
 
     @property
-    def shifts(self) -> tuple[int, ...]:
-        return tuple(factor.shift for factor in self.factors)
-
-    def call(self, header: str, kernel: str, packed: Int8, scratch_bytes: int) -> Call:
-        """A call whose sums and factors are in the order of the weights."""
-        weights = constant(f"model_{self.symbol}_weights", packed)
-        output, arrays = output_of(self.graph, self.node, self.symbol, self.sums, self.factors)
-        return Call(
-            header=header,
-            kernel=kernel,
-            params_type="ek_depthwise_conv2d_params",
-            fields=(
-                ("window", window_of(self.slide)),
-                ("channels", len(self.weights)),
-                ("multiplier", self.multiplier),
-                ("input_zero_point", zero_point(self.graph, self.node.inputs[0])),
-                ("plane_height", self.slide.plane[0]),
-                ("plane_width", self.slide.plane[1]),
-                ("weights", weights.name),
-                ("output", output),
-            ),
-            constants=(weights, *arrays),
-            scratch_bytes=scratch_bytes,
+    def fields(self) -> Fields:
+        """What the structs have in common after the window."""
+        channels = len(self.weights)
+        in_channels = self.graph.values[self.node.inputs[0]].shape[3]
+        return (
+            ("channels", channels),
+            ("multiplier", channels // in_channels),
+            ("input_zero_point", zero_point(self.graph, self.node.inputs[0])),
         )
 
 
-def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
-    """A depthwise convolution: channel by channel on a padded plane, or (helium) row by row."""
-    weights, sums = folded(graph, node, filters_axis=3)
-    sums, factors = without_constants(graph, node, sums)
-    layer = _Depthwise(graph, node, symbol, slide_of(graph, node), weights, sums, factors)
-    if family is Family.HELIUM and _helium_can(layer):
-        return _helium(layer)
-    scratch_bytes = math.prod(layer.slide.plane) + 4  # words are read to their end
-    fast = (layer.slide.kernel, layer.slide.dilation) == ((3, 3), (1, 1))
-    fits = dsp_can(sums.largest, layer.shifts, zero_point(graph, node.output))
-    if family is Family.DSP and fast and fits:
-        kernel = f"ek_dsp_depthwise_{finish(graph, node)}"
-        return layer.call("ek_dsp_kernels.h", kernel, taps_3x3(weights), scratch_bytes)
-    return layer.call("ek_portable.h", "ek_depthwise_conv2d", weights, scratch_bytes)
+def _whole_plane(layer: _Depthwise, header: str, kernel: str, weights: Int8) -> Call:
+    slide = layer.slide
+    packed = constant(f"model_{layer.symbol}_weights", weights)
+    height, width = slide.plane
+    return Call(
+        header=header,
+        kernel=kernel,
+        params_type="ek_depthwise_conv2d_params",
+        fields=(
+            ("window", window_of(slide)),
+            *layer.fields,
+            *(("plane_height", height), ("plane_width", width)),
+            *(("weights", packed.name), ("output", layer.outputs.text)),
+        ),
+        constants=(packed, *layer.outputs.arrays),
+        scratch_bytes=height * width + _SLACK,
+    )
+
+
+def _any_window(layer: _Depthwise) -> Call:
+    slide = layer.slide
+    turned = _instructions(slide.transposed) < _instructions(slide)
+    weights = layer.weights.reshape(-1, *slide.kernel)
+    steps = _Steps.of(layer, turned)
+    if turned:
+        slide, weights = slide.transposed, weights.transpose(0, 2, 1)
+    flat = np.append(weights.reshape(-1), np.zeros(_read_further(slide.kernel[1]), np.int8))
+    packed = constant(f"model_{layer.symbol}_weights", flat)
+    words = slide.kernel[0] * sum(map(_row_words, _blocks(slide.kernel[1])))
+    phase_width = -(-slide.plane[1] // slide.dilation[1])
+    return Call(
+        header="ek_dsp_kernels.h",
+        kernel=f"ek_dsp_depthwise_any_{finish(layer.graph, layer.node)}",
+        params_type="ek_dsp_depthwise_any_params",
+        fields=(
+            ("window", window_of(slide)),
+            *layer.fields,
+            *(("in_row", steps.in_row), ("in_column", steps.in_column)),
+            *(("out_row", steps.out_row), ("out_column", steps.out_column)),
+            *(("plane_height", slide.plane[0]), ("phase_width", phase_width)),
+            *(("words", words), ("weights", packed.name), ("output", layer.outputs.text)),
+        ),
+        constants=(packed, *layer.outputs.arrays),
+        scratch_bytes=4 * words + slide.plane[0] * phase_width * slide.dilation[1] + _SLACK,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Bytes from one row or column of the plane's image to the next, in input and output."""
+
+    in_row: int
+    in_column: int
+    out_row: int
+    out_column: int
+
+    @staticmethod
+    def of(layer: _Depthwise, turned: bool) -> _Steps:
+        ends = (layer.node.inputs[0], layer.node.output)
+        shapes = (layer.graph.values[name].shape for name in ends)
+        steps = [(shape[2] * shape[3], shape[3]) for shape in shapes]
+        (in_row, in_column), (out_row, out_column) = (
+            step[::-1] if turned else step for step in steps
+        )
+        return _Steps(in_row, in_column, out_row, out_column)
+
+
+def _instructions(slide: Slide) -> float:
+    """About what an output takes, from the loops of c/dsp/ek_rows_dot.h.
+
+    It does not depend on the image, so that a layer and its strips are turned alike.
+    """
+    if slide.stride[1] > 1 and slide.dilation[1] > 1:
+        return math.inf  # no kernel
+    rows, blocks = slide.kernel[0], list(_blocks(slide.kernel[1]))
+    if slide.stride[1] == 1:
+        return sum(rows * (3 + 17 * _quads(taps) + 8 * (taps % 4 == 1)) for taps in blocks) / 4
+    return sum(rows * (4 + 11 * _quads(taps) + 5 * (taps % 4 == 1)) for taps in blocks) / 2
+
+
+def _blocks(width: int) -> Iterator[int]:
+    """Taps of each block of a row."""
+    for _ in range(_whole_blocks(width)):
+        yield _BLOCK
+    yield width - _BLOCK * _whole_blocks(width)
+
+
+def _whole_blocks(width: int) -> int:
+    return max(0, -(-(width - _LAST) // _BLOCK))
+
+
+def _row_words(taps: int) -> int:
+    return 2 * _quads(taps) + (taps % 4 == 1)
+
+
+def _quads(taps: int) -> int:
+    return (taps + 2) // 4
+
+
+def _read_further(width: int) -> int:
+    """Bytes that are read after the last row of weights."""
+    return -width % 4 if width % 4 > 1 else 0
 
 
 def _helium_can(layer: _Depthwise) -> bool:
-    return layer.multiplier == 1 and pairs_of_taps_fit(layer.weights) and helium_can(layer.shifts)
+    multiplier = len(layer.weights) // layer.slide.image[2]
+    fits = pairs_of_taps_fit(layer.weights) and helium_can(layer.outputs.shifts)
+    return multiplier == 1 and fits
 
 
 def _helium(layer: _Depthwise) -> Call:
@@ -99,22 +192,23 @@ def _helium(layer: _Depthwise) -> Call:
     if channels < VECTOR and VECTOR % channels == 0 and slide.stride[1] == 1:
         lanes = [lane % channels for lane in vector_lanes(VECTOR)]
         weights = np.tile(weights, (VECTOR // channels, 1))
-    bias, low, high = (
-        np.append(part, 0)[lanes] for part in (layer.sums.bias, layer.sums.low, layer.sums.high)
-    )
-    factors = (*layer.factors, Multiplier(0, 0))
-    ordered = dataclasses.replace(
-        layer,
-        slide=slide,
-        sums=Sums(bias, low, high),
-        factors=tuple(factors[lane] for lane in lanes),
-    )
+    sums, factors = layer.outputs.sums, (*layer.outputs.factors, Multiplier(0, 0))
+    bias, low, high = (np.append(part, 0)[lanes] for part in (sums.bias, sums.low, sums.high))
+    vectors = tuple(factors[lane] for lane in lanes)
+    scaled = ordered(layer.graph, layer.node, layer.symbol, Sums(bias, low, high), vectors)
+    height, width = slide.plane
     rows = (slide.kernel[0] - 1) * slide.dilation[0] + 1
-    band_bytes = rows * slide.plane[1] * channels
-    offset_bytes, read_on = 4 * weights.shape[1], VECTOR - 1
-    return ordered.call(
-        "ek_helium_kernels.h",
-        f"ek_helium_depthwise_{helium_finish(layer.graph, layer.node)}",
-        sixteens_of_rows(weights),
-        offset_bytes + band_bytes + read_on,
+    packed = constant(f"model_{layer.symbol}_weights", sixteens_of_rows(weights))
+    return Call(
+        header="ek_helium_kernels.h",
+        kernel=f"ek_helium_depthwise_{helium_finish(layer.graph, layer.node)}",
+        params_type="ek_depthwise_conv2d_params",
+        fields=(
+            ("window", window_of(slide)),
+            *layer.fields,
+            *(("plane_height", height), ("plane_width", width)),
+            *(("weights", packed.name), ("output", scaled.text)),
+        ),
+        constants=(packed, *scaled.arrays),
+        scratch_bytes=4 * weights.shape[1] + rows * width * channels + VECTOR - 1,
     )

@@ -28,5 +28,10 @@ def main_file() -> bytes:
     return _path("main.c").read_bytes()
 
 
+def answering_main() -> bytes:
+    """The program that answers samples from its standard input."""
+    return (_KERNELS / "host" / "answer.c").read_bytes()
+
+
 def _path(name: str) -> Path:
     return next(path for folder in _FOLDERS if (path := _KERNELS / folder / name).exists())

@@ -173,6 +173,7 @@ _RULES: Mapping[str, Callable[[Graph, Node], Sharing]] = {
     "ek_pointwise": _pointwise,
     "ek_depthwise_conv2d": _depthwise,
     "ek_dsp_depthwise": _depthwise,
+    "ek_dsp_depthwise_any": _depthwise,
     "ek_fully_connected": _dense,
     "ek_dsp_fully_connected": _dsp_dense,
     "ek_helium_add": _elements,

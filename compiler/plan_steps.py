@@ -37,6 +37,13 @@ class Slide:
         return height, width
 
     @property
+    def transposed(self) -> Slide:
+        """Rows and columns in each other's place."""
+        (height, width, channels), (out_height, out_width, made) = self.image, self.out
+        pairs = (pair[::-1] for pair in (self.kernel, self.stride, self.dilation, self.before))
+        return Slide((width, height, channels), (out_width, out_height, made), *pairs)
+
+    @property
     def upright(self) -> Slide:
         """An image of one row as one of one column, where that is the same memory."""
         if (self.image[0], self.out[0], self.kernel[0], self.before[0]) != (1, 1, 1, 0):

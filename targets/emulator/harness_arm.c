@@ -2,24 +2,10 @@
  * the core has vectors. */
 #include "harness.h"
 
-enum { SYS_WRITE0 = 0x04, SYS_EXIT_EXTENDED = 0x20 };
-enum { ADP_STOPPED_APPLICATION_EXIT = 0x20026 };
-
-static void semihost(uint32_t operation, const void *argument) {
+void harness_semihost(uint32_t operation, const void *argument) {
     register uint32_t r0 __asm__("r0") = operation;
     register const void *r1 __asm__("r1") = argument;
     __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
-}
-
-void harness_print(const char *text) {
-    semihost(SYS_WRITE0, text);
-}
-
-void harness_leave(uint32_t code) {
-    const uint32_t block[2] = {ADP_STOPPED_APPLICATION_EXIT, code};
-    semihost(SYS_EXIT_EXTENDED, block);
-    for (;;) {
-    }
 }
 
 /* Assembly, because a compiled function could save registers where it paints. */

@@ -14,6 +14,7 @@ from edgekiln.compiler.emit_c import memory_plan
 from edgekiln.compiler.emit_c_family import Family
 from edgekiln.compiler.emit_c_layer import Layer
 from edgekiln.compiler.emit_c_layers import layer
+from edgekiln.compiler.emit_c_plan import kernel_call
 from edgekiln.compiler.graph import Graph, Node
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.ops import ConvAttrs, Op, PoolAttrs
@@ -29,7 +30,7 @@ MODELS = {
     "ad": (768, 1408, 768),
     "ic_resnet8": (33584, 34448, 33440),
     "kws_dscnn": (8336, 8512, 9408),
-    "vww_mbv1": (39280, 39280, 39280),
+    "vww_mbv1": (30112, 30112, 39280),
 }
 
 
@@ -177,6 +178,7 @@ WALKS = {
     "ek_pointwise": _pointwise,
     "ek_depthwise_conv2d": _planes,
     "ek_dsp_depthwise": _planes,
+    "ek_dsp_depthwise_any": _planes,
     "ek_fully_connected": _dense,
     "ek_dsp_fully_connected": _dsp_dense,
     "ek_helium_conv2d": _gathered(1),
@@ -265,7 +267,7 @@ def _layers(graph: Graph, family: Family) -> tuple[Layer, ...]:
 
 
 def _calls(layers: Sequence[Layer]) -> tuple[KernelCall, ...]:
-    return tuple(KernelCall(call.output, call.kernel, call.scratch_bytes) for call in layers)
+    return tuple(map(kernel_call, layers))
 
 
 @pytest.mark.parametrize("family", Family)
@@ -281,7 +283,7 @@ def test_kernels_read_their_own_bytes_when_the_graph_is_random(
     plan = plan_memory(graph, _calls(layers))
     assert plan.lower_bound_bytes <= plan.arena_bytes
     assert plan.arena_bytes <= plan_arena(graph).arena_bytes + plan.scratch_bytes + ALIGNMENT
-    assert plan == memory_plan(graph, family)
+    assert memory_plan(graph, family).arena_bytes <= plan.arena_bytes
     assert not any(
         offset % ALIGNMENT for offset in (*plan.offsets.values(), *plan.scratch.values())
     )
