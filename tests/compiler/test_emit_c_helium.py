@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,10 @@ IMAGES = (8, 35, 2, 17, 13, 32)  # channels: of a vector shared by pixels, and o
 ENDS = ("clamped", "rectified")
 LAYERS = 12  # of one build, all of them on the graph's input
 SAMPLES = 6
+WARNINGS = (
+    *("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow"),
+    *("-Wcast-align=strict", "-Wvla", "-Wundef"),
+)
 
 
 @pytest.fixture
@@ -207,6 +212,26 @@ def test_models_are_exact_and_fast_when_the_core_has_vectors(
     result, _ = _check(graph, _inputs(graph, 2, 2), tmp_path, m55)
     assert result.instructions <= MOST_INSTRUCTIONS[name]
     assert result.code_bytes <= 16_384
+
+
+@pytest.mark.slow
+@pytest.mark.tool
+@pytest.mark.parametrize("level", ["-O0", "-Os", "-O3"])
+def test_objects_need_no_library_when_built_for_vectors(
+    level: str, m55: Target, tmp_path: Path
+) -> None:
+    """Not even memcpy, but at -O0, where the compiler copies structs by a call."""
+    machine = MACHINES[m55.core]
+    graph = _quantized(_many_layers(0, 8, Activation.NONE), 0)
+    emit_c(graph, _inputs(graph, 1, 0), Family.HELIUM).write(tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("ek_helium_*.c"))
+    flags = (*machine.flags, *WARNINGS, level, "-ffreestanding", "-c")
+    subprocess.run((machine.tools[0], *flags, *names), cwd=tmp_path, check=True)
+    objects = [name.replace(".c", ".o") for name in names]
+    nm = (f"{machine.prefix}nm", "-u", *objects)
+    listing = subprocess.run(nm, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    undefined = set(re.findall(r"^ +U (\S+)$", listing, re.M))
+    assert undefined <= ({"memcpy", "memset"} if level == "-O0" else set())
 
 
 @pytest.mark.slow

@@ -3,29 +3,8 @@
 #define EK_HELIUM_CONV2D_H
 
 #include "ek_helium_matrix.h"
+#include "ek_patch.h"
 #include "ek_spans.h"
-#include "ek_window.h"
-
-/* Rows of the window `at`, each with zero points before and after what lies inside the input. */
-EK_INLINE void ek_helium_gather(const ek_conv2d_params *p, const int8_t *input, const ek_place *at,
-                                int8_t *column) {
-    const ek_window *w = &p->window;
-    const int32_t channels = p->in_channels, zero = p->input_zero_point;
-    const int32_t taps = at->columns.end - at->columns.first;
-    const int32_t step = w->dilation_width == 1 ? taps : 1;
-    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        if (ky < at->rows.first || ky >= at->rows.end) {
-            column = ek_fill_span(zero, w->kernel_width * channels, column);
-            continue;
-        }
-        column = ek_fill_span(zero, at->columns.first * channels, column);
-        for (int32_t kx = at->columns.first; kx < at->columns.end; kx += step) {
-            const int8_t *const pixel = input + ek_pixel(w, at, ky, kx) * channels;
-            column = ek_copy_span(pixel, step * channels, column);
-        }
-        column = ek_fill_span(zero, (w->kernel_width - at->columns.end) * channels, column);
-    }
-}
 
 /* Whether `reach` places from `start` on are all within `size`. */
 EK_INLINE int ek_all_inside(int32_t start, int32_t reach, int32_t size) {
@@ -60,7 +39,7 @@ EK_INLINE void ek_helium_conv2d(const ek_conv2d_params *p, const int8_t *input, 
                                        w.dilation_height * row_bytes, scratch);
             } else {
                 const ek_place at = ek_place_at(&w, y, x);
-                ek_helium_gather(p, input, &at, scratch);
+                ek_patch(&w, pixel_bytes, (int8_t)p->input_zero_point, input, &at, scratch);
             }
             ek_helium_multiply(&matrix, scratch, output, round);
             output += matrix.channels;

@@ -39,18 +39,25 @@ EK_INLINE ek_words ek_strip_sums(const int8_t *column, const int8_t *weights, in
     return ek_four_words(a, b, c, d);
 }
 
+/* One channel. */
+EK_INLINE int32_t ek_row_sum(const int8_t *column, const int8_t *weights, int32_t taps) {
+    int32_t sum = 0;
+    for (int32_t tap = 0; tap < taps; tap += 16) {
+        const ek_bytes x = ek_load_first_bytes(column + tap, taps - tap);
+        sum = ek_dot(sum, x, ek_load_bytes(weights + tap));
+    }
+    return sum;
+}
+
 /* The one to three channels that are left; other words are 0. */
 EK_INLINE ek_words ek_rest_sums(const int8_t *column, const int8_t *weights, int32_t taps,
                                 int32_t channels) {
-    int32_t sums[4] = {0, 0, 0, 0};
-    for (int32_t channel = 0; channel < channels; channel++) {
-        int32_t sum = 0;
-        for (int32_t tap = 0; tap < taps; tap += 16) {
-            const ek_bytes x = ek_load_first_bytes(column + tap, taps - tap);
-            sum = ek_dot(sum, x, ek_load_bytes(weights + tap));
+    int32_t sums[4];
+    for (int32_t channel = 0; channel < 4; channel++) {
+        sums[channel] = 0;
+        if (channel < channels) {
+            sums[channel] = ek_row_sum(column, weights + channel * taps, taps);
         }
-        sums[channel] = sum;
-        weights += taps;
     }
     return ek_four_words(sums[0], sums[1], sums[2], sums[3]);
 }
