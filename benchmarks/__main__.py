@@ -16,10 +16,11 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu", "helium")
+BENCHMARKS = ("loop", "compiler", "mcu", "helium", "boards")
 PARTS = (
     "c_layers",
     "c_exact",
+    "c_strips",
     "tflite_layers",
     "quantization",
     "onnx_nodes",

@@ -13,8 +13,12 @@ QEMU counts instructions; what one takes in cycles is put together here, for `ta
 - Cortex-M33: Arm publishes no timings. Published MLPerf Tiny rows have engines that ran on a
   Cortex-M4 and a Cortex-M33: the ratio of their cycles, times what the Cortex-M4's file states.
 
-No published figure was found for the Cortex-M7, M55, M85 and the ESP32-C3's core: their profiles
-state no cycles per instruction, and their latency is not known.
+- Cortex-M7: neither. MicroNets (Banbury et al. 2021, table 4) has models on a NUCLEO-F446RE and a
+  NUCLEO-F746ZG under TensorFlow Lite Micro: the ratio of their cycles, times the Cortex-M4's. The
+  clocks are taken to be the highest, which is what Mbed OS sets.
+
+No published figure was found for the Cortex-M55, M85 and the ESP32-C3's core: their profiles state
+no cycles per instruction, and their latency is not known.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from edgekiln.compiler.emit_c import emit_c
 from edgekiln.compiler.emit_c_family import family_of_core
@@ -47,7 +52,19 @@ TIMED = ("cortex-m0plus", "cortex-m3", "cortex-m4f")  # Arm publishes what their
 M4_BOARD = ("L4R5", 120)
 M33_BOARDS = (("U575", 160), ("U585", 160), ("NRF5340", 128))
 
+# Seconds on the Cortex-M4 and the Cortex-M7, of models that were measured on both.
+MICRONETS_S = {
+    "MicroNet-KWS-M": (0.426, 0.187),
+    "MicroNet-KWS-S": (0.250, 0.109),
+    "MicroNet-VWW-2": (0.181, 0.079),
+    "MicroNet-VWW-4": (0.726, 0.310),
+    "DSCNN-S": (0.131, 0.058),
+    "Person Detection": (0.254, 0.108),
+}
+MICRONETS_MHZ = (180, 216)
+
 Range = tuple[float, float, float]  # low, value, high
+Ratios = npt.NDArray[np.float64]
 
 _LINE = re.compile(r"^\s*([0-9a-f]+):\t[0-9a-f ]+\t(\S+)\s*(.*)$")
 _ACCESS = re.compile(r"(ldr|str)(b|h|sb|sh|t|bt|ht)?$")
@@ -78,7 +95,8 @@ def main() -> int:
     rows = data / "latency" / "mlperf_tiny_published.csv"
     stated = load_target("cortex-m4").cycles_per_instruction
     assert stated is not None
-    found["cortex-m33"] = scaled(stated, published_ratios(rows))
+    found["cortex-m33"] = scaled("Cortex-M33", stated, published_ratios(rows))
+    found["cortex-m7"] = scaled("Cortex-M7", stated, micronets_ratios())
     for core, cycles in found.items():
         print(f"# targets/cores/{core}.toml")
         print(f"cycles_per_instruction = [{', '.join(f'{cycle:.2f}' for cycle in cycles)}]")
@@ -216,7 +234,7 @@ TIMINGS: Mapping[str, Callable[[Instruction], Range]] = {
 }
 
 
-def published_ratios(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def published_ratios(path: Path) -> Ratios:
     """Cycles on a Cortex-M33 over cycles on a Cortex-M4, of one engine and model in one round."""
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -230,10 +248,16 @@ def published_ratios(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float64]]
     return np.array(ratios)
 
 
-def scaled(m4: Range, ratios: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Range:
+def micronets_ratios() -> Ratios:
+    """Cycles on a Cortex-M7 over cycles on a Cortex-M4, model by model."""
+    m4_mhz, m7_mhz = MICRONETS_MHZ
+    return np.array([m7 * m7_mhz / (m4 * m4_mhz) for m4, m7 in MICRONETS_S.values()])
+
+
+def scaled(core: str, m4: Range, ratios: Ratios) -> Range:
     """The Cortex-M4's range times the ratios' 10 % quantile, median and 90 % quantile."""
     low, value, high = (float(x) for x in np.quantile(ratios, (0.1, 0.5, 0.9)))
-    print(f"# Cortex-M33 over M4, {len(ratios)} pairs: {low:.3f}, {value:.3f}, {high:.3f}")
+    print(f"# {core} over M4, {len(ratios)} pairs: {low:.3f}, {value:.3f}, {high:.3f}")
     return m4[0] * low, m4[1] * value, m4[2] * high
 
 

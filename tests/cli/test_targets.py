@@ -81,3 +81,11 @@ def test_profile_is_used_with_a_reason_when_its_core_cannot_be_emulated(
     known = calibrated([target], lambda _: None)
     assert known.targets == (target,)
     assert reason in known.notes[0]
+
+
+@pytest.mark.parametrize("target_id", ["esp32-c3", "ek-ra8m1", "pixel-3", "alif-ensemble-e8"])
+def test_nothing_is_counted_when_it_could_not_become_time(target_id: str) -> None:
+    target = load_target(target_id)
+    said: list[str] = []
+    known = calibrated([target], said.append)
+    assert (known.targets, known.notes, said) == ((target,), (), [])

@@ -71,7 +71,7 @@ def test_list_has_ones_own_device_beside_the_catalogs(
     assert {row["class"] for row in by_id.values()} == {"mcu"}
     assert by_id["sensor"]["clock"] == "50 MHz"
     assert by_id["sensor"]["latency"].startswith("c int8 emulated (T2, ")
-    assert by_id["teensy-4-1"]["latency"] == "latency not known"
+    assert by_id["esp32-c3"]["latency"] == "latency not known"
 
 
 def test_list_says_so_when_ones_own_device_stands_in_for_a_shipped_one(
@@ -163,9 +163,9 @@ def test_check_is_refused_when_a_named_target_breaks_a_limit(
 
 
 def test_check_is_refused_when_a_latency_that_is_not_known_is_limited(folder: Path) -> None:
-    run("check", "dense.tflite", "--target", "teensy-4-1")
+    run("check", "dense.tflite", "--target", "esp32-c3")
     with pytest.raises(CheckFailedError, match=r"not known: .*state cycles_per_instruction"):
-        run("check", "dense.tflite", "--target", "teensy-4-1", "--latency-ms", "5")
+        run("check", "dense.tflite", "--target", "esp32-c3", "--latency-ms", "5")
 
 
 def test_check_covers_every_target_and_format_when_none_is_named(
@@ -202,13 +202,13 @@ def test_explain_tells_layers_and_what_would_fit(
 def test_explain_names_no_time_when_nothing_prices_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("explain", "dense.tflite", "--target", "teensy-4-1", "--json")
+    run("explain", "dense.tflite", "--target", "esp32-c3", "--json")
     document = json.loads(capsys.readouterr().out)
     assert document["explanation"]["tier"] is None
     assert [layer["time_us"] for layer in document["explanation"]["layers"]] == [None]
     assert document["whole"]["latency"] is None
-    with pytest.raises(ModelChoiceError, match="'teensy-4-1' does not run onnx; it runs: c"):
-        run("explain", "dense.tflite", "--target", "teensy-4-1", "--format", "onnx")
+    with pytest.raises(ModelChoiceError, match="'esp32-c3' does not run onnx; it runs: c"):
+        run("explain", "dense.tflite", "--target", "esp32-c3", "--format", "onnx")
 
 
 def estimate(low: float, value: float, high: float) -> EstimateRecord:

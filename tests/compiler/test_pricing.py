@@ -16,7 +16,7 @@ from edgekiln.compiler.ops import Op
 from edgekiln.compiler.pricing import EmulatedArtifact, emulate_artifact, measured_note, price
 from edgekiln.compiler.quantize import quantize
 from edgekiln.targets.emulate import TOOLS, Emulation
-from edgekiln.targets.errors import TargetError, UnsupportedOperatorError
+from edgekiln.targets.errors import NoCostTableError, TargetError, UnsupportedOperatorError
 from edgekiln.targets.evidence import Budget, Tier
 from edgekiln.targets.profiles import load_target
 
@@ -104,3 +104,41 @@ def test_nothing_comes_out_when_generated_c_faults_on_its_core(
     broken = EmittedArtifact("c", {**made.files, "model.c": model}, made.golden)
     with pytest.raises(CompileError, match=r"cortex-m4/c: generated C is broken: .*faulted"):
         emulate_artifact(broken, target)
+
+
+def test_instructions_without_cycles_are_no_latency(gated: tuple[Graph, EmittedArtifact]) -> None:
+    graph, _ = gated
+    artifact = emit_artifact(graph, ArtifactKind("c"), np.zeros((1, 8), np.int8))
+    counted = EmulatedArtifact(Emulation(1000, b"", 2000, 64, 16, 100))
+    silent = load_target("esp32-c3")
+    assert silent.cycles_per_instruction is None
+    cost, notes = price(graph, artifact, silent, counted, Budget())
+    assert cost.latency is None
+    assert any("not known" in note and "cycles_per_instruction" in note for note in notes)
+    assert any("1000 instructions" in note for note in notes)
+    with pytest.raises(NoCostTableError, match="state cycles_per_instruction"):
+        price(graph, artifact, silent, counted, Budget(latency_ms=1.0))
+    told = dataclasses.replace(silent, cycles_per_instruction=(1.0, 2.0, 4.0))
+    latency = price(graph, artifact, told, counted, Budget())[0].timed
+    assert latency.value == pytest.approx(2 * 1000 / 160e6 * 1e3)
+
+
+def test_device_without_a_cost_table_is_priced_in_bytes_alone(
+    gated: tuple[Graph, EmittedArtifact],
+) -> None:
+    phone = load_target("pixel-3")
+    cost, (note,) = price(*gated, phone, NOT_EMULATED, Budget())
+    assert cost.latency is None
+    assert cost.flash.value == gated[1].nbytes + phone.runtime.flash_overhead
+    assert "pixel-3/tflite: its latency is not known" in note
+    assert "edgekiln targets calibrate host -o" in note
+    with pytest.raises(NoCostTableError, match="calibrate host"):  # a host can be measured
+        price(*gated, load_target("host"), NOT_EMULATED, Budget())
+
+
+def test_operator_that_the_profile_leaves_out_is_an_error_without_a_budget(
+    gated: tuple[Graph, EmittedArtifact],
+) -> None:
+    target = dataclasses.replace(load_target("pixel-3"), ops={"fully_connected": ("int8",)})
+    with pytest.raises(UnsupportedOperatorError, match="'sigmoid' in int8"):
+        price(*gated, target, NOT_EMULATED, Budget())

@@ -114,6 +114,13 @@ def test_price_names_the_operator_when_the_target_cannot_price_it(target_maker: 
     assert "'add'" in verdict.reasons[0]
 
 
+def test_price_rejects_when_the_profile_leaves_an_operator_out(target_maker: Maker) -> None:
+    target = dataclasses.replace(target_maker(), ops={"conv2d": ("int8",), "mean": ("int8",)})
+    (verdict,) = price(lower(SPACE.blueprint(SPACE.smallest()), "x"), [target]).verdicts
+    assert verdict.footprint is None
+    assert "does not run operator 'fully_connected' in int8" in verdict.reasons[0]
+
+
 def test_nothing_fits_names_the_nearest_miss_of_every_target(target_maker: Maker) -> None:
     targets = [target_maker("one", Budget(flash_bytes=1000)), target_maker("two", Budget(0.001))]
     wide = ConvCandidate(48, 3, 1, ())
