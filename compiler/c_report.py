@@ -27,9 +27,11 @@ Golden = tuple[bytes, ...]  # outputs that are expected, one for each sample
 _CALL = re.compile(r"^    /\* (\w+): (.*) \*/\n    (ek_\w+)\(", re.M)
 _SIZE = re.compile(r"^#define MODEL_(ARENA_SIZE|SCRATCH_SIZE|ARENA_BOUND) (\d+)$", re.M)
 _OUTPUTS = re.compile(r"static const (\w+) golden_outputs\[.*?= \{(.*)\};", re.S)
-# Types of outputs, as emulated cores have them in memory.
-_KINDS = {"int8_t": "<i1", "int16_t": "<i2", "float": "<f4"}
 _ROW = re.compile(r"\{([^{}]*)\}")
+_KINDS = {
+    c_type: np.dtype(kind)
+    for c_type, kind in (("int8_t", "<i1"), ("int16_t", "<i2"), ("float", "<f4"))
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +143,11 @@ def golden_outputs(files: Files) -> Golden:
     table = _OUTPUTS.search(_text(files, "golden.h"))
     if table is None or table[1] not in _KINDS:
         return ()
-    kind = np.dtype(_KINDS[table[1]])
-    return tuple(_bytes_of(row, kind) for row in _ROW.findall(table[2]))
+    return tuple(_bytes_of(row, _KINDS[table[1]]) for row in _ROW.findall(table[2]))
 
 
 def _bytes_of(row: str, kind: np.dtype[Any]) -> bytes:
+    """Elements as an emulated core has them in memory."""
     numbers = (number.strip().removesuffix("f") for number in row.split(","))
     return np.array([float(number) for number in numbers]).astype(kind).tobytes()
 
