@@ -194,8 +194,8 @@ def run_c_host(files: Mapping[str, bytes], like: Logits) -> Logits:
         raise CompileError(f"main.c prints other than hexadecimal digits: {error}") from error
 
 
-def answer_c_host(files: Mapping[str, bytes], samples: npt.NDArray[Any], like: Logits) -> Logits:
-    """Build generated C with this machine's gcc and answer `samples` (n, …) as the model has them.
+def answer_c_host(files: Mapping[str, bytes], samples: Logits, like: Logits) -> Logits:
+    """Build generated C with this machine's gcc and answer `samples` (n, …) in stored codes.
 
     `like` are outputs of the same form, for any number of samples.
 

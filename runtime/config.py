@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from .engines import FORMATS
 from .errors import DeviceConfigError, TrustError
 from .signing import public_key_from_hex
 
@@ -34,6 +35,7 @@ class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker: BrokerTable
     ram_bytes: int = 0  # 0: not known, not checked
     flash_bytes: int = 0  # of one slot
+    engine: str = ""  # litert | onnxruntime | c; empty: that of the bundle's best format
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class DeviceConfig:
     cohorts: tuple[str, ...]
     ram_bytes: int
     flash_bytes: int
+    engine: str
     broker: BrokerTable
     password: str
     root: bytes  # trust/root.json
@@ -109,6 +112,7 @@ def load_device(path: Path) -> DeviceConfig:
         cohorts=table.cohorts,
         ram_bytes=table.ram_bytes,
         flash_bytes=table.flash_bytes,
+        engine=table.engine,
         broker=table.broker,
         password=_text(path / "password").strip(),
         root=_bytes(path / "trust" / "root.json"),
@@ -136,6 +140,9 @@ def _check(path: Path, table: DeviceTable) -> None:
     for key, name in (("device", table.device), ("tenant", table.tenant), *cohorts):
         if set(name) & set("/+#"):
             raise DeviceConfigError(f"{path}: '{key}' holds one of / + #, which MQTT topics forbid")
+    if table.engine not in ("", *FORMATS):
+        known = ", ".join(FORMATS)
+        raise DeviceConfigError(f"{path}: 'engine' is '{table.engine}'; there are: {known}")
     if not 0 < table.broker.port < 65536:
         raise DeviceConfigError(f"{path}: 'broker.port' is {table.broker.port}, not 1 to 65535")
 

@@ -23,11 +23,13 @@ SELF_TEST_BUDGET_S = 0.3
 class LiveModels:
     """Opens bundles for one target and makes them live; `agent_ports.Models` says what each does.
 
+    `engine` is one that `Model.open` knows, or empty for that of each bundle's best format.
     `session` is None until the first model is live.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, engine: str = "") -> None:
         self._target = target
+        self._engine = engine
         self.session: LiveSession | None = None
 
     @property
@@ -102,7 +104,7 @@ class LiveModels:
 
     def _open(self, path: Path) -> Model:
         try:
-            return Model.open(path, self._target)
+            return Model.open(path, self._target, self._engine)
         except RuntimeRoomError:
             raise
         # Engines are foreign code: what they raise on a hostile artifact is not documented.

@@ -154,7 +154,7 @@ def test_program_that_does_not_end_well_is_an_error_when_samples_are_answered(
         b"m->out[0] = (int8_t)(m->in[0] + m->in[1]); }\n"
     }
     samples = np.array([[1, 2], [3, 4], [5, 6]], np.int8)
-    like = np.zeros((0, 1), np.int8)
+    like = np.zeros((1, 1), np.int8)
     np.testing.assert_array_equal(answer_c_host(files, samples, like), [[3], [7], [11]])
     with pytest.raises(CompileError, match="model failed"):
         answer_c_host(files, -samples, like)

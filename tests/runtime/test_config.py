@@ -39,6 +39,9 @@ def test_load_device_reads_the_folder(folder: Path) -> None:
     config = load_device(folder)
     assert (config.device, config.cohorts, config.password) == ("d1", ("all", "edge"), "secret")
     assert config.slots == folder / "slots"
+    assert config.engine == ""
+    (folder / "device.toml").write_text(f'engine = "c"\n{TOML}')
+    assert load_device(folder).engine == "c"
 
 
 def refusal(folder: Path) -> str:
@@ -71,6 +74,7 @@ def test_load_device_refuses_when_there_is_no_folder(tmp_path: Path) -> None:
         ("port = 1883", "port = 0", "broker.port"),
         ("port = 1883", 'port = "x"', "$.broker.port"),
         ("cohorts = [", "cohorts = ", "no TOML"),
+        ('target = "host"', 'target = "host"\nengine = "tpu"', "there are: litert, onnxruntime, c"),
         ('"edge"', '"a/+"', "'cohorts' holds"),
     ],
 )

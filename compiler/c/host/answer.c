@@ -7,12 +7,11 @@
 static model context;
 
 int main(void) {
-    void *input = model_input(&context);
     const size_t in = sizeof *model_input(&context), out = sizeof *model_output(&context);
 #ifdef MODEL_STATE_SIZE
     model_init(&context); /* the samples are one recording */
 #endif
-    while (fread(input, in, MODEL_INPUT_SIZE, stdin) == MODEL_INPUT_SIZE) {
+    while (fread(model_input(&context), in, MODEL_INPUT_SIZE, stdin) == MODEL_INPUT_SIZE) {
         model_invoke(&context);
         if (fwrite(model_output(&context), out, MODEL_OUTPUT_SIZE, stdout) != MODEL_OUTPUT_SIZE) {
             return 1;
