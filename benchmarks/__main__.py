@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu")
+BENCHMARKS = ("loop", "compiler", "mcu", "helium", "boards")
 PARTS = (
     "c_layers",
     "c_exact",
@@ -26,6 +26,8 @@ PARTS = (
     "onnx_nodes",
     "compile_models",
     "mutants",
+    "mcu_tflm",
+    "mcu_emlearn",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"

@@ -77,6 +77,21 @@ def emit_c(
     return CSources(MappingProxyType(dict(sorted(files.items()))))
 
 
+@dataclass(frozen=True, slots=True)
+class CSizes:
+    """Bytes of a context and of the parameters, without the code that works with them."""
+
+    arena_bytes: int
+    constant_bytes: int
+
+
+def c_sizes(graph: Graph, family: Family = Family.PORTABLE) -> CSizes:
+    """What C of the int8 `graph` needs, before it is written. Raises EmitError as `emit_c`."""
+    layers, plan = planned(graph, family)
+    constants = (constant.nbytes for call in layers for constant in call.constants)
+    return CSizes(plan.arena_bytes, sum(constants))
+
+
 def memory_plan(graph: Graph, family: Family = Family.PORTABLE) -> MemoryPlan:
     """Memory of a context of the int8 `graph`, scratch included. Raises EmitError as `emit_c`."""
     return planned(graph, family)[1]
@@ -95,8 +110,7 @@ def _model_h(graph: Graph, plan: MemoryPlan, layers: int) -> Iterator[str]:
         yield f"#define MODEL_{end}_SIZE {value.elements}\n"
         yield f"#define MODEL_{end}_SCALE {float_literal(quant.scale[0])}\n"
         yield f"#define MODEL_{end}_ZERO_POINT ({quant.zero_point[0]})\n"
-    yield f"/* activations and, between them, at most {plan.scratch_bytes} bytes of scratch */\n"
-    yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n\n"
+    yield from _arena(plan)
     yield f"/* calls that an inference makes */\n#define MODEL_LAYERS {layers}\n\n"
     yield "/* All memory of one instance; needs no initialisation. */\n"
     yield f"typedef struct {{\n    int64_t arena[MODEL_ARENA_SIZE / {_WORD_BYTES}];\n}} model;\n\n"
@@ -107,6 +121,14 @@ def _model_h(graph: Graph, plan: MemoryPlan, layers: int) -> Iterator[str]:
     yield "/* MODEL_OUTPUT_SIZE elements, valid until the input is filled again. */\n"
     yield "const int8_t *model_output(const model *m);\n\n"
     yield f"{HOOK_INTERFACE}\n#endif\n"
+
+
+def _arena(plan: MemoryPlan) -> Iterator[str]:
+    yield "/* Bytes of activations and, between them, of scratch; the most of it in one call;\n"
+    yield " * the least that any plan in this order could do with. */\n"
+    yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n"
+    yield f"#define MODEL_SCRATCH_SIZE {plan.scratch_bytes}\n"
+    yield f"#define MODEL_ARENA_BOUND {plan.lower_bound_bytes}\n\n"
 
 
 def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Iterator[str]:

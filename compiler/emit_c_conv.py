@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .emit_c_call import Call, finish, folded, window
+from .emit_c_call import Call, finish, folded, helium_can, helium_finish, window
 from .emit_c_family import Family
 from .emit_c_layer import Constant, Fields, constant, zero_point
 from .emit_c_output import outputs
-from .emit_c_pack import Int8, blocks_of_rows, pair_count, pairs_of_rows
+from .emit_c_pack import Int8, blocks_of_rows, pair_count, pairs_of_rows, strips_of_rows
 from .emit_c_text import braces
 from .graph import Graph, Node
 from .ops import ConvAttrs
@@ -26,6 +26,8 @@ def conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
         return _grouped(layer)
     if family is Family.DSP and scaled.dsp:
         return _dsp(layer)
+    if family is Family.HELIUM and helium_can(scaled.shifts):
+        return _helium(layer)
     return _portable(layer)
 
 
@@ -84,6 +86,18 @@ def _dsp(layer: _Convolution) -> Call:
         fields=layer.fields(("pairs", pairs)),
         constants=(constant(layer.name, pairs_of_rows(layer.weights)), *layer.arrays),
         scratch_bytes=16 * pairs + (0 if aligned else 2 * pairs),
+    )
+
+
+def _helium(layer: _Convolution) -> Call:
+    kind = "pointwise" if layer.pointwise else "conv2d"
+    return Call(
+        header="ek_helium_kernels.h",
+        kernel=f"ek_helium_{kind}_{helium_finish(layer.graph, layer.node)}",
+        params_type="ek_conv2d_params",
+        fields=layer.fields(("taps", layer.taps)),
+        constants=(constant(layer.name, strips_of_rows(layer.weights)), *layer.arrays),
+        scratch_bytes=layer.taps,
     )
 
 

@@ -1,4 +1,5 @@
-"""Depthwise convolutions as kernel calls of a family: channel by channel on a padded plane."""
+"""Depthwise convolutions as kernel calls of a family: channel by channel on a padded plane, or
+(helium) row by row."""
 
 from __future__ import annotations
 
@@ -8,13 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .emit_c_call import Call, finish, folded, window_of
+from .emit_c_call import Call, finish, folded, helium_can, helium_finish, window_of
 from .emit_c_family import Family
 from .emit_c_layer import Fields, constant, zero_point
-from .emit_c_output import Outputs, outputs
-from .emit_c_pack import Int8, taps_3x3
+from .emit_c_output import Outputs, ordered, outputs
+from .emit_c_pack import (
+    VECTOR,
+    Int8,
+    Sums,
+    pairs_of_taps_fit,
+    sixteens_of_rows,
+    taps_3x3,
+    vector_lanes,
+)
+from .fixedpoint import Multiplier
 from .graph import Graph, Node
-from .ops import ConvAttrs, Pair
+from .plan_rules import slide_of
+from .plan_steps import Slide
 
 _SLACK = 4  # bytes after a plane: words are read to their end
 # Taps of a row at a time, c/dsp/ek_dsp_depthwise_any.h: blocks of 8, and a last one of up to 9.
@@ -25,6 +36,8 @@ def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> C
     """A depthwise convolution; 3 by 3 windows without dilation have kernels of their own."""
     weights, sums = folded(graph, node, filters_axis=3)
     layer = _Depthwise(graph, node, symbol, weights, outputs(graph, node, symbol, sums))
+    if family is Family.HELIUM and _helium_can(layer):
+        return _helium(layer)
     if family is not Family.DSP or not layer.outputs.dsp:
         return _whole_plane(layer, "ek_portable.h", "ek_depthwise_conv2d", weights)
     if layer.slide.kernel == (3, 3) and layer.slide.dilation == (1, 1):
@@ -36,46 +49,6 @@ def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> C
 
 
 @dataclass(frozen=True, slots=True)
-class _Slide:
-    """Windows over an image, each as (of rows, of columns)."""
-
-    image: Pair
-    out: Pair
-    kernel: Pair
-    stride: Pair
-    dilation: Pair
-    before: Pair  # padding at the top and at the left
-
-    @property
-    def plane(self) -> Pair:
-        """What all windows reach."""
-        rows, columns = (
-            (out - 1) * stride + (kernel - 1) * dilation + 1
-            for out, stride, kernel, dilation in zip(
-                self.out, self.stride, self.kernel, self.dilation, strict=True
-            )
-        )
-        return rows, columns
-
-    @property
-    def transposed(self) -> _Slide:
-        """Rows and columns in each other's place."""
-        turned = (
-            pair[::-1]
-            for pair in (
-                *(self.image, self.out, self.kernel),
-                *(self.stride, self.dilation, self.before),
-            )
-        )
-        return _Slide(*turned)
-
-    @property
-    def text(self) -> str:
-        """The initialiser of an `ek_window`."""
-        return window_of(self.image, self.out, self.kernel, self.stride, self.dilation, self.before)
-
-
-@dataclass(frozen=True, slots=True)
 class _Depthwise:
     graph: Graph
     node: Node
@@ -84,22 +57,8 @@ class _Depthwise:
     outputs: Outputs
 
     @property
-    def slide(self) -> _Slide:
-        attrs = self.node.attrs
-        assert isinstance(attrs, ConvAttrs)
-        image, out, kernel = (
-            self.graph.values[name].shape[1:3]
-            for name in (self.node.inputs[0], self.node.output, self.node.inputs[1])
-        )
-        before = attrs.padding[0][0], attrs.padding[1][0]
-        return _Slide(
-            (image[0], image[1]),
-            (out[0], out[1]),
-            (kernel[0], kernel[1]),
-            attrs.stride,
-            attrs.dilation,
-            before,
-        )
+    def slide(self) -> Slide:
+        return slide_of(self.graph, self.node)
 
     @property
     def fields(self) -> Fields:
@@ -122,7 +81,7 @@ def _whole_plane(layer: _Depthwise, header: str, kernel: str, weights: Int8) -> 
         kernel=kernel,
         params_type="ek_depthwise_conv2d_params",
         fields=(
-            ("window", slide.text),
+            ("window", window_of(slide)),
             *layer.fields,
             *(("plane_height", height), ("plane_width", width)),
             *(("weights", packed.name), ("output", layer.outputs.text)),
@@ -148,7 +107,7 @@ def _any_window(layer: _Depthwise) -> Call:
         kernel=f"ek_dsp_depthwise_any_{finish(layer.graph, layer.node)}",
         params_type="ek_dsp_depthwise_any_params",
         fields=(
-            ("window", slide.text),
+            ("window", window_of(slide)),
             *layer.fields,
             *(("in_row", steps.in_row), ("in_column", steps.in_column)),
             *(("out_row", steps.out_row), ("out_column", steps.out_column)),
@@ -180,7 +139,7 @@ class _Steps:
         return _Steps(in_row, in_column, out_row, out_column)
 
 
-def _instructions(slide: _Slide) -> float:
+def _instructions(slide: Slide) -> float:
     """About what an output takes, from the loops of c/dsp/ek_rows_dot.h.
 
     It does not depend on the image, so that a layer and its strips are turned alike.
@@ -215,3 +174,41 @@ def _quads(taps: int) -> int:
 def _read_further(width: int) -> int:
     """Bytes that are read after the last row of weights."""
     return -width % 4 if width % 4 > 1 else 0
+
+
+def _helium_can(layer: _Depthwise) -> bool:
+    multiplier = len(layer.weights) // layer.slide.image[2]
+    fits = pairs_of_taps_fit(layer.weights) and helium_can(layer.outputs.shifts)
+    return multiplier == 1 and fits
+
+
+def _helium(layer: _Depthwise) -> Call:
+    """Sums and factors in the order of vectors; those that fill the last one count for nothing.
+
+    Few channels repeat, where the kernel takes pixels as one line.
+    """
+    slide, channels, weights = layer.slide.upright, len(layer.weights), layer.weights
+    lanes = vector_lanes(channels)
+    if channels < VECTOR and VECTOR % channels == 0 and slide.stride[1] == 1:
+        lanes = [lane % channels for lane in vector_lanes(VECTOR)]
+        weights = np.tile(weights, (VECTOR // channels, 1))
+    sums, factors = layer.outputs.sums, (*layer.outputs.factors, Multiplier(0, 0))
+    bias, low, high = (np.append(part, 0)[lanes] for part in (sums.bias, sums.low, sums.high))
+    vectors = tuple(factors[lane] for lane in lanes)
+    scaled = ordered(layer.graph, layer.node, layer.symbol, Sums(bias, low, high), vectors)
+    height, width = slide.plane
+    rows = (slide.kernel[0] - 1) * slide.dilation[0] + 1
+    packed = constant(f"model_{layer.symbol}_weights", sixteens_of_rows(weights))
+    return Call(
+        header="ek_helium_kernels.h",
+        kernel=f"ek_helium_depthwise_{helium_finish(layer.graph, layer.node)}",
+        params_type="ek_depthwise_conv2d_params",
+        fields=(
+            ("window", window_of(slide)),
+            *layer.fields,
+            *(("plane_height", height), ("plane_width", width)),
+            *(("weights", packed.name), ("output", scaled.text)),
+        ),
+        constants=(packed, *scaled.arrays),
+        scratch_bytes=4 * weights.shape[1] + rows * width * channels + VECTOR - 1,
+    )

@@ -20,6 +20,11 @@ class Constant:
     c_type: str
     literals: tuple[str, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes in flash."""
+        return len(self.literals) * c_bytes(self.c_type)
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -53,6 +58,12 @@ class Layer:
     def inputs(self) -> tuple[str, ...]:
         """Names of the activations it reads."""
         return tuple(operand for operand in self.operands if isinstance(operand, str))
+
+
+def c_bytes(c_type: str) -> int:
+    """Bytes of an element of a C type that constants have: intN_t, uintN_t, float or double."""
+    floats = {"float": 4, "double": 8}
+    return floats.get(c_type) or np.dtype(c_type.removesuffix("_t")).itemsize
 
 
 def constant(name: str, data: Array) -> Constant:

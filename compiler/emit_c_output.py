@@ -17,18 +17,31 @@ from .int_kernels.common import channel_multipliers
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The initialiser of an `ek_output`, the arrays that it names, and who can compute it."""
+    """Sums and factors of each channel, and the initialiser of an `ek_output` of them."""
 
     text: str
-    arrays: tuple[Constant, ...]
+    arrays: tuple[Constant, ...]  # that the text names
+    sums: Sums
+    factors: tuple[Multiplier, ...]
     dsp: bool  # the few instructions of c/dsp/ek_finish.h do not overflow
+
+    @property
+    def shifts(self) -> tuple[int, ...]:
+        """Powers of two in the factors."""
+        return tuple(factor.shift for factor in self.factors)
 
 
 def outputs(graph: Graph, node: Node, symbol: str, sums: Sums) -> Outputs:
     """How the `sums` of each channel of a convolution are scaled."""
+    return ordered(graph, node, symbol, *_without_constants(graph, node, sums))
+
+
+def ordered(
+    graph: Graph, node: Node, symbol: str, sums: Sums, factors: tuple[Multiplier, ...]
+) -> Outputs:
+    """The same of sums and factors that a kernel takes in an order of its own."""
     low, high = bounds(graph, node)
     offset = zero_point(graph, node.output)
-    sums, factors = _without_constants(graph, node, sums)
     arrays = (
         constant(f"model_{symbol}_bias", sums.bias.astype(np.int32)),
         constant(f"model_{symbol}_multiplier", np.array([f.multiplier for f in factors], np.int32)),
@@ -41,7 +54,7 @@ def outputs(graph: Graph, node: Node, symbol: str, sums: Sums) -> Outputs:
         *(("minimum", low), ("maximum", high)),
     )
     dsp = dsp_can(sums.largest, (factor.shift for factor in factors), offset)
-    return Outputs(braces(fields), arrays, dsp)
+    return Outputs(braces(fields), arrays, sums, factors, dsp)
 
 
 def _without_constants(graph: Graph, node: Node, sums: Sums) -> tuple[Sums, tuple[Multiplier, ...]]:

@@ -13,14 +13,15 @@ from __future__ import annotations
 import dataclasses
 import platform
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekiln.targets.emulate import TOOLS, emulate_folder, latency_from_instructions
+from edgekiln.runtime.c_library import build_library, c_compiler
+from edgekiln.targets.emulate import emulate_folder, latency_from_instructions, machine_of
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import MeasurementError
 from edgekiln.targets.evidence import Tier
@@ -31,6 +32,7 @@ from edgekiln.targets.target import CostTable, Evidence, Target
 from .builder import GraphBuilder
 from .emit_c import emit_c
 from .emit_c_family import family_of_core
+from .emit_c_layers import C_OPERATORS
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
 from .graph import Graph
@@ -56,8 +58,12 @@ class Fitted:
     evidence: Evidence
 
 
-def calibrate(target: Target, seed: int = 0, ops: Collection[str] = ()) -> Target:
+def calibrate(
+    target: Target, seed: int = 0, ops: Collection[str] = (), formats: Sequence[str] = ()
+) -> Target:
     """`target` with a new int8 cost table first for every engine that can run here.
+
+    Engines are those of `formats`, by default of the target's own but the optional ones.
 
     `ops` are operators of a model beyond those of the usual probes: they are probed as well where
     the class of device can run them from here.
@@ -67,24 +73,25 @@ def calibrate(target: Target, seed: int = 0, ops: Collection[str] = ()) -> Targe
     Raises MeasurementError where probes of this class cannot run here, MissingToolError where the
     emulator is not installed.
     """
-    formats = [fmt for fmt in target.formats if (target.device_class, fmt) in _TIMERS]
-    if not formats:
+    asked = formats or target.formats
+    timed = [fmt for fmt in asked if (target.device_class, fmt) in _TIMERS]
+    if not timed:
         msg = (
             f"target '{target.id}' is of class {target.device_class} with the formats "
-            f"{', '.join(target.formats)}, which cannot be measured from here; "
+            f"{', '.join(asked)}, which cannot be measured from here; "
             f"calibrate `host` on the device itself"
         )
         raise MeasurementError(msg)
-    more = ops if target.device_class == "host" else ()  # the C of microcontrollers lacks them
-    graphs = (*probe_graphs(seed), *more_probes(more, seed))
-    fits = [_fitted(target, fmt, graphs, seed) for fmt in formats]
+    known = ops if target.device_class == "host" else [op for op in ops if op in C_OPERATORS]
+    graphs = (*probe_graphs(seed), *more_probes(known, seed))
+    fits = [_fitted(target, fmt, graphs, seed) for fmt in timed]
     renewed = {fit.evidence.id for fit in fits}
     older = (table for table in target.costs if table.evidence_id not in renewed)
-    known = (item for item in target.evidence if item.id not in renewed)
+    others = (item for item in target.evidence if item.id not in renewed)
     return dataclasses.replace(
         target,
         costs=(*(fit.table for fit in fits), *older),
-        evidence=(*known, *(fit.evidence for fit in fits)),
+        evidence=(*others, *(fit.evidence for fit in fits)),
     )
 
 
@@ -253,10 +260,21 @@ _LIGHT: tuple[Callable[[GraphBuilder, Rng, str, int], str], ...] = (
 
 def time_on_host(graph: Graph, fmt: str) -> float:
     """Median microseconds of one inference of an int8 `graph` in an engine of this machine."""
-    model = emit_onnx(graph) if fmt == "onnx" else emit_tflite(graph)
     sample = np.random.default_rng(0).normal(0, 1, graph.input.shape[1:]).astype(np.float32)
-    call = RUNTIME_CALLS[fmt](model, sample)
+    call = RUNTIME_CALLS[fmt](_RUNNABLES[fmt](graph), sample)
     return measure_callable(call, budget_s=HOST_BUDGET_S).median_us
+
+
+def _library(graph: Graph) -> bytes:
+    return build_library(emit_c(graph, _samples(graph)).files)
+
+
+# format -> what its engine on this machine loads
+_RUNNABLES: Mapping[str, Callable[[Graph], bytes]] = {
+    "tflite": emit_tflite,
+    "onnx": emit_onnx,
+    "c": _library,
+}
 
 
 def time_emulated(graph: Graph, target: Target) -> float:
@@ -277,6 +295,7 @@ def _samples(graph: Graph) -> npt.NDArray[np.int8]:
 _TIMERS: dict[tuple[str, str], Callable[[Graph, Target], float]] = {
     ("host", "tflite"): lambda graph, _: time_on_host(graph, "tflite"),
     ("host", "onnx"): lambda graph, _: time_on_host(graph, "onnx"),
+    ("host", "c"): lambda graph, _: time_on_host(graph, "c"),
     ("mcu", "c"): time_emulated,
 }
 
@@ -284,8 +303,11 @@ _TIMERS: dict[tuple[str, str], Callable[[Graph, Target], float]] = {
 def _evidence(target: Target, fmt: str, count: int, seed: int) -> Evidence:
     """Engine versions and the command: enough to do it again."""
     engine = engine_of(target, fmt)
-    if engine == "c":
-        tools = (tool_version(tool) for tool in TOOLS if tool != "gcc")
+    if engine == "c" and target.device_class == "host":
+        compiler = tool_version(c_compiler() or "cc")
+        tier, how = Tier.T3, f"generated C, {compiler}, one thread of {_processor()}"
+    elif engine == "c":
+        tools = (tool_version(tool) for tool in machine_of(target).tools if tool != "gcc")
         tier, how = Tier.T2, f"generated C, instructions under emulation, {', '.join(tools)}"
     else:
         version = distribution_version(_DISTRIBUTIONS[engine])

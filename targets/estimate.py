@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from .errors import NoCostTableError, UnsupportedOperatorError
 from .evidence import Estimate, Footprint, Tier
+from .machines import MACHINES
 from .target import CostTable, Target
 from .workload import LayerWork, Workload
 
-# Engines that `edgekiln targets calibrate` runs, by class of device.
-_CALIBRATED = {"host": ("litert", "onnxruntime"), "mcu": ("c",)}
+# Engines that `edgekiln targets calibrate` runs on a host.
+_CALIBRATED = ("litert", "onnxruntime", "c")
 
 
 def estimate_latency(target: Target, workload: Workload, engine: str) -> Estimate:
@@ -25,7 +26,7 @@ def estimate_latency(target: Target, workload: Workload, engine: str) -> Estimat
         UnsupportedOperatorError: an operator that the table does not price.
     """
     table = strongest_table(target, engine, workload.dtype)
-    total_us = table.per_run_us + sum(_layer_us(target, table, layer) for layer in workload.layers)
+    total_us = table.per_run_us + sum(layer_us(target, table, layer) for layer in workload.layers)
     value_ms = total_us / 1e3
     return Estimate(
         value=value_ms,
@@ -68,14 +69,38 @@ def strongest_table(target: Target, engine: str, dtype: str) -> CostTable:
 
 
 def _way_to_one(target: Target, engine: str) -> str:
-    if engine in _CALIBRATED.get(target.device_class, ()):
+    """How the missing table can be had, as a sentence to put behind a semicolon."""
+    if target.device_class == "host" and engine in _CALIBRATED:
         return f"make one with: edgekiln targets calibrate {target.id}"
-    if target.device_class == "linux" and engine in _CALIBRATED["host"]:
+    if target.device_class == "linux" and engine in _CALIBRATED:
         return "make one on the device itself: edgekiln targets calibrate host -o PROFILE.toml"
+    if target.device_class == "mcu" and engine == "c" and target.core.lower() in MACHINES:
+        if target.cycles_per_instruction is not None:
+            return f"make one with: edgekiln targets calibrate {target.id}"
+        return (
+            "its instructions can be counted (edgekiln targets measure), what they take cannot: "
+            "state cycles_per_instruction = [low, value, high] in the profile"
+        )
     return f'nothing here runs it: add [[costs]] of engine = "{engine}" to the profile'
 
 
-def _layer_us(target: Target, table: CostTable, layer: LayerWork) -> float:
+def check_operators(target: Target, workload: Workload) -> None:
+    """Refuse work that a profile with `[ops]` leaves out; without, a target runs everything.
+
+    Raises:
+        UnsupportedOperatorError: names the first layer that the target has no kernel for.
+    """
+    for layer in workload.layers:
+        if target.ops and workload.dtype not in target.ops.get(layer.op, ()):
+            runs = ", ".join(op for op, types in target.ops.items() if workload.dtype in types)
+            raise UnsupportedOperatorError(
+                f"target '{target.id}' does not run operator '{layer.op}' in {workload.dtype} "
+                f"(layer '{layer.name}'); its profile lists: {runs or 'nothing in that format'}"
+            )
+
+
+def layer_us(target: Target, table: CostTable, layer: LayerWork) -> float:
+    """Microseconds of one layer; UnsupportedOperatorError where the table lacks its operator."""
     cost = table.ops.get(layer.op)
     if cost is None:
         msg = (

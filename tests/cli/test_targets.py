@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.cli.calibrated import calibrated
-from edgekiln.cli.targets import print_costs, write_profile
+from edgekiln.cli.calibrated import calibrated, measured_hosts
+from edgekiln.cli.targets_calibrate import print_costs, write_profile
 from edgekiln.targets import CostTable, OpCost, Target, Tier, load_target
 
 
@@ -47,6 +47,14 @@ def test_profile_with_measurements_of_every_engine_is_not_measured_again() -> No
     assert "measured before" in said[0]
 
 
+def test_only_what_was_asked_for_is_measured_when_a_host_is_compiled_for() -> None:
+    host = measured_host("litert", "onnxruntime")
+    target = load_target("cortex-m4")
+    said: list[str] = []
+    assert measured_hosts([host, target], said.append, (), ("tflite",)) == (host, target)
+    assert said == ["host: measured before, the cost tables of its profile are used"]
+
+
 def test_note_says_where_the_numbers_come_from_when_tools_are_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -57,3 +65,27 @@ def test_note_says_where_the_numbers_come_from_when_tools_are_missing(
     (note,) = known.notes
     assert "cortex-m4 was not emulated here" in note
     assert "cost tables of its profile" in note
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"core": "xtensa-lx6"}, "its core 'xtensa-lx6' has no emulated board"),
+        ({"formats": ("tflite",)}, "it runs no generated C"),
+    ],
+)
+def test_profile_is_used_with_a_reason_when_its_core_cannot_be_emulated(
+    change: dict[str, object], reason: str
+) -> None:
+    target = dataclasses.replace(load_target("cortex-m4"), **change)  # type: ignore[arg-type]
+    known = calibrated([target], lambda _: None)
+    assert known.targets == (target,)
+    assert reason in known.notes[0]
+
+
+@pytest.mark.parametrize("target_id", ["esp32-c3", "ek-ra8m1", "pixel-3", "alif-ensemble-e8"])
+def test_nothing_is_counted_when_it_could_not_become_time(target_id: str) -> None:
+    target = load_target(target_id)
+    said: list[str] = []
+    known = calibrated([target], said.append)
+    assert (known.targets, known.notes, said) == ((target,), (), [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgekiln.compiler import pricing
 from edgekiln.compiler.artifacts import EmittedArtifact
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.data import Dataset, load_dataset
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.int_kernels.common import params
-from edgekiln.compiler.ops import Activation
+from edgekiln.compiler.ops import Activation, Op
 from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import quantize_input, run_int8
@@ -32,6 +33,14 @@ from edgekiln.targets.target import CostTable, OpCost, Target
 
 RunLiteRt = Callable[..., dict[str, Array]]
 NONE = ((0, 0), (0, 0))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _timed_for_a_moment() -> Iterator[None]:
+    """No test asks how fast this machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pricing, "TIMED_S", 0.01)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -246,7 +255,7 @@ def teacher_path(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> P
 def priced_host() -> Target:
     """The host with made-up cost tables: nothing is timed, so tests are repeatable."""
     host = load_target("host")
-    ops = {op: OpCost(per_call_us=0.2, ns_per_mac=0.1, ns_per_byte=0.05) for op in host.ops}
+    ops = {op: OpCost(per_call_us=0.2, ns_per_mac=0.1, ns_per_byte=0.05) for op in Op}
     tables = (
         CostTable(ops, engine, "int8", Tier.T1, f"made-up-{engine}", 0.5, 2.0, per_run_us)
         for engine, per_run_us in (("litert", 0.0), ("onnxruntime", 6.0))

@@ -14,7 +14,7 @@ import pytest
 from edgekiln.compiler import probes
 from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.ops import Op
-from edgekiln.compiler.probes import calibrate, probe_graphs
+from edgekiln.compiler.probes import calibrate, more_probes, probe_graphs
 from edgekiln.compiler.workload import workload
 from edgekiln.targets.emulate import TOOLS
 from edgekiln.targets.errors import MeasurementError
@@ -169,3 +169,12 @@ def test_class_is_refused_when_it_cannot_run_here() -> None:
     target = dataclasses.replace(load_target("host"), id="far", device_class="linux")
     with pytest.raises(MeasurementError, match="'far' is of class linux"):
         calibrate(target)
+
+
+@pytest.mark.slow
+def test_code_builds_when_the_compiler_calls_memset_by_itself(require_tool: RequireTool) -> None:
+    for tool in TOOLS:
+        require_tool(tool)
+    (graph, *_) = more_probes(["minimum"], 0)
+    target = dataclasses.replace(load_target("nucleo-g0b1re"), clock_hz=1_000_000)
+    assert probes.time_emulated(graph, target) > 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
 
@@ -59,7 +59,6 @@ def _pool(rng: np.random.Generator, size: int, rows: int) -> Draw:
     return draw
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.floats(0.02, 0.4), st.integers(2, 20))
 def test_bets_never_win_on_average_when_the_data_stays_in_the_ball(
     seed: int, eps: float, bins: int
@@ -134,11 +133,11 @@ def test_shift_of_one_sd_is_found_within_about_200_observations() -> None:
     assert np.quantile(delays, 0.95) < 280
 
 
-@pytest.mark.parametrize(("shift", "spread"), [(0.1, 1.0), (-0.1, 1.0), (0.0, 1.1)])
-def test_no_alarm_when_a_shift_is_immaterial(shift: float, spread: float) -> None:
+def test_no_alarm_when_a_shift_is_immaterial() -> None:
     rng = np.random.default_rng(6)
-    reference = rng.normal(size=(1000, FEATURES))
-    moved = lambda _, rows: rng.normal(shift, spread, rows)  # noqa: E731
+    shift, spread = (np.repeat(moves, FEATURES) for moves in ((0.1, -0.1, 0.0), (1.0, 1.0, 1.1)))
+    reference = rng.normal(size=(1000, len(shift)))
+    moved = lambda _, rows: rng.normal(shift, spread)  # noqa: E731
     assert (_first_alarms(reference, moved, 6000, seed=4) > 0).sum() == 0
 
 

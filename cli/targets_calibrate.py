@@ -1,0 +1,68 @@
+"""`edgekiln targets calibrate`: cost tables from probe models that are run now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .console import common_options, need_extra, print_json, say
+from .project import profile_folders
+from .targets_output import print_tables, project_option
+from .targets_tables import cost_table
+
+if TYPE_CHECKING:
+    from edgekiln.targets import Target
+
+
+@click.command()
+@click.argument("target_id")
+@project_option
+@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the calibrated profile; its name is the target's id.",
+)
+@common_options
+def calibrate(
+    target_id: str, project: Path | None, seed: int, out: Path | None, as_json: bool
+) -> None:
+    """Time probe models on this host (T3) or under emulation (T2) and fit the cost tables.
+
+    A profile written with -o is used where edgekiln.toml names its folder: profiles = ["FOLDER"].
+    """
+    need_extra("search")
+    from edgekiln.compiler.probes import calibrate as run
+    from edgekiln.targets import check_profile_path, load_target
+
+    if out is not None:
+        check_profile_path(out)
+    profile = load_target(target_id, profile_folders(project))
+    say(f"calibrating {target_id} …")
+    target = run(profile, seed=seed, formats=profile.all_formats)
+    if out is not None:
+        write_profile(target, out)
+        say(f'wrote {out}; use it with profiles = ["{out.parent}"] in edgekiln.toml')
+    if as_json:
+        print_json(target)
+        return
+    print_costs(target)
+
+
+def write_profile(target: Target, path: Path) -> None:
+    """The whole profile as one TOML file, whole or not at all; its id is the file's name."""
+    from edgekiln.runtime.files import write_atomic
+    from edgekiln.targets import profile_text
+
+    write_atomic(path, profile_text(target, path.stem).encode())
+
+
+def print_costs(target: Target) -> None:
+    """The cost tables of a target, in the order of its profile, each after a line about it."""
+    for costs in target.costs:
+        table = cost_table(costs)
+        print(f"{table.title}, {costs.per_run_us:.3g} µs a run")
+        print_tables((table,), markdown=False)
