@@ -17,7 +17,7 @@ from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import emit_c, memory_plan
 from edgekiln.compiler.emit_c_family import Family
 from edgekiln.compiler.emit_c_layer import Layer
-from edgekiln.compiler.emit_c_layers import layer
+from edgekiln.compiler.emit_c_layers import layer as layer_of
 from edgekiln.compiler.emit_c_plan import kernel_call, planned
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.importers import import_model
@@ -205,7 +205,7 @@ def test_strips_leave_live_bytes_alone_when_they_take_less(
     graph = _narrow_wide_narrow(kernel, stride, kernel)
     layers, plan = planned(graph, family)
     assert sum(bool(call.parts) for call in layers) == 2
-    alone = (layer(graph, node, index, family) for index, node in enumerate(graph.nodes))
+    alone = (layer_of(graph, node, index, family) for index, node in enumerate(graph.nodes))
     assert plan.arena_bytes < plan_memory(graph, map(kernel_call, alone)).arena_bytes
     _check(graph, family, tmp_path, require_tool("gcc"))
 
