@@ -43,7 +43,7 @@ def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> C
     if layer.slide.kernel == (3, 3) and layer.slide.dilation == (1, 1):
         kernel = f"ek_dsp_depthwise_{finish(graph, node)}"
         return _whole_plane(layer, "ek_dsp_kernels.h", kernel, taps_3x3(weights))
-    if layer.slide.stride[1] > 1 and layer.slide.dilation[1] > 1:
+    if math.isinf(min(_instructions(layer.slide), _instructions(layer.slide.transposed))):
         return _whole_plane(layer, "ek_portable.h", "ek_depthwise_conv2d", weights)
     return _any_window(layer)
 

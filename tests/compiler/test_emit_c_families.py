@@ -130,6 +130,7 @@ def _any_windows(rng: np.random.Generator) -> Graph:
         ((3, 3), (1, 1), (2, 2), (2, 2)),
         ((5, 8), (2, 1), (1, 1), (2, 3)),
         ((3, 5), (1, 2), (3, 1), (3, 2)),
+        ((2, 2), (1, 3), (1, 2), (1, 1)),
     ):
         sizes = build.shape(x)[1:3]
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]

@@ -36,6 +36,11 @@ def _block(
     return build.finish(build.conv2d(x, rng.normal(0, 1, (3, 1, 1, WIDE))))
 
 
+def _int8(graph: Graph) -> Graph:
+    samples = np.random.default_rng(0).normal(0, 1, (4, HEIGHT, WIDTH, 3)).astype(np.float32)
+    return quantize(graph, samples)
+
+
 @pytest.mark.parametrize(
     ("kernel", "stride", "pad"),
     [(3, 1, (1, 1)), (3, 2, (0, 1)), (5, 3, (4, 2)), (2, 2, (1, 0)), (4, 1, (0, 0))],
@@ -64,19 +69,22 @@ def test_every_row_is_made_once_and_there_in_time_when_it_is_read(
 
 
 def test_a_chain_is_found_with_and_without_its_ends_when_nothing_else_reads_it() -> None:
-    found = [[node.op for node in chain.nodes] for chain in chains(_block())]
+    found = [[node.op for node in chain.nodes] for chain in chains(_int8(_block()))]
     conv, depthwise = Op.CONV_2D, Op.DEPTHWISE_CONV_2D
     assert found == [[conv, depthwise, conv], [depthwise, conv], [conv, depthwise]]
 
 
 def test_no_chain_is_found_when_the_wide_image_is_read_again() -> None:
-    assert chains(_block(residual=True)) == ()
+    assert chains(_int8(_block(residual=True))) == ()
+
+
+def test_no_chain_is_found_when_elements_are_no_bytes() -> None:
+    assert chains(_block()) == ()
 
 
 @pytest.mark.parametrize("family", Family)
 def test_the_wide_image_is_never_whole_when_strips_take_less(family: Family) -> None:
-    samples = np.random.default_rng(0).normal(0, 1, (4, HEIGHT, WIDTH, 3)).astype(np.float32)
-    graph = quantize(_block(), samples)
+    graph = _int8(_block())
     alone = tuple(layer(graph, node, i, family) for i, node in enumerate(graph.nodes))
     (call,), plan = planned(graph, family)
     assert [part.kernel for part in call.parts] == [single.kernel for single in alone]
