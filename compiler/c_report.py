@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from edgekiln.targets.emulate import Emulation
 from edgekiln.targets.emulate_profile import FolderCounts
@@ -23,7 +26,9 @@ Golden = tuple[bytes, ...]  # outputs that are expected, one for each sample
 # What emit_c writes.
 _CALL = re.compile(r"^    /\* (\w+): (.*) \*/\n    (ek_\w+)\(", re.M)
 _SIZE = re.compile(r"^#define MODEL_(ARENA_SIZE|SCRATCH_SIZE|ARENA_BOUND) (\d+)$", re.M)
-_OUTPUTS = re.compile(r"golden_outputs\[.*?= \{(.*)\};", re.S)
+_OUTPUTS = re.compile(r"static const (\w+) golden_outputs\[.*?= \{(.*)\};", re.S)
+# Types of outputs, as emulated cores have them in memory.
+_KINDS = {"int8_t": "<i1", "int16_t": "<i2", "float": "<f4"}
 _ROW = re.compile(r"\{([^{}]*)\}")
 
 
@@ -134,8 +139,15 @@ def named_calls(files: Files) -> list[tuple[str, str, str]]:
 def golden_outputs(files: Files) -> Golden:
     """Outputs that golden.h expects, as bytes; none where it has none."""
     table = _OUTPUTS.search(_text(files, "golden.h"))
-    rows = _ROW.findall(table[1]) if table else []
-    return tuple(bytes(int(number) & 0xFF for number in row.split(",")) for row in rows)
+    if table is None or table[1] not in _KINDS:
+        return ()
+    kind = np.dtype(_KINDS[table[1]])
+    return tuple(_bytes_of(row, kind) for row in _ROW.findall(table[2]))
+
+
+def _bytes_of(row: str, kind: np.dtype[Any]) -> bytes:
+    numbers = (number.strip().removesuffix("f") for number in row.split(","))
+    return np.array([float(number) for number in numbers]).astype(kind).tobytes()
 
 
 def _sizes(files: Files) -> dict[str, int]:

@@ -188,7 +188,7 @@ def _runtime_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: L
 
 def _c_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: Logits) -> EngineRow:
     """The artifact's own sources, built here to answer other samples than its golden vectors."""
-    found = answer_c_host(artifact.files, quantize_input(graph, x), expected.shape[1])
+    found = answer_c_host(artifact.files, quantize_input(graph, x), expected)
     row = compare(Engine.C_HOST, "c", "", tool_version("gcc"), expected, found)
     return msgspec.structs.replace(row, kernels=artifact.family.value)
 
@@ -208,6 +208,6 @@ def _emulated_rows(
     expected = run_int8(graph, golden)
     for target_id, emulated in emulations.items():
         if emulated.emulation is not None:
-            found = outputs_of(emulated.emulation.outputs, expected.shape[1])
+            found = outputs_of(emulated.emulation.outputs, expected)
             version = emulated.compiler
             yield compare(Engine.C_EMULATED, "c", target_id, version, expected, found)

@@ -87,7 +87,7 @@ def halves_fit(rows: Int8, sums: Sums) -> bool:
 
 
 def strips_of_rows(rows: Int8) -> Int8:
-    """(channels, taps) as [channels / 4][taps / 16][4][16], and rests: c/helium/ek_strips.h."""
+    """(channels, taps) as [channels / 4][taps / 16][4][16], and rests: ek_helium_strips.h."""
     whole, taps = len(rows) // BLOCK * BLOCK, rows.shape[1]
     strips = np.split(rows[:whole].reshape(-1, BLOCK, taps), range(VECTOR, taps, VECTOR), axis=2)
     sizes = ((len(strip), BLOCK * strip.shape[2]) for strip in strips)

@@ -34,7 +34,6 @@ from .emit_c_sources import answering_main
 from .errors import CompileError, MissingKernelError
 
 Floats = npt.NDArray[np.float32]
-Int8 = npt.NDArray[np.int8]
 
 _C_FLAGS = ("-std=c99", "-O2", "-ffp-contract=off")
 _TIMEOUT_S = 120
@@ -174,8 +173,10 @@ RUNTIME_CALLS: Mapping[str, Callable[[bytes, Floats], Callable[[], object]]] = {
 }
 
 
-def run_c_host(files: Mapping[str, bytes], classes: int) -> Int8:
+def run_c_host(files: Mapping[str, bytes], like: Logits) -> Logits:
     """Build generated C with this machine's gcc and run its own golden vectors.
+
+    `like` are outputs of the same form, for any number of samples.
 
     Raises:
         MissingToolError: there is no gcc.
@@ -183,20 +184,22 @@ def run_c_host(files: Mapping[str, bytes], classes: int) -> Int8:
     """
     printed = _run_built(files, b"", (0, 1))
     try:
-        return outputs_of(bytes.fromhex("".join(printed.decode("ascii").split())), classes)
+        return outputs_of(bytes.fromhex("".join(printed.decode("ascii").split())), like)
     except ValueError as error:
         raise CompileError(f"main.c prints other than hexadecimal digits: {error}") from error
 
 
-def answer_c_host(files: Mapping[str, bytes], samples: Int8, classes: int) -> Int8:
-    """Build generated C with this machine's gcc and answer `samples` (n, …) in stored codes.
+def answer_c_host(files: Mapping[str, bytes], samples: npt.NDArray[Any], like: Logits) -> Logits:
+    """Build generated C with this machine's gcc and answer `samples` (n, …) as the model has them.
+
+    `like` are outputs of the same form, for any number of samples.
 
     Raises:
         MissingToolError: there is no gcc.
         CompileError: it does not build, crashes or hangs.
     """
     answering = {**files, "main.c": answering_main()}
-    return outputs_of(_run_built(answering, samples.tobytes(), (0,)), classes)
+    return outputs_of(_run_built(answering, samples.tobytes(), (0,)), like)
 
 
 def _run_built(files: Mapping[str, bytes], given: bytes, accepted: tuple[int, ...]) -> bytes:
@@ -243,11 +246,14 @@ def core_compiler_version(target: Target) -> str:
     return "absent" if machine is None else tool_version(f"{machine.prefix}gcc")
 
 
-def outputs_of(printed: bytes, classes: int) -> Int8:
-    """Output bytes of a run as (n, classes)."""
-    if len(printed) % classes:
-        raise CompileError(f"generated C printed {len(printed)} bytes for {classes} classes")
-    return np.frombuffer(printed, np.int8).reshape(-1, classes)
+def outputs_of(printed: bytes, like: Logits) -> Logits:
+    """Outputs (n, classes) in the form of `like` from the bytes that a run printed."""
+    classes, kind = like.shape[1], like.dtype
+    if len(printed) % (classes * kind.itemsize):
+        raise CompileError(f"generated C printed {len(printed)} bytes for {classes} {kind} classes")
+    # This machine and every emulated core are little-endian.
+    found: Logits = np.frombuffer(printed, kind.newbyteorder("<")).astype(kind)
+    return found.reshape(-1, classes)
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> Path:

@@ -208,7 +208,7 @@ def _jobs(bundle: Bundle, golden: Golden, emulations: Emulations) -> Iterator[_J
             run = functools.partial(run_runtime, artifact.format, model, x, output)
             yield _Job(artifact, engine, _distribution(package), run)
         if artifact.format == "c":
-            yield from _c_jobs(bundle, artifact, emulations, golden.expected.shape[1])
+            yield from _c_jobs(bundle, artifact, emulations, golden.expected)
             if artifact.target not in emulations:
                 files = bundle.below(artifact.path)
                 run = functools.partial(run_library, files, x, output, bundle.source)
@@ -223,15 +223,15 @@ def _run_reference(model: bytes, x: Floats) -> Logits:
 
 
 def _c_jobs(
-    bundle: Bundle, artifact: Artifact, emulations: Emulations, classes: int
+    bundle: Bundle, artifact: Artifact, emulations: Emulations, expected: Logits
 ) -> Iterator[_Job]:
-    run = functools.partial(run_c_host, bundle.below(artifact.path), classes)
+    run = functools.partial(run_c_host, bundle.below(artifact.path), expected)
     yield _Job(artifact, Engine.C_HOST, tool_version("gcc"), run)
     emulated = emulations.get(artifact.target)
     if emulated is None:
         return
     version = emulated.compiler if isinstance(emulated, EmulatedArtifact) else ""
-    run = functools.partial(_outputs, emulated, classes)
+    run = functools.partial(_outputs, emulated, expected)
     yield _Job(artifact, Engine.C_EMULATED, version, run)
 
 
@@ -258,13 +258,13 @@ def _emulated(files: Mapping[str, bytes], target: Target) -> EmulatedArtifact | 
     return EmulatedArtifact(emulation, compiler=core_compiler_version(target))
 
 
-def _outputs(emulated: EmulatedArtifact | TargetError, classes: int) -> Logits:
+def _outputs(emulated: EmulatedArtifact | TargetError, expected: Logits) -> Logits:
     if isinstance(emulated, BrokenImageError):
         raise CompileError(str(emulated))
     if isinstance(emulated, TargetError):
         raise emulated
     assert emulated.emulation is not None
-    return outputs_of(emulated.emulation.outputs, classes)
+    return outputs_of(emulated.emulation.outputs, expected)
 
 
 def _checked(found: Logits, golden: Golden) -> Logits:

@@ -129,6 +129,7 @@ class _Description(ctypes.Structure):
     _fields_ = (
         ("abi", ctypes.c_int32),
         ("context_bytes", ctypes.c_int32),
+        ("state_bytes", ctypes.c_int32),
         ("input", _End),
         ("output", _End),
     )
@@ -160,23 +161,32 @@ class CLibrary:
         # Not at exit, when a thread may still be in it.
         weakref.finalize(self, _unload, library._handle).atexit = False
         try:
-            describe, self._run = library.edgekiln_describe, library.edgekiln_run
+            describe, self._reset = library.edgekiln_describe, library.edgekiln_reset
+            self._run = library.edgekiln_run
         except AttributeError as error:
             raise EngineError(f"the shared library is no model: {error}") from error
         describe.argtypes, describe.restype = (ctypes.POINTER(_Description),), None
         pointer = ctypes.c_void_p
         self._run.argtypes = (pointer, pointer, pointer, ctypes.c_int32)
+        self._reset.argtypes, self._reset.restype = (pointer,), None
         self._run.restype = None
         found = _Description()
         describe(found)
         if found.abi != _ABI:
             raise EngineError(f"the shared library has interface {found.abi}, this runtime {_ABI}")
         self._context_bytes = int(found.context_bytes)
+        self.remembers = found.state_bytes > 0
         self.input, self.output = _end(found.input), _end(found.output)
 
     def context(self) -> Context:
-        """Memory of one instance of the model, as the library leaves it between calls."""
-        return np.zeros(-(-self._context_bytes // 8), np.uint64)
+        """Memory of one instance of the model, which remembers nothing yet."""
+        context = np.zeros(-(-self._context_bytes // 8), np.uint64)
+        self.reset(context)
+        return context
+
+    def reset(self, context: Context) -> None:
+        """Forget the frames of a model that `remembers` some."""
+        self._reset(context.ctypes.data)
 
     def run(self, context: Context, codes: Codes) -> Codes:
         """Answers (n, output.elements) of inputs (n, input.elements); the GIL is released."""

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -157,7 +157,8 @@ class OnnxEngine:
 class CEngine:
     """Generated C as a shared library (`c_library.library_of`): one thread for each caller.
 
-    Every thread that runs it has a context of its own, so callers never wait for each other.
+    Every thread that runs it has a context of its own, so callers never wait for each other; a
+    model that remembers frames has one context, since all callers add to one recording.
     """
 
     def __init__(self, artifact: bytes, output: OutputScale) -> None:
@@ -167,6 +168,10 @@ class CEngine:
         self._output = _Tensor(0, (end.elements,), end.dtype, end.scale, end.zero_point)
         self._scale = output
         self._own = threading.local()
+        self._shared = self._library.context()
+        self._turn: AbstractContextManager[object] = (
+            threading.Lock() if self._library.remembers else nullcontext()
+        )
         if end.dtype is not np.float32 and not _same_scale(self._output, output):
             raise EngineError(
                 "the artifact's output scale differs from the bundle's golden vectors"
@@ -176,9 +181,18 @@ class CEngine:
         """See `Engine.run`."""
         _check_size(x, self._input.shape)
         codes = self._input.accept(x.reshape(len(x), *self._input.shape))
-        return _as_logits(self._library.run(self._context(), codes), self._scale)
+        with self._turn:
+            found = self._library.run(self._context(), codes)
+        return _as_logits(found, self._scale)
+
+    def reset(self) -> None:
+        """Forget all frames: what comes next begins a recording."""
+        with self._turn:
+            self._library.reset(self._shared)
 
     def _context(self) -> Context:
+        if self._library.remembers:
+            return self._shared
         context: Context | None = getattr(self._own, "context", None)
         if context is None:
             context = self._own.context = self._library.context()

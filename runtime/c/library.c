@@ -1,5 +1,6 @@
 /* A model as a shared library. All its memory is in the context that the caller brings, so calls
- * with contexts of their own may run at once. Numbers are as they lie in memory. */
+ * with contexts of their own may run at once. Numbers are as they lie in memory. A model that
+ * remembers frames has state_bytes of memory for them, which edgekiln_reset clears. */
 #include <stdint.h>
 #include <string.h>
 
@@ -16,6 +17,13 @@
 #define MODEL_OUTPUT_ZERO_POINT 0
 #endif
 
+#ifdef MODEL_STATE_SIZE
+#define FORGET(context) model_init(context)
+#else
+#define MODEL_STATE_SIZE 0
+#define FORGET(context) (void)(context)
+#endif
+
 /* One end of the model: 1 byte an element is int8, 2 are int16, 4 are float. */
 typedef struct {
     int32_t elements;
@@ -27,6 +35,7 @@ typedef struct {
 typedef struct {
     int32_t abi;
     int32_t context_bytes;
+    int32_t state_bytes;
     edgekiln_end input;
     edgekiln_end output;
 } edgekiln_description;
@@ -34,6 +43,7 @@ typedef struct {
 EXPORTED void edgekiln_describe(edgekiln_description *d) {
     d->abi = 1;
     d->context_bytes = (int32_t)sizeof(model);
+    d->state_bytes = MODEL_STATE_SIZE;
     d->input.elements = MODEL_INPUT_SIZE;
     d->input.element_bytes = (int32_t)sizeof *model_input(0);
     d->input.scale = MODEL_INPUT_SCALE;
@@ -44,8 +54,13 @@ EXPORTED void edgekiln_describe(edgekiln_description *d) {
     d->output.zero_point = MODEL_OUTPUT_ZERO_POINT;
 }
 
-/* Answers `samples` inputs, one after the other. `context` needs no initialisation; it is aligned
- * as malloc aligns. */
+/* Before a context's first run, and wherever a new recording begins. It is aligned as malloc
+ * aligns. */
+EXPORTED void edgekiln_reset(void *context) {
+    FORGET(context);
+}
+
+/* Answers `samples` inputs, one after the other. */
 EXPORTED void edgekiln_run(void *context, const void *inputs, void *outputs, int32_t samples) {
     model *m = context;
     const size_t in = MODEL_INPUT_SIZE * sizeof *model_input(m);

@@ -12,6 +12,7 @@ import pytest
 from edgekiln.compiler import probes
 from edgekiln.compiler.data import Dataset
 from edgekiln.compiler.errors import CompileError
+from edgekiln.compiler.ops import Op
 from edgekiln.compiler.oracles import answer_c_host
 from edgekiln.compiler.pipeline import compile_model
 from edgekiln.compiler.probes import calibrate
@@ -30,7 +31,7 @@ FOLDER = "artifacts/host/c"
 
 @pytest.fixture(scope="module")
 def request_c(digits: Dataset, student_path: Path, priced_host: Target) -> CompileRequest:
-    ops = {op: OpCost(per_call_us=1.0, ns_per_mac=1.0, ns_per_byte=0.1) for op in priced_host.ops}
+    ops = {op: OpCost(per_call_us=1.0, ns_per_mac=1.0, ns_per_byte=0.1) for op in Op}
     table = CostTable(ops, "c", "int8", Tier.T1, "made-up-c", 0.5, 2.0)
     target = dataclasses.replace(priced_host, costs=(table, *priced_host.costs))
     wanted = TargetRequest(target, ("c", "tflite"))
@@ -153,6 +154,7 @@ def test_program_that_does_not_end_well_is_an_error_when_samples_are_answered(
         b"m->out[0] = (int8_t)(m->in[0] + m->in[1]); }\n"
     }
     samples = np.array([[1, 2], [3, 4], [5, 6]], np.int8)
-    np.testing.assert_array_equal(answer_c_host(files, samples, 1), [[3], [7], [11]])
+    like = np.zeros((0, 1), np.int8)
+    np.testing.assert_array_equal(answer_c_host(files, samples, like), [[3], [7], [11]])
     with pytest.raises(CompileError, match="model failed"):
-        answer_c_host(files, -samples, 1)
+        answer_c_host(files, -samples, like)

@@ -93,7 +93,7 @@ def test_blocks_hold_four_channels_of_a_tap_side_by_side_when_packed(
 
 @pytest.mark.parametrize("shape", [*SHAPES, (9, 37), (4, 16), (3, 40)])
 def test_strips_give_the_sums_when_read_as_vectors(shape: tuple[int, int]) -> None:
-    """As c/helium/ek_strips.h loads them: sixteen bytes at a time, also where taps end before."""
+    """As ek_helium_strips.h loads them: sixteen bytes at a time, also where taps end before."""
     rows, x = _rows(shape)
     packed, (channels, taps) = strips_of_rows(rows).astype(np.int64), shape
     at, found = 0, []

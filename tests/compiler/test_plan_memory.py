@@ -178,6 +178,7 @@ WALKS = {
     "ek_pointwise": _pointwise,
     "ek_depthwise_conv2d": _planes,
     "ek_dsp_depthwise": _planes,
+    "ek_dsp_depthwise_any": _planes,
     "ek_fully_connected": _dense,
     "ek_dsp_fully_connected": _dsp_dense,
     "ek_helium_conv2d": _gathered(1),

@@ -290,6 +290,29 @@ def test_numbers_of_other_formats_pass_when_the_model_has_them(
     assert (found.dtype, found.tolist()) == (np.dtype(dtype), [[600], [-3000]])
 
 
+def test_frames_are_one_recording_until_it_is_reset_when_a_model_remembers(
+    require_tool: Callable[[str], str],
+) -> None:
+    """A running sum: every thread adds to the same one."""
+    require_tool("gcc")
+    header = MODEL_H.format("int8_t").replace("int8_t output; }", "int8_t output; int16_t sum; }")
+    body = """\
+#include "model.h"
+void model_init(model *m) { m->sum = 0; }
+void model_invoke(model *m) { m->sum = (int16_t)(m->sum + m->input); m->output = (int8_t)m->sum; }
+"""
+    state = "#define MODEL_STATE_SIZE 2\nvoid model_init(model *m);\n"
+    files = {"model.h": (header + state).encode(), "model.c": body.encode()}
+    engine = CEngine(build_library(files), PASS_ON)
+    ones = np.ones((3, 1), np.float32)
+    assert engine.run(ones).tolist() == [[1], [2], [3]]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: engine.run(ones), range(10)))
+    assert engine.run(ones).tolist() == [[34], [35], [36]]
+    engine.reset()
+    assert engine.run(ones).tolist() == [[1], [2], [3]]
+
+
 def test_engine_refuses_when_scale_or_size_is_not_the_bundles(library: bytes) -> None:
     with pytest.raises(EngineError, match="output scale differs"):
         CEngine(library, OutputScale(123.0, 0))

@@ -4,7 +4,7 @@
 
 #include "ek_portable.h"
 #include "ek_single_rounding.h"
-#include "ek_strips.h"
+#include "ek_helium_strips.h"
 
 /* Stores the outputs of the sums of `count` channels from `channel` on; `output` is the struct of
  * the finisher's name. */

@@ -9,7 +9,7 @@
 
 #include "ek_portable.h"
 
-/* Weights as ek_strips.h says. */
+/* Weights as ek_helium_strips.h says. */
 #define EK_HELIUM_CONV2D(name)                                                                     \
     void name(const ek_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch)
 /* Weights and factors as ek_helium_depthwise.h says; each channel gives one output. */
@@ -26,7 +26,7 @@ EK_HELIUM_DEPTHWISE(ek_helium_depthwise_clamped);
 
 void ek_helium_add(const ek_add_params *p, const int8_t *a, const int8_t *b, int8_t *output);
 
-/* Weights as ek_strips.h says. */
+/* Weights as ek_helium_strips.h says. */
 void ek_helium_fully_connected(const ek_fully_connected_params *p, const int8_t *input,
                                int8_t *output);
 void ek_helium_fully_connected_wide(const ek_fully_connected_wide_params *p, const int8_t *input,

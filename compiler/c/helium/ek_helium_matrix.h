@@ -4,7 +4,7 @@
 
 #include "ek_portable.h"
 #include "ek_rounding.h"
-#include "ek_strips.h"
+#include "ek_helium_strips.h"
 
 /* What p says, apart from it: stores of int8 could alias p, and it would be read again. */
 typedef struct {

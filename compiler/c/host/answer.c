@@ -7,11 +7,14 @@
 static model context;
 
 int main(void) {
-    int8_t *input = model_input(&context);
-    while (fread(input, sizeof *input, MODEL_INPUT_SIZE, stdin) == MODEL_INPUT_SIZE) {
+    void *input = model_input(&context);
+    const size_t in = sizeof *model_input(&context), out = sizeof *model_output(&context);
+#ifdef MODEL_STATE_SIZE
+    model_init(&context); /* the samples are one recording */
+#endif
+    while (fread(input, in, MODEL_INPUT_SIZE, stdin) == MODEL_INPUT_SIZE) {
         model_invoke(&context);
-        const int8_t *output = model_output(&context);
-        if (fwrite(output, sizeof *output, MODEL_OUTPUT_SIZE, stdout) != MODEL_OUTPUT_SIZE) {
+        if (fwrite(model_output(&context), out, MODEL_OUTPUT_SIZE, stdout) != MODEL_OUTPUT_SIZE) {
             return 1;
         }
     }

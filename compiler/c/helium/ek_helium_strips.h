@@ -4,8 +4,8 @@
  * each four channels' strips; then [taps] for each channel that is left; then zeros, because whole
  * vectors of weights are loaded where a column has fewer bytes left.
  */
-#ifndef EK_STRIPS_H
-#define EK_STRIPS_H
+#ifndef EK_HELIUM_STRIPS_H
+#define EK_HELIUM_STRIPS_H
 
 #include "ek_helium.h"
 
