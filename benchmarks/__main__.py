@@ -20,6 +20,7 @@ BENCHMARKS = ("loop", "compiler", "mcu", "helium", "boards")
 PARTS = (
     "c_layers",
     "c_exact",
+    "c_strips",
     "tflite_layers",
     "quantization",
     "onnx_nodes",

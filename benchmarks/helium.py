@@ -77,10 +77,10 @@ class Layer:
 
 
 LAYERS = (
-    Layer(_conv_3x3, 0.39, 1.0),
-    Layer(_depthwise_3x3, 2.69, 0.6),
-    Layer(_pointwise, 0.39, 1.0),
-    Layer(_fully_connected, 0.95, 0.3),
+    Layer(_conv_3x3, 0.39, 0.8),
+    Layer(_depthwise_3x3, 2.69, 0.55),
+    Layer(_pointwise, 0.39, 0.8),
+    Layer(_fully_connected, 0.95, 0.25),
 )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -138,18 +139,17 @@ class _Steps:
         return _Steps(in_row, in_column, out_row, out_column)
 
 
-def _instructions(slide: Slide) -> int:
-    """About what the windows of one channel take, from the loops of c/dsp/ek_rows_dot.h."""
+def _instructions(slide: Slide) -> float:
+    """About what an output takes, from the loops of c/dsp/ek_rows_dot.h.
+
+    It does not depend on the image, so that a layer and its strips are turned alike.
+    """
     if slide.stride[1] > 1 and slide.dilation[1] > 1:
-        return 1 << 62  # no kernel
-    blocks = list(_blocks(slide.kernel[1]))
-    four = sum(slide.kernel[0] * (3 + 17 * ((t + 2) // 4) + 8 * (t % 4 == 1)) for t in blocks)
-    two = sum(slide.kernel[0] * (4 + 11 * ((t + 2) // 4) + 5 * (t % 4 == 1)) for t in blocks)
-    runs = min(slide.dilation[1], slide.out[1])
-    count = -(-slide.out[1] // runs)
-    fours = (count + 1) // 4 if slide.stride[1] == 1 else 0
-    twos = -(-max(0, count - 4 * fours) // 2)
-    return slide.out[0] * runs * (fours * (four + 50) + twos * (two + 35))
+        return math.inf  # no kernel
+    rows, blocks = slide.kernel[0], list(_blocks(slide.kernel[1]))
+    if slide.stride[1] == 1:
+        return sum(rows * (3 + 17 * _quads(taps) + 8 * (taps % 4 == 1)) for taps in blocks) / 4
+    return sum(rows * (4 + 11 * _quads(taps) + 5 * (taps % 4 == 1)) for taps in blocks) / 2
 
 
 def _blocks(width: int) -> Iterator[int]:
@@ -164,7 +164,11 @@ def _whole_blocks(width: int) -> int:
 
 
 def _row_words(taps: int) -> int:
-    return 2 * ((taps + 2) // 4) + (taps % 4 == 1)
+    return 2 * _quads(taps) + (taps % 4 == 1)
+
+
+def _quads(taps: int) -> int:
+    return (taps + 2) // 4
 
 
 def _read_further(width: int) -> int:
@@ -179,16 +183,22 @@ def _helium_can(layer: _Depthwise) -> bool:
 
 
 def _helium(layer: _Depthwise) -> Call:
-    """Sums and factors in the order of vectors; those that fill the last one count for nothing."""
-    lanes = vector_lanes(len(layer.weights))
+    """Sums and factors in the order of vectors; those that fill the last one count for nothing.
+
+    Few channels repeat, where the kernel takes pixels as one line.
+    """
+    slide, channels, weights = layer.slide.upright, len(layer.weights), layer.weights
+    lanes = vector_lanes(channels)
+    if channels < VECTOR and VECTOR % channels == 0 and slide.stride[1] == 1:
+        lanes = [lane % channels for lane in vector_lanes(VECTOR)]
+        weights = np.tile(weights, (VECTOR // channels, 1))
     sums, factors = layer.outputs.sums, (*layer.outputs.factors, Multiplier(0, 0))
     bias, low, high = (np.append(part, 0)[lanes] for part in (sums.bias, sums.low, sums.high))
     vectors = tuple(factors[lane] for lane in lanes)
     scaled = ordered(layer.graph, layer.node, layer.symbol, Sums(bias, low, high), vectors)
-    slide = layer.slide.upright
     height, width = slide.plane
     rows = (slide.kernel[0] - 1) * slide.dilation[0] + 1
-    packed = constant(f"model_{layer.symbol}_weights", sixteens_of_rows(layer.weights))
+    packed = constant(f"model_{layer.symbol}_weights", sixteens_of_rows(weights))
     return Call(
         header="ek_helium_kernels.h",
         kernel=f"ek_helium_depthwise_{helium_finish(layer.graph, layer.node)}",
@@ -200,5 +210,5 @@ def _helium(layer: _Depthwise) -> Call:
             *(("weights", packed.name), ("output", scaled.text)),
         ),
         constants=(packed, *scaled.arrays),
-        scratch_bytes=4 * layer.weights.shape[1] + rows * width * len(layer.weights) + VECTOR - 1,
+        scratch_bytes=4 * weights.shape[1] + rows * width * channels + VECTOR - 1,
     )

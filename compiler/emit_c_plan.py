@@ -41,11 +41,15 @@ def kernel_call(call: Layer) -> KernelCall:
 
 
 @dataclass(frozen=True, slots=True)
-class _Need:
-    """The largest step of calls in their order."""
+class _Needs:
+    """What the steps of calls in their order need, largest first, and the output of the first."""
 
-    nbytes: int
+    nbytes: tuple[int, ...]
     output: str
+
+    @property
+    def largest(self) -> int:
+        return self.nbytes[0] if self.nbytes else 0
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class _Calls:
     graph: Graph
     cut: Callable[[Chain, int], Layer | None]  # into strips of so many rows
     layers: tuple[Layer, ...]
-    need: _Need
+    needs: _Needs
     chosen: tuple[Chain, ...] = ()
 
     @staticmethod
@@ -69,31 +73,35 @@ class _Calls:
         def cut(chain: Chain, rows: int) -> Layer | None:
             return strip_layer(graph, chain, rows, family, indices)
 
-        best = _Calls(graph, cut, layers, _need(graph, layers))
+        tried = best = _Calls(graph, cut, layers, _needs(graph, layers))
         possible = chains(graph)
-        while (better := best._better(possible)) is not None:
-            best = better
+        while (better := tried._better(possible)) is not None:
+            tried = better
+            best = tried if tried.needs.largest < best.needs.largest else best
         return best._relaxed()
 
     def _better(self, possible: tuple[Chain, ...]) -> _Calls | None:
-        """With the largest step's chain cut, or cut finer; None where that lowers nothing."""
+        """With the largest step's chain cut, or cut finer; None where that lowers no step.
+
+        Another step may need as much, so what is found need not make the arena smaller by itself.
+        """
         free = {call.output for call in self.layers if not call.parts}
         found = [
             calls
             for chain in possible
-            if self.need.output in {node.output for node in chain.nodes}
+            if self.needs.output in {node.output for node in chain.nodes}
             and (chain in self.chosen or free.issuperset(node.output for node in chain.nodes))
             for calls in self._cut(chain)
-            if calls.need.nbytes < self.need.nbytes
+            if calls.needs.nbytes < self.needs.nbytes
         ]
-        return min(found, key=lambda calls: calls.need.nbytes, default=None)
+        return min(found, key=lambda calls: calls.needs.nbytes, default=None)
 
     def _relaxed(self) -> _Calls:
         """With fewer strips where that costs next to nothing."""
-        best, limit = self, _SLACK * self.need.nbytes
+        best, limit = self, _SLACK * self.needs.largest
         for chain in self.chosen:
             cut = best._cut(chain)
-            best = next((calls for calls in cut if calls.need.nbytes <= limit), best)
+            best = next((calls for calls in cut if calls.needs.largest <= limit), best)
         return best
 
     def _cut(self, chain: Chain) -> Iterator[_Calls]:
@@ -111,12 +119,13 @@ class _Calls:
             for call in self.layers
             if call.output not in replaced
         )
-        need, chosen = _need(self.graph, layers), tuple(dict.fromkeys((*self.chosen, chain)))
-        return dataclasses.replace(self, layers=layers, need=need, chosen=chosen)
+        needs, chosen = _needs(self.graph, layers), tuple(dict.fromkeys((*self.chosen, chain)))
+        return dataclasses.replace(self, layers=layers, needs=needs, chosen=chosen)
 
 
-def _need(graph: Graph, layers: tuple[Layer, ...]) -> _Need:
+def _needs(graph: Graph, layers: tuple[Layer, ...]) -> _Needs:
     tasks = tasks_of(graph, map(kernel_call, layers))
     steps = steps_of(tasks, tasks.tasks)
-    needs = [_Need(step_bytes(tasks, step), step.task.output) for step in steps]
-    return max(needs, key=lambda need: need.nbytes, default=_Need(0, ""))
+    found = [(step_bytes(tasks, step), step.task.output) for step in steps]
+    found.sort(key=lambda need: -need[0])
+    return _Needs(tuple(nbytes for nbytes, _ in found), found[0][1] if found else "")

@@ -17,6 +17,7 @@ from .emit_c_text import statement
 from .graph import Graph, Node, Value
 from .ops import ConvAttrs
 from .plan import ALIGNMENT
+from .plan_rules import sharing
 from .strips import Chain, Strip, strips
 
 
@@ -42,6 +43,7 @@ class _Part:
     params: tuple[str, ...]
     of_strip: tuple[int, ...]
     scratch_bytes: int
+    in_place: bool  # outputs may begin at the buffer's first byte, below the inputs
 
     @property
     def text(self) -> str:
@@ -66,11 +68,14 @@ def _part(
     index = indices[node.output]
     whole = layer(graph, node, index, family)
     kinds: dict[tuple[int, int, int, int], Layer] = {}
-    made = []
+    made, in_place = [], True
     for strip in cut:
         kind = strip.high - strip.low, strip.kept, strip.rows, _above(chain, strip)
         if kind not in kinds:
-            kinds[kind] = layer(*_cut(graph, chain, node, strip), index, family)
+            part_graph, part_node = _cut(graph, chain, node, strip)
+            kinds[kind] = layer(part_graph, part_node, index, family)
+            overlap = sharing(part_graph, part_node, kinds[kind].kernel).output
+            in_place &= overlap is not None and overlap.allows(-_start(graph, chain))
         made.append(kinds[kind])
     if any((m.kernel, m.constants) != (whole.kernel, whole.constants) for m in kinds.values()):
         return None
@@ -80,6 +85,7 @@ def _part(
         params,
         tuple(params.index(m.params) for m in made),
         max(m.scratch_bytes for m in made),
+        in_place,
     )
 
 
@@ -160,19 +166,26 @@ class _Strips:
 
     @property
     def _start(self) -> int:
-        """Where the depthwise's inputs begin: outputs before them never reach what is kept."""
-        if self.chain.expand is None or self.chain.project is None:
+        return _start(self.graph, self.chain)
+
+    @property
+    def _inputs_end(self) -> int:
+        """Where the depthwise's inputs end at most."""
+        if self.chain.expand is None:
             return 0
-        attrs = self.chain.depthwise.attrs
-        assert isinstance(attrs, ConvAttrs)
-        return attrs.padding[0][0] * self._row
+        return self._start + max(s.high - s.low for s in self.cut) * self._row
+
+    @property
+    def _between(self) -> int:
+        """Where the depthwise's outputs begin that another layer reads."""
+        depthwise = self.parts[0 if self.chain.expand is None else 1]
+        return 0 if depthwise.in_place else self._inputs_end
 
     @property
     def _inner(self) -> int:
         """Where the scratch of kernels begins."""
         outputs = max(s.rows for s in self.cut) * self._out_row if self.chain.project else 0
-        inputs = self._start + max(s.high - s.low for s in self.cut) * self._row
-        used = max(outputs, inputs if self.chain.expand else 0)
+        used = max(self._inputs_end, self._between + outputs)
         return -(-used // ALIGNMENT) * ALIGNMENT
 
     def _body(self, symbol: str) -> Iterator[str]:
@@ -218,7 +231,7 @@ class _Strips:
                 yield expand.call(index, source, f"{inputs} + {kept}", scratch)
         else:
             inputs = _at("input", [self.cut[i].low for i in indices], self._row)
-        between = "scratch" if chain.project else output
+        between = f"scratch + {self._between}" if chain.project else output
         yield next(parts).call(index, inputs, between, scratch)
         if chain.project:
             yield next(parts).call(index, between, output, scratch)
@@ -232,6 +245,19 @@ def _at(base: str, rows: Sequence[int], row_bytes: int) -> str:
     steps = {after - before for before, after in itertools.pairwise(rows)}
     assert len(steps) == 1, rows
     return f"{first} + i * {steps.pop() * row_bytes}"
+
+
+def _start(graph: Graph, chain: Chain) -> int:
+    """Where the depthwise's inputs begin in the buffer.
+
+    Its outputs begin below them where another layer reads those: by the padding, so that the first
+    strip's never reach the rows that are kept.
+    """
+    if chain.expand is None or chain.project is None:
+        return 0
+    attrs = chain.depthwise.attrs
+    assert isinstance(attrs, ConvAttrs)
+    return attrs.padding[0][0] * _row_bytes(graph, chain.depthwise.inputs[0])
 
 
 def _row_bytes(graph: Graph, name: str) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .graph import Graph, Node
+from .graph import DType, Graph, Node
 from .ops import ConvAttrs, Op
 
 
@@ -67,6 +67,8 @@ def chains(graph: Graph) -> tuple[Chain, ...]:
     found: list[Chain] = []
     for node in graph.nodes:
         if node.op is not Op.DEPTHWISE_CONV_2D or not _one_to_one(graph, node):
+            continue
+        if graph.values[node.output].dtype is not DType.INT8:
             continue
         before = makers.get(node.inputs[0])
         after = readers[node.output][0] if alone(node.output) else None

@@ -1,7 +1,7 @@
 """The emulated machines: by core, the QEMU board, the compiler and where code and RAM lie.
 
 A core that no roomy board of QEMU has runs on one whose core executes the same instructions in the
-same way: counts of ARMv6-M code are the same on a Cortex-M3.
+same way: counts of ARMv6-M code are the same on a Cortex-M3, of an M85's on a Cortex-M55.
 """
 
 from __future__ import annotations

@@ -161,7 +161,10 @@ def test_output_equals_reference_when_run_under_sanitizers(
     assert bytes.fromhex(result.stdout) == run_int8(graph, golden).tobytes()
 
 
-@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize(
+    "family",  # tests/compiler/test_measure_c.py runs portable C on the core
+    [pytest.param(Family.PORTABLE, marks=pytest.mark.slow), Family.DSP],
+)
 def test_output_equals_reference_when_run_on_the_emulated_core(
     family: Family, tmp_path: Path, require_tool: RequireTool
 ) -> None:

@@ -116,6 +116,37 @@ def _windows_3x3(rng: np.random.Generator) -> Graph:
     return build.finish(x)
 
 
+def _any_windows(rng: np.random.Generator) -> Graph:
+    """Depthwise windows in every form of the dsp kernel: blocks, rests, phases, turned, pairs."""
+    build = GraphBuilder("any_windows", (1, 15, 14, 3))
+    x = build.input
+    for kernel, stride, dilation, before in (
+        ((5, 5), (1, 1), (1, 1), (2, 2)),
+        ((1, 9), (1, 1), (1, 1), (0, 4)),
+        ((9, 1), (1, 1), (1, 1), (4, 0)),
+        ((3, 19), (1, 1), (1, 1), (1, 9)),
+        ((4, 6), (1, 1), (2, 3), (3, 7)),
+        ((7, 2), (1, 1), (1, 4), (3, 2)),
+        ((3, 3), (1, 1), (2, 2), (2, 2)),
+        ((5, 8), (2, 1), (1, 1), (2, 3)),
+        ((3, 5), (1, 2), (3, 1), (3, 2)),
+    ):
+        sizes = build.shape(x)[1:3]
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+        after = [max(0, r - 1 - b) for r, b in zip(reach, before, strict=True)]
+        assert all(b + n + a >= r for b, n, a, r in zip(before, sizes, after, reach, strict=True))
+        x = build.depthwise_conv2d(
+            x,
+            _normal(rng, 1, *kernel, 3),
+            _normal(rng, 3),
+            stride=stride,
+            dilation=dilation,
+            padding=((before[0], after[0]), (before[1], after[1])),
+            activation=Activation.RELU if kernel[0] == 5 else Activation.NONE,
+        )
+    return build.finish(build.depthwise_conv2d(x, _normal(rng, 1, 2, 2, 6)))
+
+
 def _dense_rest(rng: np.random.Generator) -> Graph:
     """Rows that fill no quad of taps, outputs that fill no block, factors above one half."""
     build = GraphBuilder("dense_rest", (1, 13))
@@ -140,6 +171,7 @@ ODD = (
     _odd_channels,
     _dilated,
     _windows_3x3,
+    _any_windows,
     _dense_rest,
     _dead_channels,
 )
@@ -281,10 +313,10 @@ def test_output_equals_reference_when_a_thousand_inputs_are_run(
 
 # What TensorFlow Lite Micro with CMSIS-NN takes is about twice of these: benchmarks/mcu.py.
 MOST_INSTRUCTIONS = {
-    "ad_fc": 330_000,
-    "ic_resnet8": 14_600_000,
+    "ad_fc": 325_000,
+    "ic_resnet8": 14_200_000,
     "kws_dscnn": 3_900_000,
-    "vww_mbv1": 12_200_000,
+    "vww_mbv1": 11_800_000,
 }
 
 
@@ -307,10 +339,18 @@ def test_emulated_core_is_exact_and_fast_when_the_family_is_its_own(
     assert result == emulate_folder(tmp_path, target)
 
 
+# The helium family's plain C copies whole vectors, for which the bare boards have no memcpy.
+RUN_BARE = [
+    (core, family)
+    for core in {machine: core for core, machine in MACHINES.items()}.values()
+    for family in Family
+    if family is not Family.HELIUM or family_of_core(core) is Family.HELIUM
+]
+
+
 @pytest.mark.slow
 @pytest.mark.tool
-@pytest.mark.parametrize("family", Family)
-@pytest.mark.parametrize("core", MACHINES)
+@pytest.mark.parametrize(("core", "family"), RUN_BARE)
 def test_every_core_gives_the_reference_when_emulated(
     core: str, family: Family, tmp_path: Path, require_tool: RequireTool
 ) -> None:
@@ -329,17 +369,16 @@ def test_every_core_gives_the_reference_when_emulated(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_weights_do_not_grow_when_they_are_packed(name: str, mlperf_models: Path) -> None:
-    """Against the bytes of the model's constants; three hundredths more at most."""
+def test_parameters_do_not_grow_when_they_are_packed(name: str, mlperf_models: Path) -> None:
+    """Against what a model must hold: weights, biases, and a float32 scale of each channel."""
     graph = import_model(mlperf_models / f"{name}_int8.tflite")
-    constants = (value for value in graph.values.values() if value.data is not None)
-    original = sum(value.nbytes for value in constants if value.dtype.numpy == np.int8)
+    constants = [value for value in graph.values.values() if value.data is not None]
+    weights = [value for value in constants if value.dtype.numpy == np.int8]
+    scales = sum(4 * len(value.quant.scale) for value in weights if value.quant is not None)
+    original = sum(value.nbytes for value in constants) + scales
     arrays = emit_c(graph, _inputs(graph, 1), Family.DSP).files["weights.h"].decode()
-    packed = sum(
-        int(line.split("[")[1].split("]")[0]) * (4 if "uint32_t" in line else 1)
-        for line in arrays.splitlines()
-        if "_weights[" in line
-    )
+    declared = re.findall(r"const (?:u?int(\d+)_t|double) \w+\[(\d+)\]", arrays)
+    packed = sum(int(bits or 64) // 8 * int(count) for bits, count in declared)
     assert packed <= original * 1.03
 
 

@@ -99,6 +99,7 @@ def test_golden_vector_is_counted_when_its_output_differs(folder: Path) -> None:
     assert (report.bit_exact.samples, report.bit_exact.mismatches) == (2, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.tool
 @pytest.mark.usefixtures("tools")
 def test_layers_are_left_out_when_model_c_names_others(folder: Path) -> None:

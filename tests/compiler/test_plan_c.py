@@ -16,12 +16,14 @@ import pytest
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_c import emit_c, memory_plan
 from edgekiln.compiler.emit_c_family import Family
-from edgekiln.compiler.emit_c_layers import layer as layer_of
+from edgekiln.compiler.emit_c_layer import Layer
+from edgekiln.compiler.emit_c_plan import planned
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.importers import import_model
-from edgekiln.compiler.ops import Op
+from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.plan import storage_roots
 from edgekiln.compiler.plan_memory import MemoryPlan
+from edgekiln.compiler.plan_rules import Sharing
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import run_int8_all
 
@@ -61,11 +63,10 @@ int main(void) {
 class _Liveness:
     """Values that are still to be read after each layer, from the graph and the order alone."""
 
-    def __init__(self, graph: Graph, plan: MemoryPlan) -> None:
+    def __init__(self, graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> None:
         self._graph, self._plan = graph, plan
         roots = storage_roots(graph)
-        nodes = {node.output: node for node in graph.nodes}
-        reads = [{roots[r] for r in nodes[n].inputs if r in roots} for n in plan.order]
+        reads = [{roots[name] for name in call.inputs} for call in layers]
         ends = {roots[name] for name in graph.outputs}
         self.live = [
             ({roots[graph.inputs[0]], *plan.order[: index + 1]})
@@ -92,8 +93,8 @@ def _probed(
     graph: Graph, golden: Array, family: Family, folder: Path, cc: str
 ) -> tuple[MemoryPlan, _Liveness, Array]:
     """The arena (samples, layers, bytes) as each layer leaves it."""
-    plan = memory_plan(graph, family)
-    liveness = _Liveness(graph, plan)
+    layers, plan = planned(graph, family)
+    liveness = _Liveness(graph, plan, layers)
     files = dict(emit_c(graph, golden, family).files)
     rows = "".join(
         f"{{{layer}, {start}, {length}}},\n"
@@ -118,8 +119,7 @@ def _check(graph: Graph, family: Family, folder: Path, cc: str) -> None:
     golden = rng.integers(-128, 128, (SAMPLES, *graph.input.shape[1:])).astype(np.int8)
     plan, liveness, arenas = _probed(graph, golden, family, folder, cc)
     values = run_int8_all(graph, golden)
-    calls = (node for node in graph.nodes if node.op is not Op.RESHAPE)
-    needs = {n.output: layer_of(graph, n, i, family).scratch_bytes for i, n in enumerate(calls)}
+    needs = {call.output: call.scratch_bytes for call in planned(graph, family)[0]}
     before = liveness.mask({graph.inputs[0]})
     for layer, name in enumerate(plan.order):
         live = liveness.live[layer] | {name}
@@ -156,7 +156,7 @@ def test_layers_leave_live_bytes_alone_when_the_graph_is_random(
     require_tool: RequireTool,
 ) -> None:
     graph = quantized(random_graph(seed), seed)
-    _check(graph, Family(list(Family)[seed % 2]), tmp_path, require_tool("gcc"))
+    _check(graph, list(Family)[seed % 3], tmp_path, require_tool("gcc"))
 
 
 def test_branches_run_one_after_the_other_when_that_takes_less(
@@ -172,3 +172,50 @@ def test_branches_run_one_after_the_other_when_that_takes_less(
     assert memory_plan(graph).order == (wide[0], small[0], wide[1], small[1], graph.outputs[0])
     assert memory_plan(graph).gap_bytes == 0
     _check(graph, Family.PORTABLE, tmp_path, require_tool("gcc"))
+
+
+def _narrow_wide_narrow(seed: int, stride: int, kernel: int) -> Graph:
+    """What MobileNetV2 is made of, twice; the first of them has a sum around it."""
+    rng = np.random.default_rng(seed)
+    build = GraphBuilder("narrow_wide_narrow", (1, 13, 9, 4))
+    x = build.input
+    for step in (1, stride):
+        pad = (kernel // 2, kernel // 2)
+        wide = build.conv2d(x, rng.normal(0, 1, (28, 1, 1, 4)), activation=Activation.RELU6)
+        y = build.depthwise_conv2d(
+            wide,
+            rng.normal(0, 1, (1, kernel, kernel, 28)),
+            rng.normal(0, 1, 28),
+            stride=(step, step),
+            padding=(pad, pad),
+            activation=Activation.RELU,
+        )
+        y = build.conv2d(y, rng.normal(0, 1, (4, 1, 1, 28)))
+        x = build.add(x, y) if step == 1 else y
+    return quantize(build.finish(x), rng.normal(0, 1, (8, 13, 9, 4)).astype(np.float32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (2, 3), (2, 5), (3, 5)])
+def test_strips_leave_live_bytes_alone_when_they_take_less(
+    stride: int, kernel: int, family: Family, tmp_path: Path, require_tool: RequireTool
+) -> None:
+    graph = _narrow_wide_narrow(kernel, stride, kernel)
+    layers, plan = planned(graph, family)
+    assert sum(bool(call.parts) for call in layers) == 2
+    assert plan.arena_bytes < 13 * 9 * 28
+    _check(graph, family, tmp_path, require_tool("gcc"))
+
+
+@pytest.mark.slow
+def test_strips_keep_outputs_apart_when_a_kernel_writes_nothing_in_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, require_tool: RequireTool
+) -> None:
+    graph = _narrow_wide_narrow(0, 2, 3)
+    in_place = planned(graph, Family.DSP)[1].arena_bytes
+    monkeypatch.setattr("edgekiln.compiler.emit_c_strips.sharing", lambda *_: Sharing())
+    layers, plan = planned(graph, Family.DSP)
+    assert any(call.parts for call in layers)
+    assert plan.arena_bytes > in_place
+    _check(graph, Family.DSP, tmp_path, require_tool("gcc"))

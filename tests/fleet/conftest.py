@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,5 +97,18 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
 
 @pytest.fixture
 def fleet_folder(tmp_path: Path) -> FleetFolder:
-    """A fresh fleet folder."""
+    """A fresh fleet folder, with ports and keys of its own."""
     return init_fleet(tmp_path / "fleet")
+
+
+@pytest.fixture(scope="session")
+def fleet_template(tmp_path_factory: pytest.TempPathFactory) -> FleetFolder:
+    """The fleet folder that `copied_fleet` copies."""
+    return init_fleet(tmp_path_factory.mktemp("template") / "fleet")
+
+
+@pytest.fixture
+def copied_fleet(fleet_template: FleetFolder, tmp_path: Path) -> FleetFolder:
+    """A fleet folder of the test's own, for tests that start no process on its ports."""
+    copy = shutil.copytree(fleet_template.path, tmp_path / "fleet")
+    return FleetFolder(copy, fleet_template.settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from edgekiln.fleet.alerts import QUIET_S
 from edgekiln.fleet.engine import LIFETIME_S, Engine
 from edgekiln.fleet.errors import FleetError, ReleaseError, RolloutError
-from edgekiln.fleet.folder import FleetFolder
+from edgekiln.fleet.folder import FleetFolder, init_fleet
 from edgekiln.fleet.inbound import Inbound
 from edgekiln.fleet.model import Release, RolloutState, Wave
 from edgekiln.fleet.registry import register_release
@@ -119,11 +120,22 @@ class World:
             self.state(device, DeviceState.COMMITTED, release.bundle_id, rollout_id)
 
 
+@pytest.fixture(scope="module")
+def released(
+    tmp_path_factory: pytest.TempPathFactory, bundle_at: MakeBundle
+) -> tuple[FleetFolder, Release, Release]:
+    """A fleet with a good and a bad release; each test gets a copy of its folder."""
+    place = tmp_path_factory.mktemp("engine")
+    folder = init_fleet(place / "fleet")
+    good = register_release(folder, bundle_at(place / "good.ekb", "good"), alias="good")
+    return folder, good, register_release(folder, bundle_at(place / "bad.ekb", "bad"))
+
+
 @pytest.fixture
-def world(fleet_folder: FleetFolder, make_bundle: MakeBundle) -> Iterator[World]:
-    good = register_release(fleet_folder, make_bundle("good"), alias="good")
-    bad = register_release(fleet_folder, make_bundle("bad"))
-    made = World(fleet_folder, good, bad)
+def world(released: tuple[FleetFolder, Release, Release], tmp_path: Path) -> Iterator[World]:
+    folder, good, bad = released
+    copy = shutil.copytree(folder.path, tmp_path / "fleet")
+    made = World(FleetFolder(copy, folder.settings), good, bad)
     yield made
     made.store.close()
 

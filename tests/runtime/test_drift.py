@@ -133,11 +133,11 @@ def test_shift_of_one_sd_is_found_within_about_200_observations() -> None:
     assert np.quantile(delays, 0.95) < 280
 
 
-@pytest.mark.parametrize(("shift", "spread"), [(0.1, 1.0), (-0.1, 1.0), (0.0, 1.1)])
-def test_no_alarm_when_a_shift_is_immaterial(shift: float, spread: float) -> None:
+def test_no_alarm_when_a_shift_is_immaterial() -> None:
     rng = np.random.default_rng(6)
-    reference = rng.normal(size=(1000, FEATURES))
-    moved = lambda _, rows: rng.normal(shift, spread, rows)  # noqa: E731
+    shift, spread = (np.repeat(moves, FEATURES) for moves in ((0.1, -0.1, 0.0), (1.0, 1.0, 1.1)))
+    reference = rng.normal(size=(1000, len(shift)))
+    moved = lambda _, rows: rng.normal(shift, spread)  # noqa: E731
     assert (_first_alarms(reference, moved, 6000, seed=4) > 0).sum() == 0
 
 

@@ -7,7 +7,7 @@ typedef struct {
     ek_words multiplier, shift;
 } addend;
 
-static addend addend_of(int32_t zero_point, int32_t multiplier, int32_t shift) {
+EK_INLINE addend addend_of(int32_t zero_point, int32_t multiplier, int32_t shift) {
     addend result;
     result.zero_point = zero_point;
     result.multiplier = ek_same_words(multiplier);

@@ -4,6 +4,9 @@
  * [sixteens][taps][16]. Biases, multipliers and shifts are in the order in which vectors hold their
  * sums: channels 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15. Two products fit a half, so no
  * two weights of a channel that follow each other are both -128.
+ *
+ * Few channels share vectors: where sixteen is a multiple of them and windows move by one pixel, all
+ * pixels of a row are taken as one line of bytes, and weights and factors repeat.
  */
 #ifndef EK_HELIUM_DEPTHWISE_H
 #define EK_HELIUM_DEPTHWISE_H
@@ -58,18 +61,16 @@ typedef struct {
     const int8_t *weights;
     const int32_t *bias, *multiplier;
     const int8_t *shift;
-    int32_t count, zero_point, minimum, maximum;
+    int32_t zero_point, minimum, maximum;
 } ek_lane_block;
 
 EK_INLINE ek_lane_block ek_lane_block_of(const ek_depthwise_conv2d_params *p, int32_t taps,
                                          int32_t channel) {
-    const int32_t rest = p->channels - channel;
     ek_lane_block block;
     block.weights = p->weights + channel * taps;
     block.bias = p->output.bias + channel;
     block.multiplier = p->output.multiplier + channel;
     block.shift = p->output.shift + channel;
-    block.count = rest < 16 ? rest : 16;
     block.zero_point = p->output.zero_point;
     block.minimum = p->output.minimum;
     block.maximum = p->output.maximum;
@@ -167,21 +168,41 @@ EK_INLINE ek_bytes ek_lanes_scaled(const ek_lanes *sums, const ek_lane_block *bl
                            ek_same_bytes(block->maximum));
 }
 
-/* One row of outputs; windows begin at `at`. */
-EK_INLINE void ek_lane_row(const ek_depthwise_conv2d_params *p, const ek_lane_block *block,
-                           const int8_t *at, const int32_t *offsets, int32_t taps, int8_t *output,
+/* How vectors follow each other along a row: so many, by these steps. `left` are the bytes from the
+ * first on that are outputs, of which each takes `used`. */
+typedef struct {
+    int32_t vectors, in_step, out_step, left, used;
+} ek_lane_walk;
+
+EK_INLINE int ek_is_line(const ek_depthwise_conv2d_params *p) {
+    return p->channels < 16 && 16 % p->channels == 0 && p->window.stride_width == 1;
+}
+
+/* Vectors from `channel` on: channels of one pixel after the other, or all of the line. */
+EK_INLINE ek_lane_walk ek_lane_walk_of(const ek_depthwise_conv2d_params *p, int32_t channel) {
+    const ek_window *w = &p->window;
+    const int32_t channels = p->channels, line = w->out_width * channels;
+    const ek_lane_walk bytes = {(line + 15) / 16, 16, 16, line, 16};
+    const ek_lane_walk pixels = {w->out_width, w->stride_width * channels, channels,
+                                 channels - channel, 0};
+    return ek_is_line(p) ? bytes : pixels;
+}
+
+/* A row of windows that begin at `at`. */
+EK_INLINE void ek_lane_row(const ek_lane_block *block, ek_lane_walk walk, const int8_t *at,
+                           const int32_t *offsets, int32_t taps, int8_t *output,
                            ek_rounder round) {
-    const int32_t channels = p->channels, step = p->window.stride_width * channels;
-    for (int32_t left = p->window.out_width; left > 0; left--) {
+    for (; walk.vectors > 0; walk.vectors--) {
         const ek_lanes sums = ek_window_sums(block, at, offsets, taps);
         const ek_bytes scaled = ek_lanes_scaled(&sums, block, round);
-        if (block->count == 16) {
+        if (walk.left >= 16) {
             ek_store_bytes(output, scaled);
         } else {
-            ek_store_first_bytes(output, scaled, block->count);
+            ek_store_first_bytes(output, scaled, walk.left);
         }
-        at += step;
-        output += channels;
+        at += walk.in_step;
+        output += walk.out_step;
+        walk.left -= walk.used;
     }
 }
 
@@ -206,7 +227,8 @@ EK_INLINE void ek_helium_depthwise(const ek_depthwise_conv2d_params *p, const in
         ek_tap_offsets(p, first, kept, offsets);
         for (int32_t channel = 0; channel < channels; channel += 16) {
             const ek_lane_block block = ek_lane_block_of(p, taps, channel);
-            ek_lane_row(p, &block, band + channel, offsets, taps, output + channel, round);
+            ek_lane_row(&block, ek_lane_walk_of(p, channel), band + channel, offsets, taps,
+                        output + channel, round);
         }
         output += w->out_width * channels;
     }
