@@ -67,9 +67,30 @@ def test_note_says_where_the_numbers_come_from_when_tools_are_missing(
     assert "cost tables of its profile" in note
 
 
-@pytest.mark.parametrize("target_id", ["esp32-c3", "ek-ra8m1", "pixel-3", "alif-ensemble-e8"])
-def test_nothing_is_counted_when_it_could_not_become_time(target_id: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"core": "xtensa-lx6"}, "its core 'xtensa-lx6' has no emulated board"),
+        ({"formats": ("tflite",)}, "it runs no generated C"),
+    ],
+)
+def test_profile_is_used_with_a_reason_when_its_core_cannot_be_emulated(
+    change: dict[str, object], reason: str
+) -> None:
+    target = dataclasses.replace(load_target("cortex-m4"), **change)  # type: ignore[arg-type]
+    known = calibrated([target], lambda _: None)
+    assert known.targets == (target,)
+    assert reason in known.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("target_id", "notes"),
+    [("esp32-c3", 1), ("ek-ra8m1", 1), ("pixel-3", 0), ("alif-ensemble-e8", 0)],
+)
+def test_nothing_is_counted_when_it_could_not_become_time(target_id: str, notes: int) -> None:
     target = load_target(target_id)
     said: list[str] = []
     known = calibrated([target], said.append)
-    assert (known.targets, known.notes, said) == ((target,), (), [])
+    assert (known.targets, said) == ((target,), [])
+    assert len(known.notes) == notes
+    assert all("not emulated here" in note for note in known.notes)

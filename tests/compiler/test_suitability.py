@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgekiln.compiler.artifacts import ArtifactKind, emit_artifact
+from edgekiln.compiler.artifacts import ArtifactKind, EmittedArtifact, emit_artifact
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.errors import CompileError, ImportModelError
@@ -164,6 +164,18 @@ def test_float_model_is_read_with_random_ranges_and_says_so(tmp_path: Path) -> N
     assert read_for_check(quantized).notes == ()
     # Ranges change numbers, hardly bytes.
     assert len(emit_tflite(read.graph)) == pytest.approx(quantized.stat().st_size, rel=0.05)
+
+
+def test_bundle_is_read_by_its_tflite(
+    bundle_of: Callable[[Graph, Sequence[tuple[str, EmittedArtifact]]], Path],
+) -> None:
+    graph = int8(dense())
+    golden = np.zeros((1, 16), np.int8)
+    made = [("host", emit_artifact(graph, ArtifactKind(fmt), golden)) for fmt in ("onnx", "tflite")]
+    read = read_for_check(bundle_of(graph, made))
+    assert emit_tflite(dataclasses.replace(read.graph, name=graph.name)) == emit_tflite(graph)
+    with pytest.raises(ImportModelError, match=r"no \.tflite inside.*--format tflite"):
+        read_for_check(bundle_of(graph, made[:1]))
 
 
 def test_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
