@@ -284,7 +284,7 @@ def test_output_equals_litert_when_a_real_model_is_quantized(
 
 @pytest.mark.slow
 @pytest.mark.tool
-@pytest.mark.parametrize("core", ["cortex-m0", "cortex-m4", "rv32imc"])
+@pytest.mark.parametrize("core", ["cortex-m0", "cortex-m4", "cortex-m55", "rv32imc"])
 def test_emulated_core_gives_the_reference_when_activations_are_int16(
     core: str, tmp_path: Path, require_tool: RequireTool
 ) -> None:
