@@ -16,7 +16,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -40,6 +40,7 @@ _ALLOWED = {
     "dtype": "int8, float32",
     "ops": "int8, float32",
     "tier": "T0, T1, T2, T3, T4",
+    "interval": "leave-one-out, split",
     "engine": ", ".join(ENGINE_NAMES),
     "runtime.name": ", ".join(ENGINE_NAMES),
     "id": "lower-case letters, digits, '.' and '-'",
@@ -71,6 +72,9 @@ class _OpCost(_Part):
     ns_per_mac: float = 0.0
     ns_per_byte: float = 0.0
     ns_per_output: float = 0.0
+    ns_per_im2col_byte: float = 0.0
+    ns_per_tail_mac: float = 0.0
+    loops: dict[str, float] = {}
 
 
 class _Costs(_Part):
@@ -84,6 +88,8 @@ class _Costs(_Part):
     per_run_us: float = 0.0
     samples: int = 0
     heldout_median_ape: float | None = None
+    interval: Literal["leave-one-out", "split"] = "leave-one-out"
+    heldout_ratios: tuple[float, ...] = ()
 
 
 class _Budget(_Part):
@@ -117,6 +123,15 @@ class _Profile(_Part, rename={"device_class": "class"}):
     cycles_per_instruction: tuple[float, float, float] | None = None
 
 
+class _Instructions(_Part):
+    """A file of `instructions/`: one table at one instruction a nanosecond."""
+
+    schema: Literal[1]
+    source: str
+    costs: _Costs
+
+
+_Schema = TypeVar("_Schema", bound=_Part)
 _TABLES: dict[str, type[_Part]] = {
     "": _Profile,
     "memory": _Memory,
@@ -157,25 +172,17 @@ def read_profile(path: Path) -> Target:
         ProfileError: the file cannot be read, is not TOML, or breaks the schema; the text names
             the file, the key and what the key may be.
     """
-    try:
-        data = path.read_bytes()
-        document = tomllib.loads(data.decode("utf-8"))
-    except OSError as error:
-        msg = f"profile {path}: cannot be read: {error.strerror or error}"
-        raise ProfileError(msg) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"profile {path}: not a TOML file: {error}"
-        raise ProfileError(msg) from error
-    try:
-        profile = msgspec.convert(document, _Profile)
-    except msgspec.ValidationError as error:
-        msg = f"profile {path}: {_explain(str(error))}"
-        raise ProfileError(msg) from error
+    profile, data = _document(path, _Profile)
     problem = _problem(profile, path.stem)
     if problem is not None:
         msg = f"profile {path}: {problem}"
         raise ProfileError(msg)
     return _target(profile, hashlib.sha256(data).hexdigest())
+
+
+def read_costs(path: Path) -> CostTable:
+    """The one cost table of a file of `instructions/`. Raises ProfileError as `read_profile`."""
+    return _cost_table(_document(path, _Instructions)[0].costs)
 
 
 def check_profile_path(path: Path) -> None:
@@ -190,6 +197,22 @@ def check_profile_path(path: Path) -> None:
     if not path.parent.is_dir():
         msg = f"{path}: there is no folder {path.parent}; make it first"
         raise ProfileError(msg)
+
+
+def _document(path: Path, schema: type[_Schema]) -> tuple[_Schema, bytes]:
+    """A TOML file as `schema`, and its bytes."""
+    try:
+        data = path.read_bytes()
+        return msgspec.convert(tomllib.loads(data.decode("utf-8")), schema), data
+    except OSError as error:
+        msg = f"profile {path}: cannot be read: {error.strerror or error}"
+        raise ProfileError(msg) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"profile {path}: not a TOML file: {error}"
+        raise ProfileError(msg) from error
+    except msgspec.ValidationError as error:
+        msg = f"profile {path}: {_explain(str(error))}"
+        raise ProfileError(msg) from error
 
 
 def _profile_files(folders: Iterable[Path]) -> dict[str, Path]:
@@ -264,8 +287,13 @@ def _cost_problems(costs: _Costs, known_evidence: set[str]) -> list[str]:
         problems.append(f"{place}: needs 0 < low_ratio <= 1 <= high_ratio, finite")
     if not 0 <= costs.per_run_us < math.inf:
         problems.append(f"{place}: per_run_us must be 0 or more, finite")
+    if any(ratio <= 0 for ratio in costs.heldout_ratios) or list(costs.heldout_ratios) != sorted(
+        costs.heldout_ratios
+    ):
+        problems.append(f"{place}: heldout_ratios must rise and be above 0")
     for name, cost in costs.ops.items():
-        parts = (cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte, cost.ns_per_output)
+        *parts, loops = msgspec.structs.astuple(cost)
+        parts += loops.values()
         if not all(0 <= part < math.inf for part in parts):
             problems.append(f"{place}: operator '{name}' has a cost that is negative or not finite")
     return problems
@@ -304,4 +332,6 @@ def _cost_table(costs: _Costs) -> CostTable:
         per_run_us=costs.per_run_us,
         samples=costs.samples,
         heldout_median_ape=costs.heldout_median_ape,
+        interval=costs.interval,
+        heldout_ratios=costs.heldout_ratios,
     )

@@ -1,0 +1,53 @@
+"""`layer_counts`: the instructions of every layer of a graph as C on an emulated core."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from edgekiln.targets.emulate_profile import measure_folder
+from edgekiln.targets.errors import MeasurementError
+from edgekiln.targets.fit_loops import CountedLayer, CountedModel
+from edgekiln.targets.target import Target
+
+from .emit_c import emit_c
+from .emit_c_family import family_of_core
+from .graph import Graph
+from .kernel_loops import kernel_workload
+from .ops import Op
+
+_CALL = re.compile(r"^    /\* \w+_(\d+): .* \*/\n    ek_\w+\(", re.M)  # of emit_c
+_SEED = 0
+
+
+def layer_counts(graph: Graph, target: Target) -> CountedModel:
+    """Layers of an int8 `graph` in the order of its nodes, reshapes left out.
+
+    What `model_invoke` does itself counts to the layer that it calls next, so layers add up to the
+    instructions of one inference.
+
+    Raises as `emit_c` and `measure_folder` do.
+    """
+    family = family_of_core(target.core)
+    sample = np.random.default_rng(_SEED).integers(-128, 128, graph.input.shape).astype(np.int8)
+    sources = emit_c(graph, sample, family)
+    with tempfile.TemporaryDirectory(prefix="edgekiln-count-") as name:
+        folder = Path(name)
+        sources.write(folder)
+        counts = measure_folder(folder, target).calls
+    calls = [int(index) for index in _CALL.findall(sources.files["model.c"].decode())]
+    layers = [
+        layer
+        for layer, node in zip(kernel_workload(graph, family).layers, graph.nodes, strict=True)
+        if node.op is not Op.RESHAPE
+    ]
+    if sorted(calls) != list(range(len(layers))) or len(counts) != len(layers):
+        msg = f"{graph.name}: {len(counts)} counted calls do not match {len(layers)} layers"
+        raise MeasurementError(msg)
+    by_layer = dict(zip(calls, counts, strict=True))
+    return CountedModel(
+        tuple(CountedLayer(layer, by_layer[index]) for index, layer in enumerate(layers))
+    )

@@ -1,0 +1,75 @@
+"""`core_table`: what generated C costs on a core, from instructions counted under emulation.
+
+One file for each emulated core in `instructions/` beside this module: for each loop of the kernels
+the instructions that one pass takes. Every microcontroller with that core shares them; its profile
+adds the clock and the cycles of an instruction. `python -m benchmarks.fit_instructions` writes the
+files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+from .machines import MACHINES
+from .target import CostTable, OpCost, Target
+
+FOLDER = Path(__file__).with_name("instructions")
+EVIDENCE_ID = "core-instructions"
+_FILES = {machine: core for core, machine in reversed(MACHINES.items())}
+
+
+def core_table(target: Target) -> CostTable | None:
+    """The T2 table of engine `c` that the target's core, clock and cycles per instruction give.
+
+    None where the core has no file, or the profile states no cycles per instruction.
+    """
+    cycles = target.cycles_per_instruction
+    if target.device_class != "mcu" or cycles is None or instruction_table(target.core) is None:
+        return None
+    return _of_core(target.core, target.clock_hz, cycles)
+
+
+def instruction_table(core: str) -> CostTable | None:
+    """Instructions of a core's kernels, as a table at one instruction a nanosecond, or None."""
+    machine = MACHINES.get(core.lower())
+    return None if machine is None else _read(file_of(core))
+
+
+def file_of(core: str) -> Path:
+    """Where the instructions of an emulated core are kept; cores of one machine share a file."""
+    return FOLDER / f"{_FILES[MACHINES[core.lower()]]}.toml"
+
+
+def timed_table(counted: CostTable, clock_hz: int, cycles: tuple[float, float, float]) -> CostTable:
+    """A table of instructions as one of time; `cycles` of an instruction are low, value, high.
+
+    Instructions are exact, cycles are not: their interval widens that of the fit.
+    """
+    low, value, high = cycles
+    ns = value * 1e9 / clock_hz
+    return dataclasses.replace(
+        counted,
+        ops={op: _timed(cost, ns) for op, cost in counted.ops.items()},
+        per_run_us=counted.per_run_us * ns,
+        low_ratio=counted.low_ratio * low / value,
+        high_ratio=counted.high_ratio * high / value,
+    )
+
+
+@functools.cache
+def _of_core(core: str, clock_hz: int, cycles: tuple[float, float, float]) -> CostTable | None:
+    counted = instruction_table(core)
+    return None if counted is None else timed_table(counted, clock_hz, cycles)
+
+
+def _timed(cost: OpCost, ns: float) -> OpCost:
+    return OpCost(0.0, 0.0, 0.0, loops={name: count * ns for name, count in cost.loops.items()})
+
+
+@functools.cache
+def _read(path: Path) -> CostTable | None:
+    from .profiles import read_costs
+
+    return read_costs(path) if path.is_file() else None
