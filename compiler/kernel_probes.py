@@ -144,7 +144,8 @@ def _pool(build: GraphBuilder, rng: Rng, x: str, op: str) -> str:
     _, height, width, _ = build.shape(x)
     kernel = (min(height, int(rng.integers(2, 4))), min(width, int(rng.integers(2, 4))))
     stride = int(rng.integers(1, 3))
-    padding = ((0, 1), (0, 1)) if rng.random() < 0.3 else NO_PADDING
+    inside = min(kernel) > 1  # no window may see padding alone
+    padding = ((0, 1), (0, 1)) if inside and rng.random() < 0.3 else NO_PADDING
     pool = build.max_pool2d if op == "max" else build.average_pool2d
     return pool(x, kernel, (stride, stride), padding)
 

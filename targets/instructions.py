@@ -42,6 +42,11 @@ def file_of(core: str) -> Path:
     return FOLDER / f"{_FILES[MACHINES[core.lower()]]}.toml"
 
 
+def files() -> tuple[Path, ...]:
+    """Of all emulated cores, whether or not they are there."""
+    return tuple(FOLDER / f"{core}.toml" for core in sorted(set(_FILES.values())))
+
+
 def timed_table(counted: CostTable, clock_hz: int, cycles: tuple[float, float, float]) -> CostTable:
     """A table of instructions as one of time; `cycles` of an instruction are low, value, high.
 
