@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .console import common_options, need_extra, print_json, print_table, say
+from .console import common_options, print_json, print_table
 from .project import profile_folders
+from .targets_calibrate import calibrate
+from .targets_fewshot import fewshot
 from .targets_measure import measure
 
 if TYPE_CHECKING:
     from edgekiln.targets import CostTable, OpCost, Target
 
-COST_COLUMNS = ("operator", "per call µs", "ns per MAC", "ns per byte", "ns per output")
+COST_COLUMNS = (
+    *("operator", "per call µs", "ns per MAC", "ns per byte", "ns per output"),
+    *("ns per im2col byte", "ns per tail MAC"),
+)
+LOOP_COLUMNS = ("operator", "loop of its kernel", "ns a pass")
 
 
 @click.group()
@@ -22,7 +29,9 @@ def targets() -> None:
     """What devices can do, and how well it is known."""
 
 
+targets.add_command(calibrate)
 targets.add_command(measure)
+targets.add_command(fewshot)
 
 
 @targets.command("list")
@@ -77,42 +86,6 @@ def show(target_id: str, project: Path | None, as_json: bool) -> None:
     )
 
 
-@targets.command()
-@click.argument("target_id")
-@click.option("--project", type=click.Path(path_type=Path), help="Default: edgekiln.toml here.")
-@click.option("--seed", default=0, show_default=True)
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the calibrated profile; its name is the target's id.",
-)
-@common_options
-def calibrate(
-    target_id: str, project: Path | None, seed: int, out: Path | None, as_json: bool
-) -> None:
-    """Time probe models on this host (T3) or under emulation (T2) and fit the cost tables.
-
-    A profile written with -o is used where edgekiln.toml names its folder: profiles = ["FOLDER"].
-    """
-    need_extra("search")
-    from edgekiln.compiler.probes import calibrate as run
-    from edgekiln.targets import check_profile_path, load_target
-
-    if out is not None:
-        check_profile_path(out)
-    profile = load_target(target_id, profile_folders(project))
-    say(f"calibrating {target_id} …")
-    target = run(profile, seed=seed)
-    if out is not None:
-        write_profile(target, out)
-        say(f'wrote {out}; use it with profiles = ["{out.parent}"] in edgekiln.toml')
-    if as_json:
-        print_json(target)
-        return
-    print_costs(target)
-
-
 def write_profile(target: Target, path: Path) -> None:
     """The whole profile as one TOML file, whole or not at all; its id is the file's name."""
     from edgekiln.runtime.files import write_atomic
@@ -125,11 +98,35 @@ def print_costs(target: Target) -> None:
     """The cost tables of a target, in the order of its profile, each after a line about it."""
     for table in target.costs:
         print(f"{_costs((table,))}, {table.per_run_us:.3g} µs a run, evidence {table.evidence_id}")
-        print_table("", COST_COLUMNS, [_cost_row(op, cost) for op, cost in table.ops.items()])
+        print(f"  {_held_out(table)}")
+        if any(cost.loops for cost in table.ops.values()):
+            print_table("", LOOP_COLUMNS, list(_loop_rows(table)))
+        else:
+            print_table("", COST_COLUMNS, [_cost_row(op, cost) for op, cost in table.ops.items()])
+
+
+def _held_out(table: CostTable) -> str:
+    """How many models the interval rests on, and how they were held out."""
+    count = len(table.heldout_ratios)
+    if count == 0:
+        return f"{table.samples} models; held-out ratios are not kept"
+    how = "models apart from the fit" if table.interval == "split" else "models, each left out once"
+    error = table.heldout_median_ape
+    median = "" if error is None else f", median error {error:.1%}"
+    return f"fitted to {table.samples}; interval of n = {count} {how}{median}"
+
+
+def _loop_rows(table: CostTable) -> Iterator[tuple[str, ...]]:
+    for op, cost in table.ops.items():
+        for name, ns in sorted(cost.loops.items()):
+            yield op, name, f"{ns:.4g}"
 
 
 def _cost_row(op: str, cost: OpCost) -> tuple[str, ...]:
-    figures = (cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte, cost.ns_per_output)
+    figures = (
+        *(cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte, cost.ns_per_output),
+        *(cost.ns_per_im2col_byte, cost.ns_per_tail_mac),
+    )
     return (op, *(f"{figure:.3g}" for figure in figures))
 
 

@@ -1,58 +1,28 @@
-"""`loop_table`: what a pass of each loop of our kernels takes on the core of a target.
+"""Which graphs to count on an emulated core, and the table of its kernels' loops from the counts.
 
-Chains of random layers are chosen by design from a larger pool, counted layer by layer under
-emulation and fitted; networks of other kinds, counted as well, say how well the table predicts.
+Chains of random layers are chosen by design from a larger pool and fitted layer by layer; networks
+of other kinds say how well the table predicts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from edgekiln.targets.design import choose
-from edgekiln.targets.emulate import machine_of
-from edgekiln.targets.fit_loops import CountedModel, fit_loops
-from edgekiln.targets.target import CostTable, Target
 from edgekiln.targets.workload import Workload
 
-from .emit_c_family import Family, family_of_core
+from .emit_c_family import Family
 from .graph import Graph
 from .kernel_loops import kernel_workload
 from .kernel_probes import chain_probes
-from .layer_counts import layer_counts
 from .ops import Op
-from .oracles import tool_version
-from .probe_networks import networks
 
 POOL = 400  # chains to choose from
 CHAINS = 80
-HELD_OUT = 21  # networks, three of each family: enough for a bound at 95 %
-EVIDENCE_ID = "kernel-loops"
-
-Count = Callable[[Graph], CountedModel]
-
-
-def loop_table(
-    target: Target, seed: int, say: Callable[[str], None], count: Count | None = None
-) -> tuple[CostTable, str]:
-    """The table at one instruction a nanosecond, and where it comes from.
-
-    `count` counts one int8 graph; by default it is emulated now. Raises MissingToolError and
-    MeasurementError as `layer_counts` does.
-    """
-    machine = machine_of(target)
-    counter = count or (lambda graph: layer_counts(graph, target))
-    chains = designed_chains(family_of_core(target.core), seed)
-    counted = _counted(chains, counter, say)
-    held_out = _counted(list(networks(seed, HELD_OUT)), counter, say)
-    tools = ", ".join(tool_version(tool) for tool in machine.tools if tool != "gcc")
-    source = (
-        f"{len(chains)} chains of layers chosen from {POOL} by D-optimal design, held to "
-        f"{HELD_OUT} networks; generated C, instructions under emulation, {tools}"
-    )
-    return fit_loops(counted, held_out, EVIDENCE_ID), source
+NETWORKS = 21  # held out, three of each family: enough for a bound at 95 %
 
 
 def designed_chains(family: Family, seed: int, count: int = CHAINS) -> list[Graph]:
@@ -64,7 +34,7 @@ def designed_chains(family: Family, seed: int, count: int = CHAINS) -> list[Grap
     return [pool[index] for index in choose([_rows(work, columns) for work in works], count)]
 
 
-def _rows(work: Workload, columns: dict[str, int]) -> npt.NDArray[np.float64]:
+def _rows(work: Workload, columns: Mapping[str, int]) -> npt.NDArray[np.float64]:
     """(layers, loops): how often each layer passes each loop."""
     layers = [layer for layer in work.layers if layer.op != Op.RESHAPE]
     rows = np.zeros((len(layers), len(columns)))
@@ -72,14 +42,3 @@ def _rows(work: Workload, columns: dict[str, int]) -> npt.NDArray[np.float64]:
         for name, passes in layer.loops:
             row[columns[name]] = passes
     return rows
-
-
-def _counted(
-    graphs: Sequence[Graph], count: Count, say: Callable[[str], None]
-) -> list[CountedModel]:
-    counted = []
-    for index, graph in enumerate(graphs, 1):
-        counted.append(count(graph))
-        if index % 10 == 0:
-            say(f"{index} of {len(graphs)} counted")
-    return counted

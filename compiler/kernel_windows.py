@@ -105,9 +105,7 @@ def tail_places(rows: Axis, columns: Axis, unit: int, chunk: int, count: int) ->
     return Gathered(*(sum(getattr(part, name) for part in parts) for name in names))
 
 
-def _row(
-    taps: tuple[int, int], columns: Axis, unit: int, chunk: int
-) -> tuple[int, int, int, int]:
+def _row(taps: tuple[int, int], columns: Axis, unit: int, chunk: int) -> tuple[int, int, int, int]:
     """Segments, unrolled passes, what is left and filled taps of one row of a window."""
     first, end = taps
     inside = end - first

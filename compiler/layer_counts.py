@@ -1,9 +1,10 @@
-"""`layer_counts`: the instructions of every layer of a graph as C on an emulated core."""
+"""The instructions of every layer of a graph as C on an emulated core."""
 
 from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from edgekiln.targets.fit_loops import CountedLayer, CountedModel
 from edgekiln.targets.target import Target
 
 from .emit_c import emit_c
-from .emit_c_family import family_of_core
+from .emit_c_family import Family, family_of_core
 from .graph import Graph
 from .kernel_loops import kernel_workload
 from .ops import Op
@@ -23,31 +24,34 @@ _CALL = re.compile(r"^    /\* \w+_(\d+): .* \*/\n    ek_\w+\(", re.M)  # of emit
 _SEED = 0
 
 
-def layer_counts(graph: Graph, target: Target) -> CountedModel:
-    """Layers of an int8 `graph` in the order of its nodes, reshapes left out.
+def layer_instructions(graph: Graph, target: Target) -> tuple[int, ...]:
+    """Instructions of the layers of an int8 `graph` in the order of its nodes, reshapes left out.
 
     What `model_invoke` does itself counts to the layer that it calls next, so layers add up to the
     instructions of one inference.
 
     Raises as `emit_c` and `measure_folder` do.
     """
-    family = family_of_core(target.core)
     sample = np.random.default_rng(_SEED).integers(-128, 128, graph.input.shape).astype(np.int8)
-    sources = emit_c(graph, sample, family)
+    sources = emit_c(graph, sample, family_of_core(target.core))
     with tempfile.TemporaryDirectory(prefix="edgekiln-count-") as name:
         folder = Path(name)
         sources.write(folder)
         counts = measure_folder(folder, target).calls
     calls = [int(index) for index in _CALL.findall(sources.files["model.c"].decode())]
-    layers = [
-        layer
-        for layer, node in zip(kernel_workload(graph, family).layers, graph.nodes, strict=True)
-        if node.op is not Op.RESHAPE
-    ]
-    if sorted(calls) != list(range(len(layers))) or len(counts) != len(layers):
-        msg = f"{graph.name}: {len(counts)} counted calls do not match {len(layers)} layers"
+    layers = sum(node.op is not Op.RESHAPE for node in graph.nodes)
+    if sorted(calls) != list(range(layers)) or len(counts) != layers:
+        msg = f"{graph.name}: {len(counts)} counted calls do not match {layers} layers"
         raise MeasurementError(msg)
-    by_layer = dict(zip(calls, counts, strict=True))
+    return tuple(count for _, count in sorted(zip(calls, counts, strict=True)))
+
+
+def counted_model(graph: Graph, family: Family, instructions: Sequence[float]) -> CountedModel:
+    """What `layer_instructions` counted, beside the work of each layer."""
+    work = kernel_workload(graph, family).layers
+    layers = (
+        layer for layer, node in zip(work, graph.nodes, strict=True) if node.op is not Op.RESHAPE
+    )
     return CountedModel(
-        tuple(CountedLayer(layer, by_layer[index]) for index, layer in enumerate(layers))
+        tuple(CountedLayer(layer, int(n)) for layer, n in zip(layers, instructions, strict=True))
     )

@@ -24,10 +24,10 @@ from edgekiln.targets.target import Target
 from .artifacts import EmittedArtifact, c_constant_bytes
 from .emit_c import memory_plan
 from .graph import DType, Graph
+from .kernel_loops import workload_on
 from .oracles import RUNTIME_CALLS, run_c_emulated
 from .passes import lower_padding
 from .plan import plan_arena
-from .workload import workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ def price(
     latency: Estimate | None = None
     if emulation is None:
         try:
-            latency = estimate_latency(target, workload(graph), engine_of(target, artifact.format))
+            engine = engine_of(target, artifact.format)
+            latency = estimate_latency(target, workload_on(graph, target, engine), engine)
         except (NoCostTableError, UnsupportedOperatorError) as error:
             if budget.latency_ms is not None or _calibrates(error, graph):
                 raise

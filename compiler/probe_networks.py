@@ -6,6 +6,7 @@ those of models that it has not seen.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -23,7 +24,9 @@ def networks(seed: int, count: int) -> Iterator[Graph]:
     """`count` int8 networks, one family after the other, always the same ones for one seed."""
     families = tuple(FAMILIES)
     for index in range(count):
-        yield network(families[index % len(families)], (seed, 3, index))
+        family = families[index % len(families)]
+        made = network(family, (seed, 3, index))
+        yield dataclasses.replace(made, name=f"{family}_{index}")
 
 
 def network(family: str, seed: int | tuple[int, ...]) -> Graph:

@@ -16,14 +16,13 @@ from edgekiln.compiler.emit_c_family import family_of_core
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.gate import effective_budget
 from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.kernel_loops import workload_on
 from edgekiln.compiler.plan import plan_arena
-from edgekiln.compiler.workload import workload
 from edgekiln.targets.engines import first_engine
 from edgekiln.targets.errors import NoCostTableError, UnsupportedOperatorError
 from edgekiln.targets.estimate import estimate_latency, footprint, strongest_table
 from edgekiln.targets.evidence import Budget, Footprint
 from edgekiln.targets.target import Target
-from edgekiln.targets.workload import Workload
 
 from .errors import BudgetError, SearchError
 
@@ -64,9 +63,8 @@ class Priced:
 def price(graph: Graph, targets: Iterable[Target]) -> Priced:
     """Price an int8 graph on every target."""
     arena_bytes, model_bytes = plan_arena(graph).arena_bytes, len(emit_tflite(graph))
-    work = workload(graph)
     priced = Priced(arena_bytes, model_bytes, ())
-    verdicts = (_verdict(target, graph, work, priced) for target in targets)
+    verdicts = (_verdict(target, graph, priced) for target in targets)
     return dataclasses.replace(priced, verdicts=tuple(verdicts))
 
 
@@ -109,9 +107,10 @@ def _arena_bytes(graph: Graph, target: Target, plain: int) -> int:
     return memory_plan(graph, family_of_core(target.core)).arena_bytes
 
 
-def _verdict(target: Target, graph: Graph, work: Workload, sizes: Priced) -> Verdict:
+def _verdict(target: Target, graph: Graph, sizes: Priced) -> Verdict:
+    engine = first_engine(target)
     try:
-        latency = estimate_latency(target, work, first_engine(target))
+        latency = estimate_latency(target, workload_on(graph, target, engine), engine)
     except UnsupportedOperatorError as error:
         return Verdict(target.id, None, (str(error),), math.inf)
     arena_bytes = _arena_bytes(graph, target, sizes.arena_bytes)

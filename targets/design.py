@@ -1,9 +1,10 @@
 """`choose`: which candidates to measure, so that a linear cost model is known as well as can be.
 
-D-optimal design, greedily: the next one measured is the one that adds most to the determinant of the
-information matrix Σ xᵀx, which is where the model is least certain (Fedorov 1972, "Theory of Optimal
-Experiments"; that greedy choice is near the best one: Nemhauser, Wolsey, Fisher 1978). Nothing has
-been measured when it begins, so columns are brought to one scale by what the candidates hold.
+D-optimal design, greedily: the next one measured is the one that adds most to the determinant of
+the information matrix Σ xᵀx, which is where the model is least certain (Fedorov 1972, "Theory of
+Optimal Experiments"; that a greedy choice is near the best: Nemhauser, Wolsey, Fisher 1978).
+Nothing has been measured when it begins, so columns are brought to one scale by what the candidates
+hold.
 """
 
 from __future__ import annotations
