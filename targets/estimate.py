@@ -12,6 +12,7 @@ from .conformal import upper_ratio
 from .errors import NoCostTableError, UnsupportedOperatorError
 from .evidence import Estimate, Footprint, Tier
 from .instructions import core_table
+from .published import published_table
 from .target import CostTable, OpCost, Target
 from .workload import LayerWork, Workload
 
@@ -83,15 +84,18 @@ def footprint(
 
 
 def strongest_table(target: Target, engine: str, dtype: str) -> CostTable:
-    """The table that estimates come from: the profile's, else that of instructions on its core.
+    """The table that estimates come from.
+
+    The profile's own tables, that of the instructions of its core, and where the profile has none
+    of the engine that of published results on boards with such a core.
 
     Raises:
         NoCostTableError: no table of that engine and dtype; names the command that makes one.
     """
     tables = [t for t in target.costs if (t.engine, t.dtype) == (engine, dtype)]
     of_core = core_table(target) if engine == "c" and dtype == "int8" else None
-    if of_core is not None:
-        tables.append(of_core)
+    of_boards = None if tables else published_table(target, engine, dtype)
+    tables += [table for table in (of_core, of_boards) if table is not None]
     if not tables:
         msg = f"target '{target.id}' has no cost model of engine '{engine}' for {dtype}"
         raise NoCostTableError(f"{msg}; {_way_to_one(target, engine)}")
