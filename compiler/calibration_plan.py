@@ -6,8 +6,9 @@ between them, so that a calibration that is stopped by its budget has both.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -76,15 +77,22 @@ def host_plan(seed: int, ops: Collection[str]) -> Plan:
     No count of work says what an engine does to a whole network, so networks take part in the fit
     beside the probes; those that are held out are others of the same families.
     """
-    pool = [graph for turn in range(POOLED_SEEDS) for graph in probe_graphs(seed * 1000 + turn)]
-    works = [workload(graph) for graph in pool]
-    order = choose([_row(work, works) for work in works], HOST_PROBES)
-    order += _missing(works, order)
+    pool, works, order = _host_pool(seed)
     extra = list(more_probes({*ops, Op.SOFTMAX.value}, seed))  # networks end in a softmax
     drawn = list(networks(seed, HOST_FITTED + HOST_NETWORKS))
     graphs = [*extra, *drawn[HOST_NETWORKS:], *(pool[index] for index in order)]
     needed = len(graphs) - len(order) + _covering(works, order)
     return _plan(graphs, drawn[:HOST_NETWORKS], needed)
+
+
+@lru_cache(maxsize=1)  # every target of a search that this host runs has the same
+def _host_pool(seed: int) -> tuple[list[Graph], list[Workload], list[int]]:
+    """Probes to choose from, what they ask, and those that are chosen, most telling first."""
+    pool = [graph for turn in range(POOLED_SEEDS) for graph in probe_graphs(seed * 1000 + turn)]
+    works = [workload(graph) for graph in pool]
+    columns = {op: 4 * index for index, op in enumerate(sorted(_ops(works)))}
+    order = choose([_row(work, columns) for work in works], HOST_PROBES)
+    return pool, works, order + _missing(works, order)
 
 
 def loops_plan(family: Family, seed: int) -> Plan:
@@ -103,12 +111,15 @@ def _plan(probes: Sequence[Graph], held: Sequence[Graph], fewest: int) -> Plan:
     )
 
 
-def _row(work: Workload, works: Sequence[Workload]) -> npt.NDArray[np.float64]:
+def _ops(works: Sequence[Workload]) -> set[str]:
+    return {layer.op for work in works for layer in work.layers}
+
+
+def _row(work: Workload, columns: Mapping[str, int]) -> npt.NDArray[np.float64]:
     """(1, columns): calls, MACs, bytes and outputs of each operator."""
-    ops = sorted({layer.op for other in works for layer in other.layers})
-    row = np.zeros((1, 4 * len(ops)))
+    row = np.zeros((1, 4 * len(columns)))
     for layer in work.layers:
-        first = 4 * ops.index(layer.op)
+        first = columns[layer.op]
         counts = (1, layer.macs, layer.bytes_moved, layer.output_elements)
         row[0, first : first + 4] += counts
     return row
@@ -117,7 +128,7 @@ def _row(work: Workload, works: Sequence[Workload]) -> npt.NDArray[np.float64]:
 def _missing(works: Sequence[Workload], order: Sequence[int]) -> list[int]:
     """Further models, so that every operator is in two."""
     added: list[int] = []
-    for op in sorted({layer.op for work in works for layer in work.layers}):
+    for op in sorted(_ops(works)):
         have = sum(_has(works[index], op) for index in (*order, *added))
         others = (i for i, work in enumerate(works) if i not in order and _has(work, op))
         added += [index for index, _ in zip(others, range(2 - have), strict=False)]
@@ -126,7 +137,7 @@ def _missing(works: Sequence[Workload], order: Sequence[int]) -> list[int]:
 
 def _covering(works: Sequence[Workload], order: Sequence[int]) -> int:
     """How many of the models of `order`, from the first, have every operator twice."""
-    ops = {layer.op for work in works for layer in work.layers}
+    ops = _ops(works)
     for count in range(1, len(order) + 1):
         if all(sum(_has(works[index], op) for index in order[:count]) >= 2 for op in ops):
             return max(count, 2 * len(ops))

@@ -41,7 +41,7 @@ from .oracles import RUNTIME_CALLS, distribution_version, tool_version
 from .probe_models import more_probes, probe_graphs
 from .workload import workload
 
-__all__ = ["Measuring", "calibrate", "more_probes", "probe_graphs", "time_on_host"]
+__all__ = ["Measure", "Measuring", "calibrate", "more_probes", "probe_graphs", "time_on_host"]
 
 HOST_BUDGET_S = 0.06  # timed runs of one probe in one engine
 

@@ -84,22 +84,23 @@ def footprint(
 
 
 def strongest_table(target: Target, engine: str, dtype: str) -> CostTable:
-    """The table that estimates come from.
+    """The table that estimates come from: the profile's strongest, the first of one tier.
 
-    The profile's own tables, that of the instructions of its core, and where the profile has none
-    of the engine that of published results on boards with such a core.
+    Where the profile has none of the engine, what is known of its core stands in: instructions of
+    our own kernels (T2), or published results on boards with such a core (T1).
 
     Raises:
         NoCostTableError: no table of that engine and dtype; names the command that makes one.
     """
     tables = [t for t in target.costs if (t.engine, t.dtype) == (engine, dtype)]
+    if tables:
+        return max(tables, key=lambda table: table.tier)
     of_core = core_table(target) if engine == "c" and dtype == "int8" else None
-    of_boards = None if tables else published_table(target, engine, dtype)
-    tables += [table for table in (of_core, of_boards) if table is not None]
-    if not tables:
+    found = of_core or published_table(target, engine, dtype)
+    if found is None:
         msg = f"target '{target.id}' has no cost model of engine '{engine}' for {dtype}"
         raise NoCostTableError(f"{msg}; {_way_to_one(target, engine)}")
-    return max(tables, key=lambda table: table.tier)
+    return found
 
 
 def _estimate(value_ms: float, table: CostTable) -> Estimate:
