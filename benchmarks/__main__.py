@@ -16,8 +16,8 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu")
-PARTS = ("tflite_layers", "quantization", "onnx_nodes", "compile_models", "mutants")
+BENCHMARKS = ("loop", "compiler", "mcu", "targets")
+PARTS = ("tflite_layers", "quantization", "onnx_nodes", "compile_models", "mutants", "fewshot")
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"
 

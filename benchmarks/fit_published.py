@@ -218,7 +218,7 @@ def _snapshot(rows: Sequence[Row], model: Model, left_out: LeftOut) -> Iterator[
     yield "schema = 1"
     yield 'source = "mlcommons/tiny_results_v0.5 to v1.1, plain microcontroller cores"'
     yield f"rows = {len(rows)}"
-    yield "# of boards that were left out, whose class of core another board has; the interval holds"
+    yield "# of boards that were left out, whose core another board has; the interval holds"
     yield "# every row of a new board, heldout_ratios are the largest of each"
     yield f"heldout_median_ape = {median_error(known):.4f}"
     yield f"low_ratio = {low:.4f}\nhigh_ratio = {high:.4f}"

@@ -6,7 +6,7 @@ never needs to know a graph.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Loops = tuple[tuple[str, int], ...]
 
@@ -19,7 +19,7 @@ class LayerWork:
     that kernel is our own; then nothing else decides how many instructions the layer takes.
     """
 
-    name: str
+    name: str = field(compare=False)  # of two layers that do the same the names may differ
     op: str
     macs: int
     bytes_moved: int  # input + output + weight bytes touched once

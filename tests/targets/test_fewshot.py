@@ -69,7 +69,7 @@ def test_interval_holds_most_new_models_when_noise_is_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("times", "message"),
-    [([1.0] * 4, "at least 5 models, there are 4"), ([1.0, 1.0, 0.0, 1.0, 1.0], "not above 0")],
+    [([1.0] * 4, "at least 5, there are 4"), ([1.0, 1.0, 0.0, 1.0, 1.0], "not above 0")],
 )
 def test_fit_is_an_error_when_times_cannot_carry_it(times: list[float], message: str) -> None:
     with pytest.raises(MeasurementError, match=message):
