@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from edgekiln.compiler.probes import Measuring, calibrate
-from edgekiln.targets.instructions import EVIDENCE_ID, file_of, files
+from edgekiln.targets.core_costs import EVIDENCE_ID, file_of, files
 from edgekiln.targets.profile_text import instructions_text
 from edgekiln.targets.profiles import load_target
 from edgekiln.targets.target import Target

@@ -20,11 +20,11 @@ from edgekiln.compiler.kernel_loops import kernel_workload
 from edgekiln.compiler.layer_counts import counted_model, layer_instructions
 from edgekiln.compiler.probe_networks import networks
 from edgekiln.targets.conformal import rank
+from edgekiln.targets.core_costs import instruction_table
 from edgekiln.targets.emulate import missing_tools
 from edgekiln.targets.estimate import estimate_many
 from edgekiln.targets.fit import relative_nnls
 from edgekiln.targets.fit_loops import CountedModel, predicted
-from edgekiln.targets.instructions import instruction_table
 from edgekiln.targets.profiles import load_target
 from edgekiln.targets.workload import Workload
 

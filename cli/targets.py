@@ -13,6 +13,7 @@ from .project import profile_folders
 from .targets_calibrate import calibrate
 from .targets_fewshot import fewshot
 from .targets_measure import measure
+from .targets_predict import predict
 
 if TYPE_CHECKING:
     from edgekiln.targets import CostTable, OpCost, Target
@@ -32,6 +33,7 @@ def targets() -> None:
 targets.add_command(calibrate)
 targets.add_command(measure)
 targets.add_command(fewshot)
+targets.add_command(predict)
 
 
 @targets.command("list")

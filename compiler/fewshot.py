@@ -18,10 +18,10 @@ import msgspec
 
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import MeasurementError
-from edgekiln.targets.evidence import Evidence, Tier
+from edgekiln.targets.evidence import Tier
 from edgekiln.targets.fewshot import FewShot
 from edgekiln.targets.fewshot_table import few_shot_table
-from edgekiln.targets.target import Target
+from edgekiln.targets.target import Evidence, Target
 
 from .graph import Graph
 from .importers import import_model

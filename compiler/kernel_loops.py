@@ -252,7 +252,7 @@ def _dsp_dense(graph: Graph, node: Node) -> tuple[str, Passes]:
         "odd": rows * odd,
         "odd_taps": rows * odd * pairs // 2,
     }
-    return "dsp_dense", passes | _expanded("column", rows, in_size // 4 * 4)
+    return "dsp_dense", {**passes, **_expanded("column", rows, in_size // 4 * 4)}
 
 
 def _portable_dense(graph: Graph, node: Node) -> tuple[str, Passes]:

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from edgekiln.targets.calibration_journal import CalibrationJournal, Figures
+from edgekiln.targets.core_costs import timed_table
 from edgekiln.targets.emulate import machine_of
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import MeasurementError
 from edgekiln.targets.evidence import Tier
 from edgekiln.targets.fit import Sample, fit_cost_table
 from edgekiln.targets.fit_loops import fit_loops
-from edgekiln.targets.instructions import timed_table
 from edgekiln.targets.measure import measure_callable
 from edgekiln.targets.target import CostTable, Evidence, OpCost, Target
 

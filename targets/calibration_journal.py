@@ -79,7 +79,7 @@ class CalibrationJournal:
             os.fsync(file.fileno())
 
 
-_DECODER = msgspec.json.Decoder(_Opened | _Measured)
+_DECODER: msgspec.json.Decoder[_Opened | _Measured] = msgspec.json.Decoder(_Opened | _Measured)
 
 
 def _event(path: Path, number: int, line: bytes) -> _Opened | _Measured:

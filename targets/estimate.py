@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .conformal import upper_ratio
+from .core_costs import core_table
 from .errors import NoCostTableError, UnsupportedOperatorError
 from .evidence import Estimate, Footprint, Tier
-from .instructions import core_table
 from .published import published_table
 from .target import CostTable, OpCost, Target
 from .workload import LayerWork, Workload

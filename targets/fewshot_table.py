@@ -49,7 +49,7 @@ def few_shot_table(
     fitted = fit_few_shot(views, np.asarray(times_ms, np.float64) * 1e3)
     best = fitted.best
     run_us, call_us, product, depthwise, other = (float(x) for x in best.coefficients)
-    costs = {op: OpCost(call_us, 0.0, other) for op in ops}
+    costs = {op: OpCost(call_us, 0.0, other) for op in sorted(ops)}
     costs |= {op: OpCost(call_us, product, 0.0) for op in PRODUCTS if op in costs}
     costs |= {op: OpCost(call_us, depthwise, 0.0) for op in (DEPTHWISE,) if op in costs}
     costs |= {op: OpCost(0.0, 0.0, 0.0) for op in (FREE,) if op in costs}

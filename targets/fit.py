@@ -67,7 +67,7 @@ def fit_cost_table(
     low, high = ratio_interval(ratios)
     per_op = coefficients[1:].reshape(len(ops), counts)
     return CostTable(
-        ops={op: OpCost(*(float(x) for x in row)) for op, row in zip(ops, per_op, strict=True)},
+        ops={op: _op_cost(row) for op, row in zip(ops, per_op, strict=True)},
         engine=engine,
         dtype=dtype,
         tier=tier,
@@ -80,6 +80,12 @@ def fit_cost_table(
         interval="split" if held_out else "leave-one-out",
         heldout_ratios=tuple(float(ratio) for ratio in np.sort(ratios)),
     )
+
+
+def _op_cost(row: FloatArray) -> OpCost:
+    """Coefficients in the order of `_counts`; those that the fit left out are 0."""
+    call, mac, byte, output, im2col, tail = (*map(float, row), *[0.0] * (ALL - len(row)))
+    return OpCost(call, mac, byte, output, im2col, tail)
 
 
 def _best_counts(

@@ -74,3 +74,21 @@ void harness_start(void) {
 void harness_fault(void) {
     harness_leave(FAULT);
 }
+
+/* GCC may call these two wherever C fills or copies an object, without a library too. */
+void *memset(void *to, int value, size_t count) {
+    unsigned char *byte = to;
+    while (count-- > 0) {
+        *byte++ = (unsigned char)value;
+    }
+    return to;
+}
+
+void *memcpy(void *restrict to, const void *restrict from, size_t count) {
+    unsigned char *byte = to;
+    const unsigned char *source = from;
+    while (count-- > 0) {
+        *byte++ = *source++;
+    }
+    return to;
+}

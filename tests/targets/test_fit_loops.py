@@ -16,8 +16,8 @@ from edgekiln.targets import (
     estimate_latency,
     load_target,
 )
+from edgekiln.targets.core_costs import core_table, files, instruction_table, timed_table
 from edgekiln.targets.fit_loops import CountedLayer, CountedModel, fit_loops, predicted
-from edgekiln.targets.instructions import core_table, files, instruction_table, timed_table
 
 PER_PASS = {"gather": 7.0, "product": 3.0, "call": 40.0}
 

@@ -1,6 +1,7 @@
 """`core_table`: what generated C costs on a core, from instructions counted under emulation.
 
-One file for each emulated core in `instructions/` beside this module: for each loop of the kernels
+One file for each emulated core in `instructions/` beside this module (which is not called
+instructions.py, because mypy would take the folder for it): for each loop of the kernels
 the instructions that one pass takes. Every microcontroller with that core shares them; its profile
 adds the clock and the cycles of an instruction. `python -m benchmarks.fit_instructions` writes the
 files.
@@ -17,7 +18,7 @@ from .target import CostTable, OpCost, Target
 
 FOLDER = Path(__file__).with_name("instructions")
 EVIDENCE_ID = "core-instructions"
-_FILES = {machine: core for core, machine in reversed(MACHINES.items())}
+_FILES = {machine: core for core, machine in reversed(tuple(MACHINES.items()))}
 
 
 def core_table(target: Target) -> CostTable | None:
