@@ -20,9 +20,9 @@ from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.probe_networks import FAMILIES, network, networks
 from edgekiln.compiler.quantize import quantize
 from edgekiln.targets import load_target
+from edgekiln.targets.core_costs import instruction_table
 from edgekiln.targets.emulate import TOOLS
 from edgekiln.targets.fit_loops import predicted
-from edgekiln.targets.core_costs import instruction_table
 
 RequireTool = Callable[[str], str]
 small = st.integers(1, 7)

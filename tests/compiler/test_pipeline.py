@@ -330,7 +330,7 @@ def test_table_prices_generated_c_and_says_so_when_tools_are_absent(
     request = CompileRequest("digits", student_path, digits, (TargetRequest(target, ("c",)),))
     result = compile_model(request)
     (artifact,) = result.manifest.artifacts
-    assert (artifact.latency.tier, artifact.latency.evidence_id) == ("T2", "probes-c")
+    assert (artifact.latency.tier, artifact.latency.evidence_id) == ("T2", "core-instructions")
     assert any("not emulated here, its latency is the profile's" in note for note in result.notes)
     assert any("gcc not found" in note for note in result.notes)
 
