@@ -7,6 +7,8 @@ WORKERS ?= 2
 
 export OMP_NUM_THREADS = 1
 export OMP_WAIT_POLICY = PASSIVE
+# The tests start many short processes: none compiles its modules again.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-fast check bench bench-quick system install clean help
 
@@ -37,7 +39,7 @@ test: install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-fast: install
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" --hypothesis-profile quick $(ARGS)
 
 check: install
 	$(BIN)/ruff check .
@@ -57,7 +59,7 @@ system:
 	$(SUDO) apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends \
 	  mosquitto chromium gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-system-misc \
-	  gcc-riscv64-unknown-elf shellcheck gcc make cmake
+	  gcc-riscv64-unknown-elf shellcheck gcc clang make cmake
 
 clean:
 	rm -rf $(VENV) .typing build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

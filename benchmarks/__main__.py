@@ -16,8 +16,19 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu", "targets")
-PARTS = ("tflite_layers", "quantization", "onnx_nodes", "compile_models", "mutants", "fewshot")
+BENCHMARKS = ("loop", "compiler", "mcu", "helium", "targets")
+PARTS = (
+    "c_layers",
+    "c_exact",
+    "tflite_layers",
+    "quantization",
+    "onnx_nodes",
+    "compile_models",
+    "mutants",
+    "mcu_tflm",
+    "mcu_emlearn",
+    "fewshot",
+)
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"
 

@@ -5,11 +5,14 @@ The models are the int8 reference models of MLPerf Tiny v1 (`mlperf_tiny` of the
 repeatable, outputs must equal the integer reference. The peer's figures were measured once by this
 project on the same emulated core, its -O2 kernels and -Ofast CMSIS-NN: tflite-micro 90b983c with
 CMSIS-NN 99f736a; its code is that of a build that all four models share. Where a bound is missed,
-the functions that instructions go into are printed.
+the functions that instructions go into are printed. What PyPI has of peers runs beside ours in the
+same run: `mcu_tflm`, `mcu_emlearn`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import os
 import sys
 import tempfile
@@ -35,6 +38,10 @@ TARGET = "cortex-m4"
 SAMPLES, QUICK_SAMPLES = 20, 2
 CODE_BYTES = 16_384
 WEIGHT_GROWTH = 1.03
+PARTS = (
+    ("TFLM of PyPI", "mcu_tflm"),  # outputs, arena and operators
+    ("emlearn", "mcu_emlearn"),  # a network and trees of scikit-learn
+)
 PROFILED = 8  # functions shown where a bound is missed
 
 
@@ -57,6 +64,14 @@ PEERS = {
 
 
 def run(scale: Scale) -> Iterator[Figure]:
+    """Recorded figures first, then peers that run beside ours, named by their part."""
+    yield from _recorded(scale)
+    for title, module in PARTS:
+        for figure in importlib.import_module(f".{module}", __package__).run(scale):
+            yield dataclasses.replace(figure, name=f"{title}: {figure.name}")
+
+
+def _recorded(scale: Scale) -> Iterator[Figure]:
     """Instructions, code, weights and memory of each model, and their ratios to the peer's."""
     default = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("EDGEKILN_DATA", default)) / "mlperf_tiny"

@@ -31,28 +31,22 @@ def calibrated(
     targets: Sequence[Target],
     say: Callable[[str], None],
     seed: int = 0,
-    ops: Collection[str] = (),
 ) -> Calibrated:
     """Measure what runs here (T3), emulate what can be emulated (T2), keep the rest as it is.
-
-    `ops` are the operators of the model at hand.
 
     A host whose own profile holds measurements of every engine (`targets calibrate -o`) keeps them.
     """
     from edgekiln.compiler.probes import calibrate
     from edgekiln.targets.emulate import missing_tools
+    from edgekiln.targets.machines import MACHINES
 
     known, notes = [], []
     for target in targets:
-        if target.device_class == "host" and _is_measured(target):
-            say(f"{target.id}: measured before, the cost tables of its profile are used")
+        if target.device_class == "host":
+            known.append(_measured(target, say, target.formats, (), seed))
+        elif not _can_be_emulated(target):
             known.append(target)
-        elif target.device_class == "host":
-            say(f"{target.id}: measuring probe models on this machine")
-            known.append(calibrate(target, seed=seed, ops=ops))
-        elif target.device_class != "mcu":
-            known.append(target)
-        elif missing := missing_tools():
+        elif missing := missing_tools(MACHINES[target.core.lower()].tools):
             known.append(target)
             notes.append(
                 f"{target.id} was not emulated here: {', '.join(missing)} is not installed "
@@ -65,6 +59,41 @@ def calibrated(
             say(f"{target.id}: counting instructions of probe models under emulation")
             known.append(calibrate(target, seed=seed))
     return Calibrated(tuple(known), tuple(notes))
+
+
+def measured_hosts(
+    targets: Sequence[Target],
+    say: Callable[[str], None],
+    ops: Collection[str],
+    formats: Collection[str],
+) -> tuple[Target, ...]:
+    """`targets`, with what runs on this machine measured (T3): all that a compile needs to know,
+    which emulates the very C that it makes.
+
+    `ops` are the operators of the model at hand, `formats` those that were asked for, if any.
+    """
+    known = []
+    for target in targets:
+        asked = [fmt for fmt in target.all_formats if fmt in formats] or target.formats
+        host = target.device_class == "host"
+        known.append(_measured(target, say, asked, ops) if host else target)
+    return tuple(known)
+
+
+def _measured(
+    target: Target,
+    say: Callable[[str], None],
+    formats: Sequence[str],
+    ops: Collection[str],
+    seed: int = 0,
+) -> Target:
+    from edgekiln.compiler.probes import calibrate
+
+    if _is_measured(target, formats):
+        say(f"{target.id}: measured before, the cost tables of its profile are used")
+        return target
+    say(f"{target.id}: measuring probe models on this machine")
+    return calibrate(target, seed, ops, formats)
 
 
 def known_targets(
@@ -90,12 +119,20 @@ def _identity(target: Target) -> tuple[str, str, Budget]:
     return target.id, target.digest, target.budget
 
 
-def _is_measured(target: Target) -> bool:
-    """Whether the profile has a measured int8 table for every format."""
+def _can_be_emulated(target: Target) -> bool:
+    """Whether instructions of its generated C can be counted here, and become time."""
+    from edgekiln.targets.machines import MACHINES
+
+    known = target.core.lower() in MACHINES and target.cycles_per_instruction is not None
+    return target.device_class == "mcu" and known and "c" in target.formats
+
+
+def _is_measured(target: Target, formats: Sequence[str]) -> bool:
+    """Whether the profile has a measured int8 table for each of `formats`."""
     from edgekiln.targets import Tier, engine_of
 
     measured = {t.engine for t in target.costs if t.dtype == "int8" and t.tier >= Tier.T3}
-    return measured >= {engine_of(target, fmt) for fmt in target.formats}
+    return measured >= {engine_of(target, fmt) for fmt in formats}
 
 
 def _is_counted(target: Target) -> bool:

@@ -13,18 +13,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .calibrated import Calibrated, budget_of, calibrated, load_targets
+from .calibrated import Calibrated, budget_of, load_targets, measured_hosts
 from .compile_document import compile_document
 from .console import common_options, debugging, need_extra, print_json, print_table, say
 from .errors import ModelChoiceError, ProjectFileError
 from .outputs import ready_bundle
-from .project import Project, data_source, load_project, profile_folders
+from .project import (
+    PREPROCESSING,
+    Project,
+    data_source,
+    input_schema,
+    load_project,
+    profile_folders,
+)
 
 if TYPE_CHECKING:
     from edgekiln.compiler.data import Dataset
     from edgekiln.compiler.graph import Graph
+    from edgekiln.compiler.input_schema import Method
     from edgekiln.compiler.request import CompileResult, TargetRequest
     from edgekiln.compiler.sensitivity import LayerSensitivity
+    from edgekiln.runtime.contract import Contract
     from edgekiln.runtime.manifest import Lineage
     from edgekiln.targets import Target
 
@@ -40,6 +49,7 @@ class Chosen:
     name: str
     teacher: Path | None = None
     lineage: Lineage | None = None
+    contract: Contract | None = None  # that of a search
 
 
 @click.command("compile")
@@ -47,6 +57,11 @@ class Chosen:
 @click.option("--target", "target_ids", multiple=True, help="Default: those of edgekiln.toml.")
 @click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS))
 @click.option("--data", "source", help="FILE.npz or sklearn:NAME. Default: edgekiln.toml.")
+@click.option(
+    "--preprocessing",
+    type=click.Choice(PREPROCESSING),
+    help="What the model was trained on. Default: [contract] of edgekiln.toml, else by the data.",
+)
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
@@ -69,6 +84,7 @@ def compile_(
     target_ids: tuple[str, ...],
     formats: tuple[str, ...],
     source: str | None,
+    preprocessing: Method | None,
     calibration: Path | None,
     teacher: Path | None,
     recipe: Path | None,
@@ -85,7 +101,7 @@ def compile_(
     """
     need_extra("compile")
     from edgekiln.compiler.calibration_file import load_calibration
-    from edgekiln.compiler.data import load_dataset
+    from edgekiln.compiler.data import described, load_dataset
     from edgekiln.compiler.distil import DistilSettings
     from edgekiln.compiler.gate import AccuracyLimits
     from edgekiln.compiler.passes import untraced
@@ -103,12 +119,14 @@ def compile_(
     targets = [load_target(target_id, profiles) for target_id in ids]
     _check_formats(targets, formats)
     chosen = _choose(model, ids, name, teacher)
-    dataset = load_dataset(data_source(source, settings), seed=settings.data.seed)
+    schema = input_schema(settings.contract, preprocessing)
+    dataset = load_dataset(data_source(source, settings), settings.data.seed, schema)
+    say(f"data: {described(dataset)}")
     _check_lineage(model, chosen, dataset)
     own = load_calibration(calibration, dataset.contract) if calibration else None
     ready_bundle(out)
     ops = check_model(chosen.model, dataset, chosen_recipe)
-    known = _known(model, targets, ops)
+    known = _known(model, targets, ops, formats)
     for note in known.notes:
         say(note)
     request = CompileRequest(
@@ -149,9 +167,9 @@ def _say_pass(step: str, graph: Graph) -> None:
 
 def _check_formats(targets: Sequence[Target], formats: Sequence[str]) -> None:
     for target in targets:
-        if formats and not set(formats) & set(target.formats):
+        if formats and not set(formats) & set(target.all_formats):
             raise click.BadParameter(
-                f"target '{target.id}' runs {', '.join(target.formats)}, "
+                f"target '{target.id}' runs {', '.join(target.all_formats)}, "
                 f"and --format {', '.join(formats)} leaves none of them"
             )
 
@@ -161,6 +179,11 @@ def _check_lineage(model: Path, chosen: Chosen, dataset: Dataset) -> None:
         raise ProjectFileError(
             f"{model} was searched on other data than '{dataset.name}'; give the data of the "
             "search with --data, or search again"
+        )
+    if chosen.contract is not None and chosen.contract != dataset.contract:
+        raise ProjectFileError(
+            f"{model} was searched with '{dataset.name}' prepared in another way; give the "
+            "[contract], --preprocessing and [data] seed of the search, or search again"
         )
 
 
@@ -236,18 +259,21 @@ def _chosen_of_search(model: Path, target_ids: Sequence[str]) -> Chosen:
             candidate_id=member.candidate_id,
             seed=result.seed,
         ),
+        result.contract,
     )
 
 
-def _known(model: Path, targets: Sequence[Target], ops: Collection[str]) -> Calibrated:
-    """The numbers that the search used, else the best that can be had now."""
+def _known(
+    model: Path, targets: Sequence[Target], ops: Collection[str], formats: Collection[str]
+) -> Calibrated:
+    """The numbers that the search used, and the best that can be had now of what it did not."""
     kept = load_targets(model) if model.is_dir() else None
     if kept is not None:
         by_profile = {(target.id, target.digest): target for target in kept.targets}
         if all((target.id, target.digest) in by_profile for target in targets):
-            found = tuple(by_profile[target.id, target.digest] for target in targets)
-            return Calibrated(found, kept.notes)
-    return calibrated(targets, say, ops=ops)
+            targets = [by_profile[target.id, target.digest] for target in targets]
+            return Calibrated(measured_hosts(targets, say, ops, formats), kept.notes)
+    return Calibrated(measured_hosts(targets, say, ops, formats), ())
 
 
 def _wanted(
@@ -258,7 +284,7 @@ def _wanted(
     return tuple(
         TargetRequest(
             target,
-            tuple(fmt for fmt in formats if fmt in target.formats),
+            tuple(fmt for fmt in formats if fmt in target.all_formats),
             budget_of(settings, target.id),
         )
         for target in known.targets

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
+    from edgekiln.compiler.c_report import BitExact, CFigures, Cycles, LayerCost
     from edgekiln.compiler.parity import Certificate
     from edgekiln.compiler.request import CompileResult
     from edgekiln.compiler.sensitivity import LayerSensitivity
+    from edgekiln.runtime.manifest import Artifact
 
 
 class ArtifactDocument(msgspec.Struct, frozen=True):
@@ -22,6 +24,25 @@ class ArtifactDocument(msgspec.Struct, frozen=True):
     path: str
     bytes: int
     sha256: str
+
+
+class CArtifactDocument(ArtifactDocument, frozen=True):
+    """One artifact of generated C: what `edgekiln targets measure` tells of it.
+
+    Null is what only a run on an emulated core would tell, where there was none; a note says why.
+    """
+
+    instructions: int | None
+    cycles_estimated: Cycles | None
+    arena_bytes: int | None
+    scratch_bytes: int | None
+    stack_bytes: int | None
+    ram_total_bytes: int | None
+    code_bytes: int | None
+    weight_bytes: int
+    lower_bound_arena_bytes: int | None
+    per_layer: tuple[LayerCost, ...] | None
+    bit_exact: BitExact | None
 
 
 class AccuracyDocument(msgspec.Struct, frozen=True):
@@ -85,8 +106,8 @@ def compile_document(
         bundle=str(out),
         bundle_id=result.bundle_id,
         artifacts=tuple(
-            ArtifactDocument(a.target, a.format, a.path, a.bytes, a.sha256)
-            for a in result.manifest.artifacts
+            _artifact(listed, report.figures)
+            for listed, report in zip(result.manifest.artifacts, result.artifacts, strict=True)
         ),
         accuracy=_accuracy(result),
         parity=_parity(result.certificate),
@@ -95,6 +116,26 @@ def compile_document(
         wall_s=wall_s,
         peak_rss_mb=peak_rss_mb,
         sensitivity=layers or msgspec.UNSET,
+    )
+
+
+def _artifact(listed: Artifact, figures: CFigures | None) -> ArtifactDocument:
+    head = (listed.target, listed.format, listed.path, listed.bytes, listed.sha256)
+    if figures is None:
+        return ArtifactDocument(*head)
+    return CArtifactDocument(
+        *head,
+        instructions=figures.instructions,
+        cycles_estimated=figures.cycles_estimated,
+        arena_bytes=figures.arena_bytes,
+        scratch_bytes=figures.scratch_bytes,
+        stack_bytes=figures.stack_bytes,
+        ram_total_bytes=figures.ram_total_bytes,
+        code_bytes=figures.code_bytes,
+        weight_bytes=figures.weight_bytes,
+        lower_bound_arena_bytes=figures.lower_bound_arena_bytes,
+        per_layer=figures.per_layer,
+        bit_exact=figures.bit_exact,
     )
 
 

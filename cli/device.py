@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from .console import common_options, print_json, say
+from .timings import print_timing, require_certified
 
 
 @click.group()
@@ -53,3 +54,24 @@ def run(
 
     run_device(config, source, stop, window_s=window_s, on_ready=ready)
     say(f"{config.device} ended in order")
+
+
+@device.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--target", "target_id", required=True, help="Whose artifact of the bundle.")
+@click.option("--budget-s", default=10.0, show_default=True, type=click.FloatRange(min=0.1))
+@common_options
+def measure(bundle: Path, target_id: str, budget_s: float, as_json: bool) -> None:
+    """Time one inference of BUNDLE's artifact on this device (T4), to send back with --json.
+
+    Exits 1 with the reasons where the device is too busy to certify a number.
+    """
+    from edgekiln.runtime.timing import time_bundle
+    from edgekiln.targets.steadiness import Rules
+
+    found = time_bundle(bundle, target_id, Rules(budget_s=budget_s))
+    if as_json:
+        print_json(found)
+    else:
+        print_timing(f"{target_id}/{found.format} of {found.bundle_id[:12]}", found.timing, "T4")
+    require_certified(f"{target_id}/{found.format}", found.timing)

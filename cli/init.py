@@ -18,6 +18,10 @@ TEMPLATE = """\
 source = {source}        # FILE.npz with x and y, or sklearn:digits
 seed = 0                   # of the train / validation / test split
 
+# How samples are prepared: by default as it follows from them.
+# [contract]
+# preprocessing = "none"   # none, unit, standardize
+
 # One table per device; a limit left out stays at what the device's profile allows.
 [targets.host]
 latency_ms = 1.0

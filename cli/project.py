@@ -6,14 +6,18 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from .errors import ProjectFileError
 
+if TYPE_CHECKING:
+    from edgekiln.compiler.input_schema import InputSchema, Method
+
 FILE_NAME = "edgekiln.toml"
+PREPROCESSING = ("none", "unit", "standardize")  # on the command line; `affine` needs numbers
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 
@@ -28,6 +32,22 @@ class DataSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     source: str = ""
     seed: int = 0
+
+
+class ContractSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a sample is and how it is prepared for the model; the data tell what is left out.
+
+    `offset` and `factor` are one number, or one for each channel: (x - offset) · factor.
+    """
+
+    kind: Literal["features", "image", "series"] | None = None
+    name: str = ""
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    preprocessing: Literal["none", "unit", "standardize", "affine"] | None = None
+    offset: float | tuple[float, ...] = ()
+    factor: float | tuple[float, ...] = ()
 
 
 class TargetSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +91,7 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     data: DataSection = DataSection()
+    contract: ContractSection = ContractSection()
     targets: dict[str, TargetSection] = msgspec.field(default_factory=dict)
     search: SearchSection = SearchSection()
     compile: CompileSection = CompileSection()
@@ -80,6 +101,7 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "data": DataSection,
+    "contract": ContractSection,
     "targets": TargetSection,
     "search": SearchSection,
     "compile": CompileSection,
@@ -132,6 +154,26 @@ def data_source(flag: str | None, project: Project) -> str:
             "no data: give --data FILE.npz or sklearn:NAME, or set [data] source in edgekiln.toml"
         )
     return source
+
+
+def input_schema(section: ContractSection, preprocessing: Method | None) -> InputSchema:
+    """The section for `load_dataset`; `preprocessing` of the command line goes before its own."""
+    from edgekiln.compiler.input_schema import InputSchema
+
+    return InputSchema(
+        kind=section.kind,
+        name=section.name,
+        unit=section.unit,
+        minimum=section.minimum,
+        maximum=section.maximum,
+        preprocessing=preprocessing or section.preprocessing,
+        offset=_numbers(section.offset) if preprocessing is None else (),
+        factor=_numbers(section.factor) if preprocessing is None else (),
+    )
+
+
+def _numbers(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def override(section: Section, **flags: object) -> Section:

@@ -11,9 +11,17 @@ import click
 from .calibrated import budget_of, known_targets
 from .console import common_options, need_extra, print_json, print_table, say
 from .outputs import ready_folder
-from .project import data_source, load_project, override, profile_folders
+from .project import (
+    PREPROCESSING,
+    data_source,
+    input_schema,
+    load_project,
+    override,
+    profile_folders,
+)
 
 if TYPE_CHECKING:
+    from edgekiln.compiler.input_schema import Method
     from edgekiln.search.result import SearchResult, TargetFront
     from edgekiln.targets import Target
 
@@ -22,6 +30,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--data", "source", help="FILE.npz or sklearn:NAME. Default: edgekiln.toml.")
+@click.option(
+    "--preprocessing",
+    type=click.Choice(PREPROCESSING),
+    help="What networks are trained on. Default: [contract] of edgekiln.toml, else by the data.",
+)
 @click.option("--target", "target_ids", multiple=True, help="Default: those of edgekiln.toml.")
 @click.option("--candidates", type=click.IntRange(2), help="How many to sieve.")
 @click.option("--workers", type=click.IntRange(1))
@@ -32,6 +45,7 @@ if TYPE_CHECKING:
 @common_options
 def search(
     source: str | None,
+    preprocessing: Method | None,
     target_ids: tuple[str, ...],
     candidates: int | None,
     workers: int | None,
@@ -43,7 +57,7 @@ def search(
 ) -> None:
     """Sieve candidates by budget, train the survivors, keep a Pareto front per target."""
     need_extra("search")
-    from edgekiln.compiler.data import load_dataset
+    from edgekiln.compiler.data import described, load_dataset
     from edgekiln.search.loop import run_search
     from edgekiln.search.preflight import preflight
     from edgekiln.search.result import SearchRequest
@@ -55,7 +69,9 @@ def search(
         settings.search, candidates=candidates, workers=workers, seed=seed, deadline_s=deadline_s
     )
     folder = out if out is not None else Path(options.out)
-    dataset = load_dataset(chosen, seed=settings.data.seed)
+    schema = input_schema(settings.contract, preprocessing)
+    dataset = load_dataset(chosen, settings.data.seed, schema)
+    say(f"data: {described(dataset)}")
     ids = target_ids or tuple(settings.targets) or ("host",)
     profiles = profile_folders(project)
     targets = [budgeted(load_target(name, profiles), settings) for name in ids]

@@ -1,20 +1,26 @@
-"""`edgekiln targets calibrate`: cost tables from small models that are run here now."""
+"""`edgekiln targets calibrate`: cost tables from probe models that are run now."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .console import common_options, need_extra, print_json, say
 from .project import profile_folders
+from .targets_output import print_tables, project_option
+from .targets_tables import cost_table
+
+if TYPE_CHECKING:
+    from edgekiln.targets import Target
 
 
 @click.command()
 @click.argument("target_id", required=False)
 @click.option("--target", "named", help="The same as TARGET_ID.")
-@click.option("--project", type=click.Path(path_type=Path), help="Default: edgekiln.toml here.")
+@project_option
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "--budget-min",
@@ -49,8 +55,6 @@ def calibrate(
     from edgekiln.compiler.probes import calibrate as run
     from edgekiln.targets import check_profile_path, load_target
 
-    from .targets import print_costs, write_profile
-
     chosen = target_id or named
     if chosen is None or (target_id and named and target_id != named):
         raise click.UsageError("name one target: edgekiln targets calibrate TARGET_ID")
@@ -60,7 +64,8 @@ def calibrate(
     say(f"calibrating {chosen} …")
     journal = None if out is None else out.with_suffix(".jsonl")
     budget_s = math.inf if budget_min is None else budget_min * 60
-    target = run(profile, seed, measuring=Measuring(budget_s=budget_s, journal=journal, say=say))
+    measuring = Measuring(budget_s=budget_s, journal=journal, say=say)
+    target = run(profile, seed=seed, formats=profile.all_formats, measuring=measuring)
     if out is not None and journal is not None:
         write_profile(target, out)
         journal.unlink()
@@ -69,3 +74,19 @@ def calibrate(
         print_json(target)
         return
     print_costs(target)
+
+
+def write_profile(target: Target, path: Path) -> None:
+    """The whole profile as one TOML file, whole or not at all; its id is the file's name."""
+    from edgekiln.runtime.files import write_atomic
+    from edgekiln.targets import profile_text
+
+    write_atomic(path, profile_text(target, path.stem).encode())
+
+
+def print_costs(target: Target) -> None:
+    """The cost tables of a target, in the order of its profile, each after a line about it."""
+    for costs in target.costs:
+        table = cost_table(costs)
+        print(f"{table.title}, {costs.per_run_us:.3g} µs a run")
+        print_tables((table,), markdown=False)

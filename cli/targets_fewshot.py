@@ -9,6 +9,7 @@ import click
 
 from .console import common_options, need_extra, print_json, print_table, say
 from .project import profile_folders
+from .targets_output import project_option
 
 if TYPE_CHECKING:
     from edgekiln.compiler.fewshot import Onboarded
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     required=True,
     help="Write the profile; its name is the new target's id.",
 )
-@click.option("--project", type=click.Path(path_type=Path), help="Default: edgekiln.toml here.")
+@project_option
 @common_options
 def fewshot(times: Path, like: str, out: Path, project: Path | None, as_json: bool) -> None:
     """Price a new device from 10 to 20 models timed on it.
@@ -37,7 +38,7 @@ def fewshot(times: Path, like: str, out: Path, project: Path | None, as_json: bo
     from edgekiln.compiler.fewshot import onboard, read_times
     from edgekiln.targets import check_profile_path, load_target
 
-    from .targets import write_profile
+    from .targets_calibrate import write_profile
 
     check_profile_path(out)
     done = onboard(read_times(times), load_target(like, profile_folders(project)), out.stem)
@@ -50,7 +51,7 @@ def fewshot(times: Path, like: str, out: Path, project: Path | None, as_json: bo
 
 
 def _print(done: Onboarded) -> None:
-    from .targets import print_costs
+    from .targets_calibrate import print_costs
 
     rows = [
         (fit.rule, f"{fit.heldout_ape:.1%}", f"{fit.share:.0%}")

@@ -1,4 +1,4 @@
-"""`edgekiln targets measure`: generated C on an emulated core, layer by layer."""
+"""`edgekiln targets measure`: generated C on an emulated core, layer by layer; hosts are timed."""
 
 from __future__ import annotations
 
@@ -10,28 +10,44 @@ import click
 from .console import common_options, need_extra, print_json, print_table, say
 from .errors import CheckFailedError
 from .project import profile_folders
+from .targets_time import time_on_host
 
 if TYPE_CHECKING:
+    from edgekiln.compiler.c_report import Cycles
     from edgekiln.compiler.measure_c import CReport
-    from edgekiln.runtime.manifest import EstimateRecord
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", "target_id", required=True, help="A profile with an emulated core.")
 @click.option("--project", type=click.Path(path_type=Path), help="Default: edgekiln.toml here.")
+@click.option(
+    "--budget-s",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="On a host: the longest that one artifact is timed.",
+)
 @common_options
-def measure(model: Path, target_id: str, project: Path | None, as_json: bool) -> None:
-    """Count what MODEL takes on the emulated core of a target, per layer and per function.
+def measure(
+    model: Path, target_id: str, project: Path | None, budget_s: float, as_json: bool
+) -> None:
+    """Measure MODEL: count on the emulated core of a microcontroller, time on this host.
 
-    MODEL is a folder of generated C, an int8 .tflite or a bundle (.ekb). Instructions are exact
-    and repeatable, cycles are estimated from them (T2, emulated).
+    Emulated, MODEL is a folder of generated C in any layout of `edgekiln export`, an int8 .tflite
+    or a bundle (.ekb): instructions per layer and per function are exact and repeatable, cycles
+    are estimated from them (T2). With --target host, MODEL is a .tflite, an .onnx or a bundle: the
+    median of one inference with its 95 % interval (T3), or the reasons why this machine is too
+    busy to certify one.
     """
     need_extra("onnx")
     from edgekiln.compiler.measure_c import measure_c
     from edgekiln.targets import load_target
 
     target = load_target(target_id, profile_folders(project))
+    if target.device_class == "host":
+        time_on_host(model, target, budget_s, as_json=as_json)
+        return
     report = measure_c(model, target)
     for note in report.notes:
         say(note)
@@ -40,7 +56,7 @@ def measure(model: Path, target_id: str, project: Path | None, as_json: bool) ->
     else:
         _print(report)
     exact = report.bit_exact
-    if exact.mismatches:
+    if exact is not None and exact.mismatches:
         raise CheckFailedError(
             f"{model}: {exact.mismatches} of {exact.samples} golden vectors differ on {report.core}"
         )
@@ -49,7 +65,7 @@ def measure(model: Path, target_id: str, project: Path | None, as_json: bool) ->
 def _print(report: CReport) -> None:
     layers = [
         (cost.layer, cost.kernel, f"{cost.instructions:,}", _cycles(cost.cycles_estimated))
-        for cost in report.per_layer
+        for cost in report.per_layer or ()
     ]
     if layers:
         columns = ("layer", "kernel", "instructions", "cycles, estimated")
@@ -64,21 +80,32 @@ def _print(report: CReport) -> None:
 
 
 def _whole(report: CReport) -> list[tuple[str, str]]:
-    arena = "" if report.arena_bytes is None else f", {report.arena_bytes:,} of them the arena"
     exact = report.bit_exact
+    differing = f"{exact.mismatches} of {exact.samples}" if exact else "not known"
     return [
-        (f"instructions, {report.evidence}", f"{report.instructions:,}"),
+        (f"instructions, {report.evidence}", _number(report.instructions)),
         ("cycles, estimated (T2)", _cycles(report.cycles_estimated)),
-        ("code", f"{report.code_bytes:,} bytes"),
-        ("weights", f"{report.weight_bytes:,} bytes"),
-        ("static RAM", f"{report.ram_static_bytes:,} bytes{arena}"),
-        ("stack", f"{report.stack_bytes:,} bytes"),
-        ("RAM in all", f"{report.ram_total_bytes:,} bytes"),
-        ("golden vectors that differ", f"{exact.mismatches} of {exact.samples}"),
+        ("code", _bytes(report.code_bytes)),
+        ("weights", _bytes(report.weight_bytes)),
+        ("arena", _bytes(report.arena_bytes)),
+        ("arena at least, by the planner's bound", _bytes(report.lower_bound_arena_bytes)),
+        ("scratch, within the arena", _bytes(report.scratch_bytes)),
+        ("static RAM, the arena within it", _bytes(report.ram_static_bytes)),
+        ("stack", _bytes(report.stack_bytes)),
+        ("RAM in all", _bytes(report.ram_total_bytes)),
+        ("golden vectors that differ", differing),
     ]
 
 
-def _cycles(cycles: EstimateRecord | None) -> str:
+def _number(number: int | None) -> str:
+    return "not known" if number is None else f"{number:,}"
+
+
+def _bytes(number: int | None) -> str:
+    return "not known" if number is None else f"{number:,} bytes"
+
+
+def _cycles(cycles: Cycles | None) -> str:
     if cycles is None:
         return "not known"
     return f"{cycles.value:,.0f} ({cycles.low:,.0f} to {cycles.high:,.0f})"

@@ -10,6 +10,7 @@ import click
 from .console import common_options, need_extra, print_json, print_table, say
 from .errors import CheckFailedError
 from .project import profile_folders
+from .targets_output import project_option
 
 if TYPE_CHECKING:
     from edgekiln.compiler.predict import Prediction
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The rate at which the upper bound holds.",
 )
-@click.option("--project", type=click.Path(path_type=Path), help="Default: edgekiln.toml here.")
+@project_option
 @common_options
 def predict(
     model: Path, target_id: str, confidence: float, project: Path | None, as_json: bool

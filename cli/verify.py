@@ -10,7 +10,7 @@ import click
 
 from .console import common_options, need_extra, print_json, print_table, say
 from .errors import CheckFailedError
-from .project import load_project
+from .project import load_project, profile_folders
 
 if TYPE_CHECKING:
     from edgekiln.compiler.parity import EngineRow
@@ -36,7 +36,8 @@ def verify(bundle: Path, source: str | None, project: Path | None, as_json: bool
     from edgekiln.compiler.verify import verify_bundle
 
     seed = load_project(project).data.seed
-    report = verify_bundle(bundle, load_dataset(source, seed=seed) if source else None)
+    dataset = load_dataset(source, seed=seed) if source else None
+    report = verify_bundle(bundle, dataset, profile_folders(project))
     if as_json:
         print_json(report)
     else:

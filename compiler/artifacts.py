@@ -10,38 +10,53 @@ from typing import Any
 
 import numpy.typing as npt
 
+from edgekiln.runtime.c_library import build_library, c_compiler, carries_library, library_name
+from edgekiln.runtime.errors import EngineError
 from edgekiln.targets.target import Target
 
 from .emit_c import emit_c
 from .emit_c_family import Family, family_of_core, family_of_files
+from .emit_c_layer import c_bytes
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
-from .errors import EmitError
+from .errors import CompileError, EmitError
 from .grammar import check
 from .graph import Graph
 from .passes import Trace, lower_padding, untraced
 
 Codes = npt.NDArray[Any]
 
-_DECLARATION = re.compile(r"extern const u?int(\d+)_t \w+\[(\d+)\];")
+_DECLARATION = re.compile(r"extern const (\w+) \w+\[(\d+)\];")
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactKind:
-    """What decides an artifact's bytes beside the model: its format and, for `c`, the kernels."""
+    """What decides an artifact's bytes beside the model: its format and, for `c`, the kernels.
+
+    `built`: C with a shared object for machines like this one.
+    """
 
     format: str
     family: Family = Family.PORTABLE
+    built: bool = False
 
     @property
     def title(self) -> str:
         """For a person."""
-        return self.format if self.family is Family.PORTABLE else f"{self.format} ({self.family})"
+        kernels = "" if self.family is Family.PORTABLE else str(self.family)
+        said = ", ".join(filter(None, (kernels, "shared library" if self.built else "")))
+        return f"{self.format} ({said})" if said else self.format
 
 
 def kind_for(target: Target, fmt: str) -> ArtifactKind:
-    """The kind that is fastest on `target` in the format `fmt`."""
-    return ArtifactKind(fmt, family_of_core(target.core)) if fmt == "c" else ArtifactKind(fmt)
+    """The kind that is fastest on `target` in the format `fmt`.
+
+    C for this machine is built here, where there is a compiler.
+    """
+    if fmt != "c":
+        return ArtifactKind(fmt)
+    built = target.device_class == "host" and c_compiler() is not None
+    return ArtifactKind(fmt, family_of_core(target.core), built)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +73,7 @@ class EmittedArtifact:
     @property
     def kind(self) -> ArtifactKind:
         """What it is, read from its files."""
-        return ArtifactKind(self.format, self.family)
+        return ArtifactKind(self.format, self.family, carries_library(self.files))
 
     @property
     def family(self) -> Family:
@@ -70,6 +85,11 @@ class EmittedArtifact:
         """The one file of a single-file format."""
         (data,) = self.files.values()
         return data
+
+    @property
+    def runnable(self) -> bytes | None:
+        """What an engine of this machine loads: the one file, or the shared object of C."""
+        return self.files.get(library_name()) if self.format == "c" else self.model
 
     @property
     def nbytes(self) -> int:
@@ -111,6 +131,7 @@ def emit_artifact(
     Raises:
         EmitError: an unknown format, or a graph that it cannot express.
         GrammarError: what was lowered for the format breaks the graph's rules.
+        CompileError: this machine's compiler refuses the C that was to be built.
     """
     fmt = kind.format
     emitter = _EMITTERS.get(fmt)
@@ -119,7 +140,15 @@ def emit_artifact(
     lowered = _LOWERINGS.get(fmt, _as_it_is)(graph)
     check(lowered)
     trace(f"lower for {kind.title}", lowered)
-    return EmittedArtifact(fmt, emitter(graph, golden, kind.family), golden)
+    files = emitter(graph, golden, kind.family)
+    return EmittedArtifact(fmt, _with_library(files) if kind.built else files, golden)
+
+
+def _with_library(files: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    try:
+        return {**files, library_name(): build_library(files)}
+    except EngineError as error:
+        raise CompileError(str(error)) from error
 
 
 def _as_it_is(graph: Graph) -> Graph:
@@ -129,7 +158,7 @@ def _as_it_is(graph: Graph) -> Graph:
 def c_constant_bytes(files: Mapping[str, bytes]) -> int:
     """Flash that generated C needs for parameters: weights, biases, multipliers and shifts."""
     declared = _DECLARATION.findall(files["weights.h"].decode("ascii"))
-    return sum(int(bits) // 8 * int(size) for bits, size in declared)
+    return sum(c_bytes(c_type) * int(size) for c_type, size in declared)
 
 
 # What a format cannot say as the graph says it; the emitter does the same by itself.

@@ -19,6 +19,8 @@ from edgekiln.targets.target import Target
 
 from .accuracy import EngineAccuracy
 from .artifacts import EmittedArtifact
+from .bounds import golden_steps
+from .c_report import CFigures
 from .card import write_card
 from .data import Dataset
 from .gate import Priced
@@ -31,7 +33,7 @@ from .request import ArtifactReport, CompiledModel, CompileRequest
 
 CERTIFICATE = "certificate.json"
 CARD = "card.md"
-GOLDEN_SAMPLES = 16
+GOLDEN_SAMPLES = 20  # emulated cores run them, so they are few
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -45,6 +47,7 @@ class Build:
     artifact: EmittedArtifact
     priced: Priced
     measured: Estimate | None
+    figures: CFigures | None  # of generated C
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def report(build: Build) -> ArtifactReport:
         bytes=build.artifact.nbytes,
         footprint=build.priced.footprint,
         measured=build.measured,
+        figures=build.figures,
     )
 
 
@@ -136,6 +140,7 @@ def _artifact(build: Build, model: CompiledModel, measured: Mapping[str, float |
         latency=None if cost.latency is None else record(cost.latency),
         ram=record(cost.ram),
         flash=record(cost.flash),
+        golden_max_lsb=golden_steps(build.artifact.format, model.graph),
     )
 
 

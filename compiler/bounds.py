@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 
 from .graph import Graph
+from .numerics import numerics_of
 from .ops import Op
-from .oracles import Engine
+from .oracles import RUNTIME_ENGINES, Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,10 @@ EXACT = Bound(0, 0.0)
 # From end to end the ten dense layers of an anomaly detector gave 2 LSB as its file came, and 5 LSB
 # with a mean of 0.63 when it was quantized here.
 _LEAST_TFLM_LSB = 2
-_EXACT_ENGINES = (Engine.REFERENCE, Engine.LITERT_REFERENCE, Engine.C_HOST, Engine.C_EMULATED)
+_EXACT_ENGINES = (
+    *(Engine.REFERENCE, Engine.LITERT_REFERENCE),
+    *(Engine.C_HOST, Engine.C_LIBRARY, Engine.C_EMULATED),
+)
 # Of 1,200 random graphs with layers in float32 between integers none differed by more than 2 steps:
 # the order of a float sum decides a code now and then.
 _ISLANDS = Bound(4, 0.05)
@@ -122,6 +126,17 @@ def bound_of(engine: Engine, depth: int, dtype: np.dtype[Any], numerics: str) ->
     if dtype == np.int16:
         steps *= _FINER
     return Bound(steps, steps / 4)
+
+
+def golden_steps(fmt: str, graph: Graph) -> int:
+    """How far outputs may be from golden vectors in the engine that devices run `fmt` with.
+
+    Whole steps as `Golden.steps` counts them; one for floats, which differ by less.
+    """
+    engine, _ = RUNTIME_ENGINES.get(fmt, (Engine.C_HOST, ""))
+    dtype = graph.output.dtype.numpy
+    bound = bound_of(engine, depth_of(graph), dtype, numerics_of(graph))
+    return 1 if dtype.kind == "f" or bound is None else bound.max_lsb
 
 
 def _has_float_layers(numerics: str) -> bool:

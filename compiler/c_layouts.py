@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from .emit_c_text import comment
 
@@ -53,8 +54,13 @@ class _Rule:
 def lay_out(
     files: Mapping[str, bytes], name: str, description: str, layout: Layout
 ) -> dict[str, bytes]:
-    """Generated C, by name, as files by path below the library's folder."""
+    """Generated C, by name, as files by path below the library's folder.
+
+    A shared object for one kind of machine stays with the plain layout: the others are built.
+    """
     rule = _RULES[layout]
+    if layout is not Layout.PLAIN:
+        files = {file: data for file, data in files.items() if not file.endswith(".so")}
     sources = tuple(n for n in sorted(files) if n.endswith(".c") and n not in _PROGRAM)
     paths = [f"{rule.sources}{source}" for source in sources]
     library = Library(identifier(name), _one_line(description), tuple(paths))
@@ -65,6 +71,19 @@ def lay_out(
     }
     made = {path: text(library).encode("ascii") for path, text in rule.files.items()}
     return dict(sorted((laid | made).items()))
+
+
+def gather(folder: Path) -> tuple[Path, ...]:
+    """The C files below `folder`, laid out in any of these ways: the library's and the program's.
+
+    Other folders, such as those that a build writes into, are not looked at.
+    """
+    for rule in _RULES.values():
+        sources, program = folder / rule.sources, folder / rule.program
+        if (sources / "model.h").is_file() and (program / "golden.h").is_file():
+            places = dict.fromkeys((sources, program))
+            return tuple(path for place in places for path in sorted(place.glob("*.[ch]")))
+    return tuple(sorted(folder.glob("*.[ch]")))
 
 
 def identifier(name: str) -> str:

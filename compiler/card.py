@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from edgekiln.runtime.contract import Affine, Contract, FeatureAffine
+from edgekiln.runtime.contract import Contract
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Manifest
 from edgekiln.targets.evidence import Tier
 
+from .input_schema import preprocessing_text
 from .parity import Certificate
 
 
@@ -55,20 +56,14 @@ def _head(
 ) -> list[str]:
     spec = contract.input
     unit = f" in {spec.unit}" if spec.unit else ""
-    steps = ", then ".join(_step_text(step) for step in contract.preprocessing)
+    steps = preprocessing_text(contract.preprocessing)
     return [
         f"# {manifest.name}",
         "",
         f"A classifier of `{spec.name}` {spec.shape}{unit} into {len(contract.classes)} classes "
         f"({', '.join(contract.classes)}), made from the data set {data_name}. Preprocessing on "
-        f"the device: {steps or 'none'}. Numerics: {certificate.numerics}.",
+        f"the device: {steps}. Numerics: {certificate.numerics}.",
     ]
-
-
-def _step_text(step: Affine | FeatureAffine) -> str:
-    if isinstance(step, FeatureAffine):
-        return f"an offset and a factor for each of {len(step.offsets)} features"
-    return f"(x - {step.offset:g}) · {step.factor:g}"
 
 
 def _accuracy(manifest: Manifest) -> list[str]:

@@ -14,8 +14,6 @@ from edgekiln.targets.errors import MissingToolError
 
 from .artifacts import Codes, EmittedArtifact
 from .bounds import depth_of
-from .emit_c import emit_c
-from .emit_c_family import Family
 from .errors import CompileError, MissingKernelError
 from .graph import DType, Graph
 from .int_kernels.common import params
@@ -26,9 +24,10 @@ from .numerics import numerics_of, output_scale
 from .oracles import (
     RUNTIME_ENGINES,
     Engine,
+    answer_c_host,
     distribution_version,
     outputs_of,
-    run_c_host,
+    run_library,
     run_litert_reference,
     run_runtime,
     tool_version,
@@ -50,7 +49,7 @@ from .reference import quantize_input, run_int8, run_int8_all
 
 PARITY_SAMPLES = 256
 TFLM_SAMPLES, TFLM_LAYER_SAMPLES = 32, 4  # its portable kernels are slow
-C_SAMPLES = 64  # they are compiled in as text
+C_SAMPLES = 200
 
 Floats = npt.NDArray[np.float32]
 
@@ -83,11 +82,12 @@ def certify(
     layers = _layers(graph, of_files, x[:LAYER_SAMPLES], missing)
     of_c = [artifact for artifact in artifacts if artifact.format == "c"]
     if of_c:
-        families = dict.fromkeys(artifact.family for artifact in of_c)
+        families = {artifact.family: artifact for artifact in of_c}.values()
         try:
-            rows += [_c_row(graph, f, x[:C_SAMPLES], expected[:C_SAMPLES]) for f in families]
+            rows += [_c_row(graph, a, x[:C_SAMPLES], expected[:C_SAMPLES]) for a in families]
         except MissingToolError as error:
             missing.append(f"{Engine.C_HOST}: {error}")
+        rows += [_library_row(graph, a, x, expected) for a in of_c if a.runnable is not None]
         rows += _emulated_rows(graph, of_c[0].golden, emulations)
     return Certificate(
         numerics=numerics_of(graph),
@@ -186,21 +186,28 @@ def _runtime_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: L
     return compare(engine, artifact.format, "", version, expected, found, *course)
 
 
-def _c_row(graph: Graph, family: Family, x: Floats, expected: Logits) -> EngineRow:
-    """The same layers as the artifact of `family`, with more samples compiled in."""
-    files = emit_c(graph, quantize_input(graph, x), family).files
-    found = run_c_host(files, expected.shape[1])
+def _c_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: Logits) -> EngineRow:
+    """The artifact's own sources, built here to answer other samples than its golden vectors."""
+    found = answer_c_host(artifact.files, quantize_input(graph, x), expected.shape[1])
     row = compare(Engine.C_HOST, "c", "", tool_version("gcc"), expected, found)
-    return msgspec.structs.replace(row, kernels=family.value)
+    return msgspec.structs.replace(row, kernels=artifact.family.value)
+
+
+def _library_row(graph: Graph, artifact: EmittedArtifact, x: Floats, expected: Logits) -> EngineRow:
+    """The shared object of the artifact, in the engine that a device runs it in."""
+    scale = output_scale(graph, expected)
+    found = run_library(artifact.files, x, scale, graph.name)
+    version = f"edgekiln {distribution_version('edgekiln')}"
+    return compare(Engine.C_LIBRARY, "c", "", version, expected, found)
 
 
 def _emulated_rows(
     graph: Graph, golden: Codes, emulations: Mapping[str, EmulatedArtifact]
 ) -> Iterator[EngineRow]:
     """The artifacts' golden vectors; expected outputs come from the reference, not from the C."""
-    version = tool_version("arm-none-eabi-gcc")
     expected = run_int8(graph, golden)
     for target_id, emulated in emulations.items():
         if emulated.emulation is not None:
             found = outputs_of(emulated.emulation.outputs, expected.shape[1])
+            version = emulated.compiler
             yield compare(Engine.C_EMULATED, "c", target_id, version, expected, found)

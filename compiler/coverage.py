@@ -37,6 +37,21 @@ An operator without a quantized form runs in float32 between conversions, and th
 """
 
 
+def operators_of(fmt: str) -> tuple[tuple[str, frozenset[str]], ...]:
+    """Operators that the format `fmt` can hold, each with the dtypes that it holds it in."""
+    found = ((op.value, _dtypes(op, fmt)) for op in Op if op not in _IMPORT_ONLY)
+    return tuple((name, dtypes) for name, dtypes in found if dtypes)
+
+
+def _dtypes(op: Op, fmt: str) -> frozenset[str]:
+    computed = {dtype.value for dtype, kernels in KERNELS.items() if op in kernels}
+    if fmt == "c":
+        return frozenset({DType.INT8.value} if op in C_OPERATORS else ())
+    if fmt == "onnx":
+        return frozenset(computed if op in ONNX_FORMS else ())
+    return frozenset(computed & set(TFLITE_FORMS[op].versions) if op in TFLITE_FORMS else ())
+
+
 def page() -> str:
     """The whole page as Markdown."""
     rows = [_row(op) for op in Op if op not in _IMPORT_ONLY]

@@ -24,13 +24,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekiln.runtime.contract import Affine, Contract, FeatureAffine, TensorSpec
+from edgekiln.runtime.contract import Contract
 
 from .errors import DataContentError, DataFormatError, DataSourceError
+from .input_schema import InputSchema, preprocessing, preprocessing_text, shaped, tensor_spec
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
+FOUND = InputSchema()  # nothing said: what the data are is found in them
 SKLEARN_SETS = ("digits", "iris", "wine", "breast_cancer")
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.2
@@ -101,32 +103,38 @@ class _Source:
     x: npt.NDArray[Any]
     y: npt.NDArray[Any]
     classes: tuple[str, ...] | None
-    input_name: str
     limits: tuple[float, float] | None  # the sensor's range, where it is known
 
 
-def load_dataset(source: str, seed: int = 0) -> Dataset:
+def load_dataset(source: str, seed: int = 0, schema: InputSchema = FOUND) -> Dataset:
     """The data set behind `source`, checked and split 60/20/20 with every class in each part.
 
     A class of 2 samples has none in the test part. Images (height, width) get a channel axis.
+    `schema` says what the numbers do not.
 
     Raises:
         DataSourceError: no such source, a file that cannot be read, scikit-learn not installed.
-        DataFormatError: missing or extra arrays, wrong shapes or types.
+        DataFormatError: missing or extra arrays, wrong shapes or types, a schema that contradicts
+            itself or the samples.
         DataContentError: values that are not finite, one class, fewer than 2 samples of a class.
     """
+    if problem := schema.problem():
+        raise DataFormatError(f"data '{source}', contract: {problem}")
     raw = _load_sklearn(source) if source.startswith("sklearn:") else _load_npz(source)
-    x = _checked_samples(raw)
-    y, classes = _checked_labels(raw, len(x))
-    digest = dataset_sha256(x, y)
+    plain, place = _checked_samples(raw), f"data '{source}'"
+    y, classes = _checked_labels(raw, len(plain))
+    # Of the numbers alone, images or series: hence always with a channel axis.
+    digest = dataset_sha256(plain[..., None] if plain.ndim == 3 else plain, y)
+    x = shaped(plain, schema, raw.limits, place)
     train, validation, test = _split(y, seed, digest)
     if len(test) == 0:
         raise DataContentError(
             f"data '{raw.source}': no class has 3 samples, so none is left to test on; add samples"
         )
     kept = np.sort(np.concatenate((train, validation)))
+    spec = tensor_spec(schema, tuple(int(size) for size in x.shape[1:]), raw.limits)
     contract = Contract(
-        input=_tensor_spec(raw, x), classes=classes, preprocessing=_preprocessing(raw, x[train])
+        input=spec, classes=classes, preprocessing=preprocessing(schema, spec, x[train], place)
     )
     return Dataset(
         name=raw.name,
@@ -137,6 +145,16 @@ def load_dataset(source: str, seed: int = 0) -> Dataset:
         train=_frozen(np.searchsorted(kept, train)),
         validation=_frozen(np.searchsorted(kept, validation)),
         sealed=SealedTest(_frozen(x[test]), _frozen(y[test])),
+    )
+
+
+def described(dataset: Dataset) -> str:
+    """One line for a person: what was found in the data, and what is done to a sample."""
+    contract, count = dataset.contract, len(dataset.x) + len(dataset.sealed)
+    return (
+        f"{dataset.name}, {count} samples of {contract.input.name} {contract.input.shape}, "
+        f"{len(contract.classes)} classes; preprocessing: "
+        f"{preprocessing_text(contract.preprocessing)}"
     )
 
 
@@ -163,8 +181,8 @@ def _load_sklearn(source: str) -> _Source:
     bunch = getattr(datasets, f"load_{name}")()
     classes = tuple(str(label) for label in bunch.target_names)
     if name == "digits":
-        return _Source(source, name, bunch.images, bunch.target, classes, "image", (0.0, 16.0))
-    return _Source(source, name, bunch.data, bunch.target, classes, "features", None)
+        return _Source(source, name, bunch.images, bunch.target, classes, (0.0, 16.0))
+    return _Source(source, name, bunch.data, bunch.target, classes, None)
 
 
 def _load_npz(source: str) -> _Source:
@@ -193,8 +211,7 @@ def _load_npz(source: str) -> _Source:
     names = None if classes is None else tuple(_text(label) for label in classes)
     x = arrays["x"]
     limits = (0.0, 255.0) if x.dtype == np.uint8 and x.ndim > 2 else None
-    input_name = "image" if x.ndim > 2 else "features"
-    return _Source(source, path.stem, x, arrays["y"], names, input_name, limits)
+    return _Source(source, path.stem, x, arrays["y"], names, limits)
 
 
 @contextmanager
@@ -214,12 +231,12 @@ def readable(source: str) -> Iterator[None]:
 
 
 def _checked_samples(raw: _Source) -> FloatArray:
-    """`x` as (n, features) or (n, height, width, channels) float32."""
+    """`x` as it lies, float32."""
     x = raw.x
     if x.dtype.kind not in "fiub" or x.ndim not in (2, 3, 4) or x.size == 0:
         msg = (
             f"data '{raw.source}': x is {_describe(x)}; it must be numbers of shape (n, features), "
-            "(n, height, width) or (n, height, width, channels)"
+            "(n, time, channels), (n, height, width) or (n, height, width, channels)"
         )
         raise DataFormatError(msg)
     with np.errstate(over="ignore"):  # what overflows float32 is reported as not finite
@@ -231,7 +248,7 @@ def _checked_samples(raw: _Source) -> FloatArray:
             f"finite, the first is sample {bad[0]}; fill in or drop them"
         )
         raise DataContentError(msg)
-    return values[..., None] if values.ndim == 3 else values
+    return values
 
 
 def _checked_labels(raw: _Source, samples: int) -> tuple[IntArray, tuple[str, ...]]:
@@ -303,28 +320,6 @@ def _split(y: IntArray, seed: int, digest: str) -> tuple[IntArray, IntArray, Int
             part.append(chosen)
     train, validation_rows, test_rows = (np.sort(np.concatenate(part)) for part in parts)
     return train, validation_rows, test_rows
-
-
-def _tensor_spec(raw: _Source, x: FloatArray) -> TensorSpec:
-    low, high = raw.limits or (None, None)
-    shape = tuple(int(size) for size in x.shape[1:])
-    return TensorSpec(name=raw.input_name, shape=shape, minimum=low, maximum=high)
-
-
-def _preprocessing(raw: _Source, train: FloatArray) -> tuple[Affine | FeatureAffine, ...]:
-    """Images to 0..1 as a whole; features, whose units differ, each to mean 0 and deviation 1.
-
-    One int8 scale serves the whole input, so a feature that is a thousandth of another's size
-    would not survive quantization as it is.
-    """
-    if train.ndim == 2:
-        values = train.astype(np.float64)
-        spread = values.std(axis=0)
-        spread[spread == 0] = 1.0  # a constant feature becomes 0
-        offsets = tuple(float(mean) for mean in values.mean(axis=0))
-        return (FeatureAffine(offsets, tuple(float(1 / deviation) for deviation in spread)),)
-    low, high = raw.limits or (float(train.min()), float(train.max()))
-    return (Affine(offset=low, factor=1.0 / (high - low) if high > low else 1.0),)
 
 
 def _frozen(array: npt.NDArray[Any]) -> Any:

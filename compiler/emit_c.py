@@ -9,7 +9,7 @@ it runs, on the golden vectors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,16 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from .emit_c_family import Family
+from .emit_c_hook import HOOK_INTERFACE, hook_table
 from .emit_c_layer import Constant, Layer
-from .emit_c_layers import layer
+from .emit_c_plan import planned
 from .emit_c_sources import kernel_files, main_file
 from .emit_c_text import array, comment, float_literal, matrix, statement
 from .errors import EmitError
 from .graph import DType, Graph
 from .int_kernels.common import params
-from .ops import Op
-from .plan_memory import MemoryPlan, plan_memory
-from .plan_tasks import KernelCall
+from .plan_memory import MemoryPlan
 from .reference import run_int8
 
 _WORD_BYTES = 8  # the arena is made of 64-bit words, so that it is aligned in plain C99
@@ -62,39 +61,47 @@ def emit_c(
             f"{graph.name}: golden inputs are {golden.dtype} {golden.shape}, "
             f"C needs int8 (n, {', '.join(map(str, graph.input.shape[1:]))}) with n >= 1"
         )
-    made = _layers(graph, family)
-    plan = _plan(graph, made)
-    by_output = {call.output: call for call in made}
-    layers = tuple(by_output[name] for name in plan.order)
+    layers, plan = planned(graph, family)
     texts = {
-        "model.h": "".join(_model_h(graph, plan)),
+        "model.h": "".join(_model_h(graph, plan, len(layers))),
         "model.c": "".join(_model_c(graph, plan, layers)),
         "weights.h": "".join(_weights_h(layers)),
         "weights.c": "".join(_weights_c(layers)),
         "golden.h": "".join(_golden_h(golden, run_int8(graph, golden))),
     }
     files = {name: text.encode("ascii") for name, text in texts.items()}
-    files |= kernel_files({call.kernel for call in layers}, {call.header for call in layers})
+    files |= kernel_files(
+        _all(call.kernels for call in layers), _all(call.headers for call in layers)
+    )
     files["main.c"] = main_file()
     return CSources(MappingProxyType(dict(sorted(files.items()))))
 
 
+@dataclass(frozen=True, slots=True)
+class CSizes:
+    """Bytes of a context and of the parameters, without the code that works with them."""
+
+    arena_bytes: int
+    constant_bytes: int
+
+
+def c_sizes(graph: Graph, family: Family = Family.PORTABLE) -> CSizes:
+    """What C of the int8 `graph` needs, before it is written. Raises EmitError as `emit_c`."""
+    layers, plan = planned(graph, family)
+    constants = (constant.nbytes for call in layers for constant in call.constants)
+    return CSizes(plan.arena_bytes, sum(constants))
+
+
 def memory_plan(graph: Graph, family: Family = Family.PORTABLE) -> MemoryPlan:
     """Memory of a context of the int8 `graph`, scratch included. Raises EmitError as `emit_c`."""
-    return _plan(graph, _layers(graph, family))
+    return planned(graph, family)[1]
 
 
-def _plan(graph: Graph, layers: tuple[Layer, ...]) -> MemoryPlan:
-    calls = (KernelCall(call.output, call.kernel, call.scratch_bytes) for call in layers)
-    return plan_memory(graph, calls)
+def _all(names: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset[str]().union(*names)
 
 
-def _layers(graph: Graph, family: Family) -> tuple[Layer, ...]:
-    calls = [node for node in graph.nodes if node.op is not Op.RESHAPE]  # a reshape is no work
-    return tuple(layer(graph, node, index, family) for index, node in enumerate(calls))
-
-
-def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
+def _model_h(graph: Graph, plan: MemoryPlan, layers: int) -> Iterator[str]:
     yield f"/* {comment(graph.name)}: int8 inference. real = scale * (q - zero point). */\n"
     yield "#ifndef MODEL_H\n#define MODEL_H\n\n#include <stdint.h>\n\n"
     for end, value in (("INPUT", graph.input), ("OUTPUT", graph.output)):
@@ -103,8 +110,8 @@ def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
         yield f"#define MODEL_{end}_SIZE {value.elements}\n"
         yield f"#define MODEL_{end}_SCALE {float_literal(quant.scale[0])}\n"
         yield f"#define MODEL_{end}_ZERO_POINT ({quant.zero_point[0]})\n"
-    yield f"/* activations and, between them, at most {plan.scratch_bytes} bytes of scratch */\n"
-    yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n\n"
+    yield from _arena(plan)
+    yield f"/* calls that an inference makes */\n#define MODEL_LAYERS {layers}\n\n"
     yield "/* All memory of one instance; needs no initialisation. */\n"
     yield f"typedef struct {{\n    int64_t arena[MODEL_ARENA_SIZE / {_WORD_BYTES}];\n}} model;\n\n"
     yield "/* MODEL_INPUT_SIZE elements to fill before each invoke, which overwrites them. */\n"
@@ -112,24 +119,36 @@ def _model_h(graph: Graph, plan: MemoryPlan) -> Iterator[str]:
     yield "/* Computes the output; as many instances as there are contexts can run at once. */\n"
     yield "void model_invoke(model *m);\n\n"
     yield "/* MODEL_OUTPUT_SIZE elements, valid until the input is filled again. */\n"
-    yield "const int8_t *model_output(const model *m);\n\n#endif\n"
+    yield "const int8_t *model_output(const model *m);\n\n"
+    yield f"{HOOK_INTERFACE}\n#endif\n"
+
+
+def _arena(plan: MemoryPlan) -> Iterator[str]:
+    yield "/* Bytes of activations and, between them, of scratch; the most of it in one call;\n"
+    yield " * the least that any plan in this order could do with. */\n"
+    yield f"#define MODEL_ARENA_SIZE {plan.arena_bytes}\n"
+    yield f"#define MODEL_SCRATCH_SIZE {plan.scratch_bytes}\n"
+    yield f"#define MODEL_ARENA_BOUND {plan.lower_bound_bytes}\n\n"
 
 
 def _model_c(graph: Graph, plan: MemoryPlan, layers: tuple[Layer, ...]) -> Iterator[str]:
-    headers = "".join(f'#include "{name}"\n' for name in sorted({call.header for call in layers}))
+    headers = "".join(f'#include "{name}"\n' for name in sorted(_all(c.headers for c in layers)))
     yield f'#include "model.h"\n\n{headers}#include "weights.h"\n\n'
     for call in layers:
-        yield statement(f"static const {call.params_type} {call.symbol}", call.params) + "\n"
+        declaration = f"static const {call.params_type} {call.symbol}"
+        yield (call.definition or statement(declaration, call.params)) + "\n"
     yield "int8_t *model_input(model *m) {\n"
     yield f"    return (int8_t *)m->arena + {plan.offsets[graph.inputs[0]]};\n}}\n\n"
     yield "const int8_t *model_output(const model *m) {\n"
     yield f"    return (const int8_t *)m->arena + {plan.offsets[graph.outputs[0]]};\n}}\n\n"
+    yield from hook_table(graph, plan, layers)
     yield "void model_invoke(model *m) {\n    int8_t *arena = (int8_t *)m->arena;\n"
-    for call in layers:
+    for index, call in enumerate(layers):
         scratch = f", arena + {plan.scratch[call.output]}" if call.scratch_bytes else ""
         places = f"{_operands(plan, call)}, arena + {plan.offsets[call.output]}{scratch}"
         yield f"    /* {comment(call.remark)} */\n"
-        yield f"    {call.kernel}(&{call.symbol}, {places});\n"
+        first = "" if call.definition else f"&{call.symbol}, "
+        yield f"    {call.kernel}({first}{places});\n    LAYER_DONE({index});\n"
     yield "}\n" if layers else "    (void)arena;\n}\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .emit_c_binary import addend, binary
-from .emit_c_call import Call, bounds, dsp_can, finish
+from .emit_c_call import Call, bounds, dsp_can, finish, helium_can
 from .emit_c_family import Family
 from .emit_c_layer import Fields, zero_point
 from .graph import Graph, Node
@@ -30,6 +30,8 @@ def add(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
         *(("minimum", low), ("maximum", high)),
     )
     shifts = [factor.shift for factor in factors]
+    if family is Family.HELIUM and helium_can(shifts):
+        return Call("ek_helium_kernels.h", "ek_helium_add", "ek_add_params", fields, (), 0)
     # Operands are brought to numbers that are scaled in the same way, around zero.
     fits = dsp_can(_LARGEST, shifts[:2], 0) and dsp_can(_LARGEST, shifts[2:], output.zero_point[0])
     if family is Family.DSP and fits:

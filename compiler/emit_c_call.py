@@ -14,6 +14,7 @@ from .errors import EmitError
 from .graph import Graph, Node
 from .int_kernels.common import output_range, params
 from .ops import BinaryAttrs, ConvAttrs, DenseAttrs, PoolAttrs
+from .plan_steps import Slide
 
 _INT32 = (1 << 31) - 1
 
@@ -34,17 +35,24 @@ class Call:
 
 def window(graph: Graph, node: Node, kernel: tuple[int, int], attrs: ConvAttrs | PoolAttrs) -> str:
     """The initialiser of an `ek_window`."""
-    _, in_height, in_width, _ = graph.values[node.inputs[0]].shape
-    _, out_height, out_width, _ = graph.values[node.output].shape
+    _, in_height, in_width, in_channels = graph.values[node.inputs[0]].shape
+    _, out_height, out_width, out_channels = graph.values[node.output].shape
+    image, out = (in_height, in_width, in_channels), (out_height, out_width, out_channels)
     dilation = attrs.dilation if isinstance(attrs, ConvAttrs) else (1, 1)
+    before = attrs.padding[0][0], attrs.padding[1][0]
+    return window_of(Slide(image, out, kernel, attrs.stride, dilation, before))
+
+
+def window_of(slide: Slide) -> str:
+    """The same of a window that slides as `slide` says."""
     return braces(
         (
-            *(("in_height", in_height), ("in_width", in_width)),
-            *(("out_height", out_height), ("out_width", out_width)),
-            *(("kernel_height", kernel[0]), ("kernel_width", kernel[1])),
-            *(("stride_height", attrs.stride[0]), ("stride_width", attrs.stride[1])),
-            *(("dilation_height", dilation[0]), ("dilation_width", dilation[1])),
-            *(("pad_top", attrs.padding[0][0]), ("pad_left", attrs.padding[1][0])),
+            *(("in_height", slide.image[0]), ("in_width", slide.image[1])),
+            *(("out_height", slide.out[0]), ("out_width", slide.out[1])),
+            *(("kernel_height", slide.kernel[0]), ("kernel_width", slide.kernel[1])),
+            *(("stride_height", slide.stride[0]), ("stride_width", slide.stride[1])),
+            *(("dilation_height", slide.dilation[0]), ("dilation_width", slide.dilation[1])),
+            *(("pad_top", slide.before[0]), ("pad_left", slide.before[1])),
         )
     )
 
@@ -72,6 +80,11 @@ def dsp_can(largest_sum: int, shifts: Iterable[int], offset: int) -> bool:
     )
 
 
+def helium_can(shifts: Iterable[int]) -> bool:
+    """Whether c/helium/ek_rounding.h has the factors multiplier · 2^(shift - 31) of a layer."""
+    return all(shift <= 0 for shift in shifts)
+
+
 def bounds(graph: Graph, node: Node) -> tuple[int, int]:
     """The smallest and the largest output."""
     assert isinstance(node.attrs, ConvAttrs | DenseAttrs | BinaryAttrs)
@@ -83,6 +96,12 @@ def finish(graph: Graph, node: Node) -> str:
     if bounds(graph, node) != (-128, 127):
         return "clamped"
     return "rectified" if _never_below_zero(graph, node) else "signed"
+
+
+def helium_finish(graph: Graph, node: Node) -> str:
+    """The suffix of the helium kernel whose rounding fits: c/helium/ek_helium_kernels.h."""
+    below = bounds(graph, node)[0] == -128 and _never_below_zero(graph, node)
+    return "rectified" if below else "clamped"
 
 
 def _never_below_zero(graph: Graph, node: Node) -> bool:

@@ -11,7 +11,16 @@ from .emit_c_call import Call, bounds, folded
 from .emit_c_factors import dense_steps, narrow_factors, wide_factors
 from .emit_c_family import Family
 from .emit_c_layer import Constant, Fields, constant, zero_point
-from .emit_c_pack import Int8, Sums, Words, blocks_of_rows, halves_fit, halves_of_rows, pair_count
+from .emit_c_pack import (
+    Int8,
+    Sums,
+    Words,
+    blocks_of_rows,
+    halves_fit,
+    halves_of_rows,
+    pair_count,
+    strips_of_rows,
+)
 from .emit_c_text import braces
 from .graph import Graph, Node
 from .int_kernels.common import dense_factors
@@ -23,9 +32,8 @@ def fully_connected(graph: Graph, node: Node, symbol: str, family: Family) -> Ca
     assert isinstance(node.attrs, DenseAttrs)
     weights, sums = folded(graph, node, filters_axis=0)
     out_size, in_size = weights.shape
-    dsp = family is Family.DSP and halves_fit(weights, sums)
-    packed_weights: Int8 | Words = halves_of_rows(weights) if dsp else blocks_of_rows(weights)
-    packed = constant(f"model_{symbol}_weights", packed_weights)
+    form = _form(weights, sums, family)
+    packed = constant(f"model_{symbol}_weights", form.weights)
     bias = constant(f"model_{symbol}_bias", sums.bias.astype(np.int32))
     scaling = _scaling(graph, node, symbol, sums)
     low, high = bounds(graph, node)
@@ -33,25 +41,46 @@ def fully_connected(graph: Graph, node: Node, symbol: str, family: Family) -> Ca
         *scaling.fields,
         *(("zero_point", zero_point(graph, node.output)), ("minimum", low), ("maximum", high)),
     )
-    stem = "ek_dsp_fully_connected" if dsp else "ek_fully_connected"
-    kernel = f"{stem}{scaling.suffix}"
-    pairs: Fields = (("pairs", pair_count(in_size)),) if dsp else ()
     dense: Fields = (
         ("rows", math.prod(graph.values[node.output].shape[:-1])),
         ("in_size", in_size),
         ("out_size", out_size),
-        *pairs,
+        *form.fields,
         ("weights", packed.name),
         ("bias", bias.name),
     )
     return Call(
-        header="ek_dsp_kernels.h" if dsp else "ek_portable.h",
-        kernel=kernel,
-        params_type=f"{kernel}_params",
+        header=form.header,
+        kernel=f"{form.kernel}{scaling.suffix}",
+        params_type=f"{form.params}{scaling.suffix}_params",
         fields=(("dense", braces(dense)), ("output", braces(output))),
         constants=(packed, bias, *scaling.arrays),
-        scratch_bytes=4 * pair_count(in_size) if dsp else 0,
+        scratch_bytes=form.scratch_bytes,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A family's kernel: its header and stems of names, its weights, and what it adds to them."""
+
+    header: str
+    kernel: str
+    params: str
+    weights: Int8 | Words
+    fields: Fields = ()
+    scratch_bytes: int = 0
+
+
+def _form(weights: Int8, sums: Sums, family: Family) -> _Form:
+    plain = "ek_fully_connected"
+    if family is Family.DSP and halves_fit(weights, sums):
+        kernel, pairs = "ek_dsp_fully_connected", pair_count(weights.shape[1])
+        words = halves_of_rows(weights)
+        return _Form("ek_dsp_kernels.h", kernel, kernel, words, (("pairs", pairs),), 4 * pairs)
+    if family is Family.HELIUM:
+        kernel = "ek_helium_fully_connected"
+        return _Form("ek_helium_kernels.h", kernel, plain, strips_of_rows(weights))
+    return _Form("ek_portable.h", plain, plain, blocks_of_rows(weights))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 
 class Family(enum.StrEnum):
@@ -11,6 +11,7 @@ class Family(enum.StrEnum):
 
     PORTABLE = "portable"  # plain C, weights as int8
     DSP = "dsp"  # two products an instruction where the core has them; runs anywhere
+    HELIUM = "helium"  # sixteen products an instruction where the core has them; runs anywhere
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -18,7 +19,8 @@ FAMILIES: Mapping[str, Family] = {
     "cortex-m4f": Family.DSP,
     "cortex-m7": Family.DSP,
     "cortex-m33": Family.DSP,
-    "cortex-m55": Family.DSP,
+    "cortex-m55": Family.HELIUM,
+    "cortex-m85": Family.HELIUM,
 }
 """By core, in lower case; every other core takes the portable family."""
 
@@ -28,9 +30,12 @@ def family_of_core(core: str) -> Family:
     return FAMILIES.get(core.lower(), Family.PORTABLE)
 
 
-def family_of_files(names: Iterable[str]) -> Family:
+def family_of_files(names: Collection[str]) -> Family:
     """The family that C with files of these names is made of, where it shows.
 
     A model without a layer that a family has kernels for has the same files in all of them.
     """
-    return Family.DSP if any(name.startswith("ek_dsp") for name in names) else Family.PORTABLE
+    for family in (Family.DSP, Family.HELIUM):
+        if any(name.startswith(f"ek_{family}") for name in names):
+            return family
+    return Family.PORTABLE

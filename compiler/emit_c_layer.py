@@ -20,6 +20,11 @@ class Constant:
     c_type: str
     literals: tuple[str, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes in flash."""
+        return len(self.literals) * c_bytes(self.c_type)
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -36,11 +41,29 @@ class Layer:
     output: str
     scratch_bytes: int  # 0: the kernel takes none
     remark: str  # shapes and source, for the reader
+    parts: tuple[Layer, ...] = ()  # layers that run together; the kernel is made for them
+    definition: str = ""  # of that kernel, in place of parameters
+
+    @property
+    def headers(self) -> frozenset[str]:
+        """Headers of all kernels that it calls."""
+        return frozenset((self.header, *(part.header for part in self.parts)))
+
+    @property
+    def kernels(self) -> frozenset[str]:
+        """Kernels that it calls, by their files."""
+        return frozenset(call.kernel for call in self.parts or (self,))
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the activations it reads."""
         return tuple(operand for operand in self.operands if isinstance(operand, str))
+
+
+def c_bytes(c_type: str) -> int:
+    """Bytes of an element of a C type that constants have: intN_t, uintN_t, float or double."""
+    floats = {"float": 4, "double": 8}
+    return floats.get(c_type) or np.dtype(c_type.removesuffix("_t")).itemsize
 
 
 def constant(name: str, data: Array) -> Constant:

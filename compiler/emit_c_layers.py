@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from .emit_c_add import add
 from .emit_c_binary import binary
 from .emit_c_call import Call, window
-from .emit_c_conv import conv2d, depthwise_conv2d
+from .emit_c_conv import conv2d
 from .emit_c_dense import fully_connected
+from .emit_c_depthwise import depthwise_conv2d
 from .emit_c_family import Family
 from .emit_c_images import resize_bilinear, transpose_conv2d
 from .emit_c_layer import Constant, Fields, Layer

@@ -1,6 +1,7 @@
 """Weights in the order in which each family's kernels read them, zero points folded into biases.
 
-Nothing grows but by the zeros that fill a row up to a multiple of four taps (dsp).
+Nothing grows but by the zeros that fill a row up to a multiple of four taps (dsp), depthwise
+weights up to sixteen channels, and others by less than a vector at their end (helium).
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ Words = npt.NDArray[np.uint32]
 
 BLOCK = 4  # channels that the portable kernels work on at once
 QUAD = 4  # taps in two words of a column
+VECTOR = 16  # bytes of a vector
+# The channels of sixteen whose sums each four words hold, as even and odd lanes are taken apart.
+_LANES = (0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15)
 # Bytes of a 3 x 3 window, as (row, column), in the order of c/dsp/ek_dsp_depthwise.h.
 _TAPS_3X3 = ((0, 0), (1, 0), (0, 2), (1, 2), (2, 0), (0, 1), (2, 2), (1, 1), (2, 1))
 
@@ -80,6 +84,35 @@ def halves_of_rows(rows: Int8) -> Words:
 def halves_fit(rows: Int8, sums: Sums) -> bool:
     """Whether sums can be told from halves: 24 bits for those of every second row."""
     return int(rows.min()) > -128 and sums.largest < 1 << 23
+
+
+def strips_of_rows(rows: Int8) -> Int8:
+    """(channels, taps) as [channels / 4][taps / 16][4][16], and rests: c/helium/ek_strips.h."""
+    whole, taps = len(rows) // BLOCK * BLOCK, rows.shape[1]
+    strips = np.split(rows[:whole].reshape(-1, BLOCK, taps), range(VECTOR, taps, VECTOR), axis=2)
+    sizes = ((len(strip), BLOCK * strip.shape[2]) for strip in strips)
+    blocks = [strip.reshape(size) for strip, size in zip(strips, sizes, strict=True)]
+    read_on = np.zeros(-taps % VECTOR, np.int8)
+    flat = np.concatenate(blocks, axis=1).reshape(-1)
+    return np.concatenate([flat, rows[whole:].reshape(-1), read_on])
+
+
+def sixteens_of_rows(rows: Int8) -> Int8:
+    """(channels, taps) as [channels / 16][taps][16], filled up: c/helium/ek_helium_depthwise.h."""
+    filled = np.pad(rows, ((0, -len(rows) % VECTOR), (0, 0)))
+    return np.ascontiguousarray(filled.reshape(-1, VECTOR, rows.shape[1]).transpose(0, 2, 1))
+
+
+def vector_lanes(channels: int) -> list[int]:
+    """The channel of each place in the vectors' order, whole sixteens; `channels` where none is."""
+    starts = range(0, channels, VECTOR)
+    return [min(start + lane, channels) for start in starts for lane in _LANES]
+
+
+def pairs_of_taps_fit(rows: Int8) -> bool:
+    """Whether the sum of two products fits 16 bits: not where both weights are -128."""
+    even, odd = rows[:, 0::2], rows[:, 1::2]
+    return not ((even[:, : odd.shape[1]] == -128) & (odd == -128)).any()
 
 
 def pair_count(taps: int) -> int:

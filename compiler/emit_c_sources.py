@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _KERNELS = Path(__file__).parent / "c"
-_FOLDERS = ("common", "portable", "dsp")
+_FOLDERS = ("common", "portable", "dsp", "helium")
 _INCLUDE = re.compile(r'^#include "(ek_\w+\.h)"$', re.M)
 
 
@@ -26,6 +26,11 @@ def kernel_files(kernels: Iterable[str], headers: Iterable[str]) -> dict[str, by
 def main_file() -> bytes:
     """The program that proves a model on its golden vectors."""
     return _path("main.c").read_bytes()
+
+
+def answering_main() -> bytes:
+    """The program that answers samples from its standard input."""
+    return (_KERNELS / "host" / "answer.c").read_bytes()
 
 
 def _path(name: str) -> Path:

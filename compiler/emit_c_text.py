@@ -45,6 +45,12 @@ def comment(text: str) -> str:
     return text.encode("ascii", "replace").decode("ascii").replace("*/", "* /").replace("\n", " ")
 
 
+def quoted(text: str) -> str:
+    """`text` as a C string literal in ASCII."""
+    plain = text.encode("ascii", "replace").decode("ascii").replace("\n", " ")
+    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"').replace("?", "\\?") + '"'
+
+
 def _rows(literals: Iterable[str]) -> str:
     texts = tuple(literals)
     starts = range(0, len(texts), _PER_ROW)

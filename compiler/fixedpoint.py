@@ -43,11 +43,21 @@ def quantize_multiplier(real: float) -> Multiplier:
 
 
 def multiply(values: Int64, factors: tuple[Multiplier, ...]) -> Int64:
-    """`values` times one factor, or one for each index of the last axis."""
+    """`values` times one factor, or one for each index of the last axis.
+
+    Results of 32 bits are exact; what has more comes out with its sign and at least 2^31.
+    """
     multipliers = np.array([factor.multiplier for factor in factors], np.int64)
     shifts = np.array([factor.shift for factor in factors], np.int64)
-    shifted = values << np.maximum(shifts, 0) if (shifts > 0).any() else values
+    shifted = _shift_left(values, shifts) if (shifts > 0).any() else values
     return rounding_shift(high_product(shifted, multipliers), np.maximum(-shifts, 0))
+
+
+def _shift_left(values: Int64, shifts: Int64) -> Int64:
+    """`values` · 2^shifts, at most 2^32 either way: multipliers halve it at most."""
+    left = np.clip(shifts, 0, 32)
+    largest = np.int64(1) << (32 - left)
+    return np.clip(values, -largest, largest) << left
 
 
 def multiply_wide(values: Int64, factors: tuple[Multiplier, ...]) -> Int64:

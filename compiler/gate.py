@@ -98,6 +98,12 @@ def enforce(gate: Gate, force_reason: str) -> Gate:
     return Gate(passed=False, checks=gate.checks, forced_reason=reason)
 
 
+def overrun(artifact: Priced) -> str:
+    """What an artifact is over its budget by, in a sentence; nothing where it keeps it."""
+    checks = artifact.footprint.check(artifact.budget)
+    return "; ".join(check.message for check in checks if not check.passed)
+
+
 def _drop_check(
     float_accuracy: float, accuracy: float, limits: AccuracyLimits, numerics: str
 ) -> GateCheck:

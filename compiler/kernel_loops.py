@@ -34,9 +34,10 @@ QUAD = 4  # pixels of ek_matrix.h, channels of most kernels
 
 def workload_on(graph: Graph, target: Target, engine: str) -> Workload:
     """What `graph` asks of `target`: with the loops of our own kernels where it runs our C."""
-    if engine != "c" or graph.input.dtype is not DType.INT8:
+    family = family_of_core(target.core)
+    if engine != "c" or graph.input.dtype is not DType.INT8 or family not in _OF_FAMILY:
         return workload(graph)
-    return kernel_workload(graph, family_of_core(target.core))
+    return kernel_workload(graph, family)
 
 
 def kernel_workload(graph: Graph, family: Family) -> Workload:

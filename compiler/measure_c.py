@@ -7,51 +7,40 @@ made here from an int8 .tflite with the kernels that are fastest on the core.
 
 from __future__ import annotations
 
-import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from edgekiln.runtime.bundle import Bundle, open_bundle
-from edgekiln.runtime.manifest import EstimateRecord
-from edgekiln.targets.emulate import EVIDENCE_ID
+from edgekiln.targets.emulate import Emulation
 from edgekiln.targets.emulate_profile import FolderCounts, measure_folder
-from edgekiln.targets.evidence import Estimate, Tier
+from edgekiln.targets.evidence import Tier
 from edgekiln.targets.target import Target
 
-from .assemble import record
+from .c_layouts import gather
+from .c_report import (
+    CFigures,
+    Cycles,
+    Files,
+    counted_figures,
+    cycles_of,
+    golden_outputs,
+    named_calls,
+)
 from .emit_c import emit_c
 from .emit_c_family import family_of_core
+from .emit_c_sources import main_file
 from .errors import EmitError, ImportModelError
 from .graph import Array, Graph
 from .importers.tflite import import_tflite
 from .oracles import write_files
 from .reference import quantize_input
 
-Golden = tuple[bytes, ...]  # outputs that are expected, one for each sample
-
 SAMPLES = 4  # golden inputs of a .tflite, which brings none
 _SEED = 0
-
-# What emit_c writes.
-_CALL = re.compile(r"^    /\* (\w+): (.*) \*/\n    (ek_\w+)\(", re.M)
-_ARENA = re.compile(r"^#define MODEL_ARENA_SIZE (\d+)$", re.M)
-_OUTPUTS = re.compile(r"golden_outputs\[.*?= \{(.*)\};", re.S)
-_ROW = re.compile(r"\{([^{}]*)\}")
-
-
-@dataclass(frozen=True, slots=True)
-class LayerCost:
-    """A layer's call with all that it calls, in the slowest invoke. `remark` has its shapes."""
-
-    layer: str
-    kernel: str
-    remark: str
-    instructions: int
-    cycles_estimated: EstimateRecord | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +49,31 @@ class FunctionCost:
 
     function: str
     instructions: int
-    cycles_estimated: EstimateRecord | None
+    cycles_estimated: Cycles | None
 
 
 @dataclass(frozen=True, slots=True)
-class BitExact:
-    """Golden vectors that ran, and those whose outputs differ."""
-
-    samples: int
-    mismatches: int
-
-
-@dataclass(frozen=True, slots=True)
-class CReport:
+class CReport(CFigures):
     """Generated C on one emulated core.
 
-    `evidence` is "emulated". `instructions` are those of the slowest invoke; layers add up to it.
-    Cycles are None where the profile has no cycles per instruction. `ram_total_bytes` is static
-    memory, the arena within it, and stack; `code_bytes` has the layers' parameters, weights are
-    apart. `notes` say what could not be told, and why.
+    `evidence` is "emulated"; `ram_static_bytes` holds the arena. `notes` say what could not be
+    told, and why.
     """
 
     target: str
     core: str
     evidence: str
-    instructions: int
-    cycles_estimated: EstimateRecord | None
-    arena_bytes: int | None
     ram_static_bytes: int
-    stack_bytes: int
-    ram_total_bytes: int
-    code_bytes: int
-    weight_bytes: int
-    bit_exact: BitExact
-    per_layer: tuple[LayerCost, ...]
     per_function: tuple[FunctionCost, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A run of generated C: what it costs, and the outputs that it gave."""
+
+    report: CReport
+    emulation: Emulation
 
 
 def measure_c(path: Path, target: Target) -> CReport:
@@ -108,16 +86,28 @@ def measure_c(path: Path, target: Target) -> CReport:
         MissingToolError: compiler or emulator is absent; says what to install.
         MeasurementError: the core has no emulated board, or the build or the run failed.
     """
-    files = _files(path, target)
-    golden = _golden_outputs(path, files)
+    return measure_files(_files(path, target), str(path), target).report
+
+
+def measure_files(files: Files, source: str, target: Target) -> Measured:
+    """Measure generated C, files by name; `source` names them in messages.
+
+    Raises:
+        EmitError: there are no golden vectors.
+        MissingToolError: compiler or emulator is absent; says what to install.
+        MeasurementError: the core has no emulated board, or the build or the run failed.
+    """
+    if not golden_outputs(files):
+        raise EmitError(f"{source}: no golden_outputs in golden.h; give a folder of generated C")
     with tempfile.TemporaryDirectory(prefix="edgekiln-measure-") as name:
         counts = measure_folder(write_files(files, Path(name)), target)
-    return _report(files, golden, counts, target)
+    return Measured(_report(files, counts, target), counts.emulation)
 
 
 def _files(path: Path, target: Target) -> Mapping[str, bytes]:
     if path.is_dir():
-        return {file.name: file.read_bytes() for file in sorted(path.glob("*.[ch]"))}
+        files = {file.name: file.read_bytes() for file in gather(path)}
+        return {"main.c": main_file(), **files}  # a sketch stands for it on Arduino
     if path.suffix == ".ekb":
         return _of_bundle(open_bundle(path), target)
     if path.suffix != ".tflite":
@@ -154,75 +144,29 @@ def _emit(graph: Graph, golden: Array, target: Target) -> Mapping[str, bytes]:
     return emit_c(graph, golden, family_of_core(target.core)).files
 
 
-def _report(
-    files: Mapping[str, bytes], golden: Golden, counts: FolderCounts, target: Target
-) -> CReport:
-    emulation = counts.emulation
-    layers, notes = _layers(_text(files, "model.c"), counts, target)
-    arena = _ARENA.search(_text(files, "model.h"))
-    if target.cycles_per_instruction is None:
-        notes += (f"target '{target.id}' states no cycles_per_instruction; cycles are not known",)
+def _report(files: Files, counts: FolderCounts, target: Target) -> CReport:
+    figures = counted_figures(files, counts, target)
     return CReport(
+        **{field.name: getattr(figures, field.name) for field in fields(CFigures)},
         target=target.id,
         core=target.core,
         evidence=Tier.T2.word,
-        instructions=emulation.instructions,
-        cycles_estimated=_cycles(emulation.instructions, target),
-        arena_bytes=int(arena[1]) if arena else None,
-        ram_static_bytes=emulation.ram_bytes,
-        stack_bytes=emulation.stack_bytes,
-        ram_total_bytes=emulation.ram_bytes + emulation.stack_bytes,
-        code_bytes=emulation.code_bytes,
-        weight_bytes=emulation.weight_bytes,
-        bit_exact=_compare(golden, emulation.outputs),
-        per_layer=layers,
+        ram_static_bytes=counts.emulation.ram_bytes,
         per_function=tuple(
-            FunctionCost(found.name, found.instructions, _cycles(found.instructions, target))
+            FunctionCost(found.name, found.instructions, cycles_of(found.instructions, target))
             for found in counts.functions
         ),
-        notes=notes,
+        notes=tuple(_notes(figures, counts, len(named_calls(files)), target)),
     )
 
 
-def _text(files: Mapping[str, bytes], name: str) -> str:
-    return files.get(name, b"").decode("utf-8", "replace")
-
-
-def _cycles(instructions: int, target: Target) -> EstimateRecord | None:
-    if target.cycles_per_instruction is None:
-        return None
-    low, value, high = (instructions * cycles for cycles in target.cycles_per_instruction)
-    return record(Estimate(value, low, high, "cycles", Tier.T2, EVIDENCE_ID))
-
-
-def _layers(
-    model_c: str, counts: FolderCounts, target: Target
-) -> tuple[tuple[LayerCost, ...], tuple[str, ...]]:
-    """Calls under the names of model.c; none where it was changed and they no longer match."""
-    named = _CALL.findall(model_c)
-    if len(named) != len(counts.calls):
-        note = (
-            f"model_invoke makes {len(counts.calls)} calls and model.c names {len(named)} layers; "
+def _notes(figures: CFigures, counts: FolderCounts, named: int, target: Target) -> Iterator[str]:
+    if named != len(counts.calls):
+        yield (
+            f"model_invoke makes {len(counts.calls)} calls and model.c names {named} layers; "
             "layers are not told apart"
         )
-        return (), (note,)
-    layers = (
-        LayerCost(layer, kernel, remark, count, _cycles(count, target))
-        for (layer, remark, kernel), count in zip(named, counts.calls, strict=True)
-    )
-    return tuple(layers), ()
-
-
-def _compare(expected: Golden, outputs: bytes) -> BitExact:
-    size = len(expected[0])
-    found = [outputs[start : start + size] for start in range(0, len(outputs), size)]
-    equal = sum(a == b for a, b in zip(expected, found, strict=False))
-    return BitExact(len(expected), max(len(expected), len(found)) - equal)
-
-
-def _golden_outputs(path: Path, files: Mapping[str, bytes]) -> Golden:
-    table = _OUTPUTS.search(_text(files, "golden.h"))
-    rows = _ROW.findall(table[1]) if table else []
-    if not rows:
-        raise EmitError(f"{path}: no golden_outputs in golden.h; give a folder of generated C")
-    return tuple(bytes(int(number) & 0xFF for number in row.split(",")) for row in rows)
+    if None in (figures.arena_bytes, figures.scratch_bytes, figures.lower_bound_arena_bytes):
+        yield "model.h does not state the sizes of arena and scratch; generate the C again"
+    if target.cycles_per_instruction is None:
+        yield f"target '{target.id}' states no cycles_per_instruction; cycles are not known"

@@ -21,13 +21,16 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from edgekiln.runtime.c_library import CLibrary, c_compiler, library_name, library_of
 from edgekiln.runtime.engines import OutputScale, open_engine, without_delegate_notice
 from edgekiln.runtime.errors import EngineError
 from edgekiln.runtime.quant import Logits, quantize_to
 from edgekiln.targets.emulate import Emulation, emulate_folder
 from edgekiln.targets.errors import MissingToolError
+from edgekiln.targets.machines import MACHINES
 from edgekiln.targets.target import Target
 
+from .emit_c_sources import answering_main
 from .errors import CompileError, MissingKernelError
 
 Floats = npt.NDArray[np.float32]
@@ -49,6 +52,7 @@ class Engine(enum.StrEnum):
     ONNXRUNTIME = "onnxruntime"
     TFLM = "tflm"  # TensorFlow Lite Micro's portable kernels
     C_HOST = "c-host"  # generated C, built by this machine's compiler
+    C_LIBRARY = "c-library"  # generated C as the shared library that the runtime loads
     C_EMULATED = "c-emulated"  # generated C on an emulated core
 
 
@@ -152,10 +156,21 @@ def onnx_call(model: bytes, sample: Floats) -> Callable[[], object]:
     return lambda: session.run(None, inputs)
 
 
+def c_call(library: bytes, sample: Floats) -> Callable[[], object]:
+    """A callable that runs one preprocessed sample (…) in the shared object of generated C."""
+    loaded = CLibrary(library)
+    entry, context = loaded.input, loaded.context()
+    codes = sample.reshape(1, -1)
+    if entry.dtype is not np.float32:
+        codes = quantize_to(np.dtype(entry.dtype), codes, entry.scale, entry.zero_point)
+    return lambda: loaded.run(context, codes)
+
+
 # format -> what runs one sample of it on this machine, for a stopwatch
 RUNTIME_CALLS: Mapping[str, Callable[[bytes, Floats], Callable[[], object]]] = {
     "tflite": litert_call,
     "onnx": onnx_call,
+    "c": c_call,
 }
 
 
@@ -166,6 +181,26 @@ def run_c_host(files: Mapping[str, bytes], classes: int) -> Int8:
         MissingToolError: there is no gcc.
         CompileError: it does not build, or ends otherwise than by comparing its vectors.
     """
+    printed = _run_built(files, b"", (0, 1))
+    try:
+        return outputs_of(bytes.fromhex("".join(printed.decode("ascii").split())), classes)
+    except ValueError as error:
+        raise CompileError(f"main.c prints other than hexadecimal digits: {error}") from error
+
+
+def answer_c_host(files: Mapping[str, bytes], samples: Int8, classes: int) -> Int8:
+    """Build generated C with this machine's gcc and answer `samples` (n, …) in stored codes.
+
+    Raises:
+        MissingToolError: there is no gcc.
+        CompileError: it does not build, crashes or hangs.
+    """
+    answering = {**files, "main.c": answering_main()}
+    return outputs_of(_run_built(answering, samples.tobytes(), (0,)), classes)
+
+
+def _run_built(files: Mapping[str, bytes], given: bytes, accepted: tuple[int, ...]) -> bytes:
+    """What the program that `files` make prints."""
     compiler = shutil.which("gcc")
     if compiler is None:
         raise MissingToolError("gcc not found; install it with: apt-get install gcc")
@@ -173,8 +208,22 @@ def run_c_host(files: Mapping[str, bytes], classes: int) -> Int8:
         folder = write_files(files, Path(name))
         sources = sorted(str(path) for path in folder.glob("*.c"))
         _call((compiler, *_C_FLAGS, *sources, "-o", str(folder / "model")), (0,))
-        text = _call((str(folder / "model"),), (0, 1))
-    return outputs_of(bytes.fromhex("".join(text.split())), classes)
+        return _call((str(folder / "model"),), accepted, given)
+
+
+def run_library(files: Mapping[str, bytes], x: Floats, output: OutputScale, source: str) -> Logits:
+    """Generated C as `edgekiln.runtime` runs it: the shared object that came with it, or built now.
+
+    Raises:
+        MissingToolError: there is none for this machine, and no C compiler.
+        CompileError: it cannot be built or loaded, or fails.
+    """
+    if library_name() not in files and c_compiler() is None:
+        raise MissingToolError("no C compiler found; install one with: apt-get install gcc")
+    try:
+        return open_engine("c", library_of(files, source), output).run(x)
+    except EngineError as error:
+        raise CompileError(str(error)) from error
 
 
 def run_c_emulated(files: Mapping[str, bytes], target: Target) -> Emulation:
@@ -186,6 +235,12 @@ def run_c_emulated(files: Mapping[str, bytes], target: Target) -> Emulation:
     """
     with tempfile.TemporaryDirectory(prefix="edgekiln-c-") as name:
         return emulate_folder(write_files(files, Path(name)), target)
+
+
+def core_compiler_version(target: Target) -> str:
+    """The compiler of the emulated core of `target`, or `absent`."""
+    machine = MACHINES.get(target.core.lower())
+    return "absent" if machine is None else tool_version(f"{machine.prefix}gcc")
 
 
 def outputs_of(printed: bytes, classes: int) -> Int8:
@@ -214,7 +269,7 @@ def tool_version(command: str) -> str:
     """First line that a tool prints about itself, or `absent`."""
     if shutil.which(command) is None:
         return "absent"
-    lines = _call((command, "--version"), (0,)).splitlines()
+    lines = _call((command, "--version"), (0,)).decode("utf-8", "replace").splitlines()
     return lines[0].strip() if lines else "unknown"
 
 
@@ -265,16 +320,18 @@ def _as_inputs(x: Floats, shape: tuple[int, ...]) -> Floats:
     return x.reshape(-1, *shape)
 
 
-def _call(command: tuple[str, ...], accepted: tuple[int, ...]) -> str:
+def _call(command: tuple[str, ...], accepted: tuple[int, ...], given: bytes = b"") -> bytes:
+    """Standard output of a command that gets `given` as its standard input."""
     try:
         result = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            command, input=given, capture_output=True, timeout=_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise CompileError(f"{command[0]} did not end within {_TIMEOUT_S} s") from error
     if result.returncode not in accepted:
-        complaints = [line for line in result.stderr.splitlines() if "error" in line]
-        detail = (complaints or result.stderr.splitlines() or [f"exit {result.returncode}"])[0]
+        lines = result.stderr.decode("utf-8", "replace").splitlines()
+        complaints = [line for line in lines if "error" in line]
+        detail = (complaints or lines or [f"exit {result.returncode}"])[0]
         raise CompileError(f"{Path(command[0]).name} failed: {detail}")
     return result.stdout
 

@@ -35,6 +35,7 @@ class EngineRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One engine against the reference. `target` is empty where it does not matter.
 
     Codes differ by LSB, floats by a share of the largest output: one of the two is set.
+    `mismatches` are samples with an output that differs at all.
     """
 
     engine: str
@@ -51,6 +52,7 @@ class EngineRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_relative: float | None = None
     mean_lsb: float = 0.0
     kernels: str = ""  # the family, where C of several was run
+    mismatches: int = 0
 
     @property
     def form(self) -> str:
@@ -144,6 +146,7 @@ def compare(
         label_flips=flips,
         bound="none",
         passed=True,
+        mismatches=int((expected != found).any(axis=1).sum()),
     )
     if expected.dtype.kind == "f":
         return _judged_floats(row, engine, expected, found)

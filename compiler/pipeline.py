@@ -1,6 +1,6 @@
 """`compile_model`: a trained model in, one proven bundle for named targets out.
 
-distil → import → optimize → quantize → emit → emulate → certify → price → gate → pack. Every
+distil → import → optimize → quantize → emit → emulate → price → certify → gate → pack. Every
 stage is a function of the ones before it; nothing is written, and nothing comes out of a compile
 that broke parity or the gate. A model that came quantized skips the first and the third stages.
 
@@ -11,6 +11,7 @@ and does not time. What is timed here and now is in `CompileResult.artifacts` al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from edgekiln.runtime.bundle import pack_bundle, parse_bundle
 from edgekiln.runtime.manifest import Gate
 
 from .accuracy import EngineAccuracy, engine_accuracies, float_accuracy, reference_accuracy
-from .artifacts import ArtifactKind, EmittedArtifact, emit_artifact, kind_for
+from .artifacts import emit_artifact, kind_for
 from .assemble import (
     GOLDEN_SAMPLES,
     Build,
@@ -30,18 +31,20 @@ from .assemble import (
     report,
     samples_of,
 )
+from .builds import Artifacts, price_builds, wanted_formats
 from .calibration import check_calibration
 from .certify import PARITY_SAMPLES, certify
 from .data import Dataset
 from .errors import CompileError, ImportModelError, RecipeError
-from .gate import Priced, check_gate, effective_budget, enforce
+from .gate import check_gate, effective_budget, enforce
 from .grammar import check
 from .graph import Graph
+from .input_schema import preprocessing_text
 from .load_model import LoadedModel, load_file, load_model
 from .numerics import is_quantized, numerics_of
 from .parity import enforce_parity
 from .passes import Trace, untraced
-from .pricing import EmulatedArtifact, emulate_artifact, measure_artifact, measured_note, price
+from .pricing import EmulatedArtifact, emulate_artifact, measured_note
 from .quantize import quantize_by
 from .recipe import DEFAULT_RECIPE, Recipe, check_recipe, suited_recipe
 from .reference import quantize_input
@@ -49,7 +52,6 @@ from .request import (
     CompiledModel,
     CompileRequest,
     CompileResult,
-    TargetRequest,
 )
 from .sensitivity import LayerSensitivity, measure_sensitivity
 
@@ -57,7 +59,6 @@ CAME_QUANTIZED = "the model came quantized and is kept as it is, so it has no fl
 
 Progress = Callable[[str], None]
 Floats = npt.NDArray[np.float32]
-Artifacts = Mapping[ArtifactKind, EmittedArtifact]
 
 
 def silent(line: str) -> None:
@@ -87,21 +88,26 @@ def compile_model(
     golden = samples_of(request.dataset, request.dataset.validation, GOLDEN_SAMPLES)
     artifacts = _emit(model, request, golden, progress, trace)
     emulations = _emulate(artifacts, request, progress)
+    progress("price: latency, RAM and flash on every target")
+    sample = _samples(request, model)[0]
+    builds, notes = price_builds(model.graph, request.targets, artifacts, emulations, sample)
+    kept = {build.artifact.kind: build.artifact for build in builds}
+    running_c = {build.target.id for build in builds if build.artifact.format == "c"}
     progress("certify: the same samples through every engine")
     certificate = certify(
         model.float_graph,
         model.graph,
-        artifacts.values(),
-        emulations,
+        kept.values(),
+        {name: item for name, item in emulations.items() if name in running_c},
         _samples(request, model),
         model_samples(model.graph, request.dataset, golden),
     )
     enforce_parity(certificate)
-    accuracies = _accuracies(model, request, artifacts, progress)
-    builds, notes = _price(model, request, artifacts, emulations, progress)
+    accuracies = _accuracies(model, request, kept, progress)
     progress("gate: accuracy, latency, RAM and flash against the budgets")
     gate = enforce(_gate(model, request, builds), request.force_reason)
-    bundle_notes = (*loaded.notes, *_origin_notes(model), *certificate.missing, *notes)
+    told = (*_origin_notes(model), *_chance_notes(request.dataset, model))
+    bundle_notes = (*loaded.notes, *told, *certificate.missing, *notes)
     draft = assemble(request, model, builds, gate, certificate, accuracies, golden, bundle_notes)
     data = pack_bundle(draft.manifest, draft.members)
     return CompileResult(
@@ -158,17 +164,13 @@ def _check_request(request: CompileRequest) -> None:
     if len(set(ids)) != len(ids):
         raise CompileError(f"each target can be named once, not {', '.join(ids)}")
     for wanted in request.targets:
-        foreign = [fmt for fmt in wanted.formats if fmt not in wanted.target.formats]
+        foreign = [fmt for fmt in wanted.formats if fmt not in wanted.target.all_formats]
         if foreign:
             raise CompileError(
                 f"target '{wanted.target.id}' cannot run format '{foreign[0]}'; "
-                f"it runs: {', '.join(wanted.target.formats)}"
+                f"it runs: {', '.join(wanted.target.all_formats)}"
             )
         effective_budget(wanted.target, wanted.budget)
-
-
-def _formats(wanted: TargetRequest) -> tuple[str, ...]:
-    return wanted.formats or wanted.target.formats
 
 
 def _quantize(
@@ -239,7 +241,7 @@ def _emit(
 ) -> Artifacts:
     """One artifact of each kind; targets of one kind get the same bytes."""
     kinds = dict.fromkeys(
-        kind_for(wanted.target, fmt) for wanted in request.targets for fmt in _formats(wanted)
+        kind_for(wanted.target, fmt) for wanted in request.targets for fmt in wanted_formats(wanted)
     )
     graph = model.graph
     quantized = quantize_input(graph, model_samples(graph, request.dataset, golden))
@@ -253,10 +255,11 @@ def _emulate(
     artifacts: Artifacts, request: CompileRequest, progress: Progress
 ) -> Mapping[str, EmulatedArtifact]:
     """Emulations of generated C by target id."""
-    wanted = [w.target for w in request.targets if "c" in _formats(w)]
+    wanted = [w.target for w in request.targets if "c" in wanted_formats(w)]
     found = {}
     for target in wanted:
-        progress(f"emulate: generated C on {target.core}")
+        if target.device_class == "mcu":
+            progress(f"emulate: generated C on {target.core}")
         found[target.id] = emulate_artifact(artifacts[kind_for(target, "c")], target)
     return found
 
@@ -283,35 +286,27 @@ def _accuracies(
     return found
 
 
+def _chance_notes(dataset: Dataset, model: CompiledModel) -> tuple[str, ...]:
+    """Where the model knows no more than the commonest class: it was not meant for these inputs."""
+    found = model.accuracy if model.accuracy_float is None else model.accuracy_float
+    y = dataset.y[dataset.validation]
+    counts = np.bincount(y)
+    chance = counts.max() / len(y)
+    # Two standard errors of a share: what luck alone does.
+    if found > chance + 2 * math.sqrt(chance * (1 - chance) / len(y)):
+        return ()
+    commonest = dataset.contract.classes[int(counts.argmax())]
+    return (
+        f"an accuracy of {found:.4f} is no better than always answering '{commonest}' "
+        f"({chance:.4f}): the model may expect another preprocessing than "
+        f"{preprocessing_text(dataset.contract.preprocessing)} ([contract] of edgekiln.toml, or "
+        "--preprocessing), or another order of classes",
+    )
+
+
 def _origin_notes(model: CompiledModel) -> tuple[str, ...]:
     """How the model came to its numbers: quantized already, or with layers in float32."""
     return (CAME_QUANTIZED,) if model.quantized is None else model.quantized.plan.notes
-
-
-def _price(
-    model: CompiledModel,
-    request: CompileRequest,
-    artifacts: Artifacts,
-    emulations: Mapping[str, EmulatedArtifact],
-    progress: Progress,
-) -> tuple[tuple[Build, ...], tuple[str, ...]]:
-    """Every target's artifacts, in the order of the request, and notes on their prices."""
-    progress("price: latency, RAM and flash on every target")
-    sample = _samples(request, model)[0]
-    builds: list[Build] = []
-    notes: list[str] = []
-    for wanted in request.targets:
-        budget = effective_budget(wanted.target, wanted.budget)
-        for fmt in _formats(wanted):
-            artifact = artifacts[kind_for(wanted.target, fmt)]
-            emulated = emulations.get(wanted.target.id) if fmt == "c" else None
-            emulated = emulated or EmulatedArtifact(None)
-            cost, said = price(model.graph, artifact, wanted.target, emulated, budget)
-            notes += said
-            priced = Priced(wanted.target.id, fmt, cost, budget)
-            measured = measure_artifact(artifact, wanted.target, sample)
-            builds.append(Build(wanted.target, artifact, priced, measured))
-    return tuple(builds), tuple(notes)
 
 
 def _gate(model: CompiledModel, request: CompileRequest, builds: tuple[Build, ...]) -> Gate:

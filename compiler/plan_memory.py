@@ -41,7 +41,7 @@ class MemoryPlan:
 
 
 def plan_memory(graph: Graph, calls: Iterable[KernelCall]) -> MemoryPlan:
-    """The smallest of the plans found. `calls`: one for each node that is no reshape, in order."""
+    """The smallest of the plans found. `calls` compute all nodes that are no reshapes, in order."""
     calls = tuple(calls)
     tasks = tasks_of(graph, calls)
     better = best_order(tasks)

@@ -7,11 +7,13 @@ what the kernel's loops in c/ allow.
 |---|---|---|
 | add, softmax, lookup | exactly, or lower | - |
 | max and average pool | lower, by the distance of the windows | - |
-| conv2d | lower, by the distance of the windows, which are gathered 2 (dsp: 4) at a time | no |
-| pointwise, dsp | the same; exactly where no channels are added | no |
+| conv2d | lower, by the windows' distance; they are gathered 2 (dsp: 4, helium: 1) at a time | no |
+| pointwise, dsp and helium | the same; exactly where no channels are added | no |
 | pointwise, portable | lower, by what 2 pixels write before they are read last | - |
-| depthwise | at any whole number of pixels, higher or lower: channels go one by one | no |
+| depthwise, helium | lower, by the rows that are copied before they are written | no |
+| depthwise, others | at any whole number of pixels, higher or lower: channels go one by one | no |
 | mean | the same | - |
+| fully connected, helium | lower, by one row less what is written after its last read | - |
 | fully connected, dsp | anywhere for one row, which becomes a column first | lower, by half |
 | fully connected, portable | lower, by one row less its last four outputs | - |
 | pad | lower, by the padding | - |
@@ -31,9 +33,11 @@ from .ops import ConvAttrs, PadAttrs, PoolAttrs
 from .plan_overlap import Overlap, overlap_of
 from .plan_steps import (
     Slide,
+    by_bands,
     by_blocks_of_rows,
     by_channels_of_windows,
     by_element,
+    by_fours_of_rows,
     by_groups_of_windows,
     by_padded_rows,
     by_rows,
@@ -77,7 +81,7 @@ def _mean(graph: Graph, node: Node) -> Sharing:
 
 def _windows_of(group: int) -> Callable[[Graph, Node], Sharing]:
     def rule(graph: Graph, node: Node) -> Sharing:
-        return Sharing(_distance(_slide(graph, node), group))
+        return Sharing(_distance(slide_of(graph, node), group))
 
     return rule
 
@@ -112,6 +116,14 @@ def _dsp_dense(graph: Graph, node: Node) -> Sharing:
     )
 
 
+def _helium_dense(graph: Graph, node: Node) -> Sharing:
+    return Sharing(overlap_of(by_fours_of_rows(*_rows(graph, node))))
+
+
+def _bands(graph: Graph, node: Node) -> Sharing:
+    return Sharing(overlap_of(by_bands(slide_of(graph, node).upright)))
+
+
 def _pad(graph: Graph, node: Node) -> Sharing:
     assert isinstance(node.attrs, PadAttrs)
     padding = node.attrs.image_padding
@@ -122,7 +134,8 @@ def _pad(graph: Graph, node: Node) -> Sharing:
     return Sharing(overlap_of(by_padded_rows(image, top, left, right)))
 
 
-def _slide(graph: Graph, node: Node) -> Slide:
+def slide_of(graph: Graph, node: Node) -> Slide:
+    """How the window of a convolution slides."""
     attrs = node.attrs
     assert isinstance(attrs, ConvAttrs)
     _, height, width, _ = graph.values[node.inputs[1]].shape
@@ -160,7 +173,13 @@ _RULES: Mapping[str, Callable[[Graph, Node], Sharing]] = {
     "ek_pointwise": _pointwise,
     "ek_depthwise_conv2d": _depthwise,
     "ek_dsp_depthwise": _depthwise,
+    "ek_dsp_depthwise_any": _depthwise,
     "ek_fully_connected": _dense,
     "ek_dsp_fully_connected": _dsp_dense,
+    "ek_helium_add": _elements,
+    "ek_helium_conv2d": _windows_of(1),
+    "ek_helium_pointwise": _windows_of(1),
+    "ek_helium_depthwise": _bands,
+    "ek_helium_fully_connected": _helium_dense,
     "ek_pad": _pad,
 }

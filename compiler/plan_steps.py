@@ -25,6 +25,33 @@ class Slide:
     dilation: Pair
     before: Pair  # padding at the top and at the left
 
+    @property
+    def plane(self) -> Pair:
+        """Rows and columns that windows reach over, padding included."""
+        height, width = (
+            (size - 1) * stride + (taps - 1) * dilation + 1
+            for size, stride, taps, dilation in zip(
+                self.out[:2], self.stride, self.kernel, self.dilation, strict=True
+            )
+        )
+        return height, width
+
+    @property
+    def transposed(self) -> Slide:
+        """Rows and columns in each other's place."""
+        (height, width, channels), (out_height, out_width, made) = self.image, self.out
+        pairs = (pair[::-1] for pair in (self.kernel, self.stride, self.dilation, self.before))
+        return Slide((width, height, channels), (out_width, out_height, made), *pairs)
+
+    @property
+    def upright(self) -> Slide:
+        """An image of one row as one of one column, where that is the same memory."""
+        if (self.image[0], self.out[0], self.kernel[0], self.before[0]) != (1, 1, 1, 0):
+            return self
+        (_, length, channels), (_, out_length, made) = self.image, self.out
+        pairs = (pair[::-1] for pair in (self.kernel, self.stride, self.dilation, self.before))
+        return Slide((length, 1, channels), (out_length, 1, made), *pairs)
+
 
 def by_element(size: int) -> Steps:
     """Element i is written once all operands' element i was read last: ek_add, ek_softmax."""
@@ -48,7 +75,7 @@ def by_channels_of_windows(slide: Slide) -> Steps:
 
 def by_groups_of_windows(slide: Slide, group: int) -> Steps:
     """`group` pixels are gathered, then written; the rest one by one: ek_conv2d (2),
-    ek_dsp_conv2d and ek_dsp_pointwise (4)."""
+    ek_dsp_conv2d and ek_dsp_pointwise (4), ek_helium_conv2d and ek_helium_pointwise (1)."""
     start, last = _windows(slide)
     pixels = start.size
     whole = pixels // group * group
@@ -74,6 +101,18 @@ def by_blocks_of_rows(
     ends = np.append(firsts[1:], rows)
     blocks = out_size // block * block
     low = np.concatenate([np.arange(0, blocks, block), np.arange(blocks, out_size)])
+    return _parts_of_rows(firsts, ends, in_size, out_size, low)
+
+
+def by_fours_of_rows(rows: int, in_size: int, out_size: int) -> Steps:
+    """A row is read again for each four of its outputs, and for what is left of them:
+    ek_helium_fully_connected."""
+    row = np.arange(rows)
+    return _parts_of_rows(row, row + 1, in_size, out_size, np.arange(0, out_size, 4))
+
+
+def _parts_of_rows(firsts: Int64, ends: Int64, in_size: int, out_size: int, low: Int64) -> Steps:
+    """Rows first..end are read for each part of their outputs, which begin at `low`."""
     high = np.append(low[1:], out_size)
     ones = np.ones_like(low)
     return Steps(
@@ -97,6 +136,26 @@ def to_column(rows: int, in_size: int) -> Steps:
     end = np.add.outer(np.arange(rows) * in_size, np.minimum(start + 4, in_size)).reshape(-1)
     write = np.tile(2 * start, rows)
     return Steps(read, end, write, write + 8)
+
+
+def by_bands(slide: Slide) -> Steps:
+    """Rows are copied when a window reaches them, then a row of outputs is written:
+    ek_helium_depthwise."""
+    height, width, channels = slide.image
+    out_height, out_width, _ = slide.out
+    first = np.arange(out_height) * slide.stride[0] - slide.before[0]
+    after = first + (slide.kernel[0] - 1) * slide.dilation[0] + 1
+    start = np.maximum(np.maximum(first, np.append(0, after[:-1])), 0)
+    end = np.minimum(after, height)
+    columns = min(width, max(slide.plane[1] - slide.before[1], 0))
+    some = start < end
+    row = np.arange(out_height) * out_width * channels
+    return Steps(
+        np.where(some, start * width * channels, NOTHING[0]),
+        np.where(some, ((end - 1) * width + columns) * channels, NOTHING[1]),
+        row,
+        row + out_width * channels,
+    )
 
 
 def by_padded_rows(image: tuple[int, int, int], top: int, left: int, right: int) -> Steps:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .graph import Graph
-from .ops import Op
 from .plan import ALIGNMENT, storage_roots
 from .plan_overlap import Overlap, apart
 from .plan_rules import sharing
@@ -19,11 +18,15 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class KernelCall:
-    """What the planner knows of a call: the value that it computes, its kernel, its scratch."""
+    """What the planner knows of a call: its output, kernel and scratch, and what it reads.
+
+    A call of several nodes has the output of the last.
+    """
 
     output: str
     kernel: str
     scratch_bytes: int
+    reads: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,16 @@ class Tasks:
 
 def tasks_of(graph: Graph, calls: Iterable[KernelCall]) -> Tasks:
     """`calls` stand for all nodes of `graph` but reshapes, in their order."""
-    roots = storage_roots(graph)
+    calls = tuple(calls)
+    made = {*graph.inputs, *(call.output for call in calls)}
+    roots = {name: root for name, root in storage_roots(graph).items() if root in made}
     sizes = {root: _aligned(graph.values[root].nbytes) for root in roots.values()}
-    nodes = [node for node in graph.nodes if node.op is not Op.RESHAPE]
+    nodes = {node.output: node for node in graph.nodes}
     tasks: list[Task] = []
     scratch: dict[str, str] = {}
-    for node, call in zip(nodes, calls, strict=True):
-        shared = sharing(graph, node, call.kernel)
-        reads = frozenset(roots[name] for name in node.inputs if name in roots)
+    for call in calls:
+        shared = sharing(graph, nodes[call.output], call.kernel)
+        reads = frozenset(roots[name] for name in call.reads)
         overlaps: dict[Pair, Overlap] = {}
         writes = [call.output]
         if shared.output is not None:

@@ -13,12 +13,13 @@ import dataclasses
 import math
 import platform
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from edgekiln.runtime.c_library import build_library, c_compiler
 from edgekiln.targets.calibration_journal import CalibrationJournal, Figures
 from edgekiln.targets.core_costs import timed_table
 from edgekiln.targets.emulate import machine_of
@@ -31,6 +32,7 @@ from edgekiln.targets.measure import measure_callable
 from edgekiln.targets.target import CostTable, Evidence, OpCost, Target
 
 from .calibration_plan import Plan, PlannedModel, host_plan, loops_plan
+from .emit_c import emit_c
 from .emit_c_family import family_of_core
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
@@ -80,9 +82,12 @@ def calibrate(
     target: Target,
     seed: int = 0,
     ops: Collection[str] = (),
+    formats: Sequence[str] = (),
     measuring: Measuring | None = None,
 ) -> Target:
     """`target` with a new int8 cost table first for every engine that can run here.
+
+    Engines are those of `formats`, by default of the target's own but the optional ones.
 
     `ops` are operators of a model beyond those of the usual probes: they are probed as well where
     the class of device can run them from here.
@@ -93,12 +98,13 @@ def calibrate(
     calibration's, MissingToolError where the emulator is not installed.
     """
     how = measuring or Measuring()
-    measures = {fmt: how.measure(target.device_class, fmt) for fmt in target.formats}
+    asked = formats or target.formats
+    measures = {fmt: how.measure(target.device_class, fmt) for fmt in asked}
     able = {fmt: measure for fmt, measure in measures.items() if measure is not None}
     if not able:
         msg = (
             f"target '{target.id}' is of class {target.device_class} with the formats "
-            f"{', '.join(target.formats)}, which cannot be measured from here; "
+            f"{', '.join(asked)}, which cannot be measured from here; "
             f"calibrate `host` on the device itself"
         )
         raise MeasurementError(msg)
@@ -193,16 +199,29 @@ def _of_loops(target: Target, fit: Counts, held: Counts, evidence_id: str) -> Co
 
 def time_on_host(graph: Graph, fmt: str) -> Figures:
     """Median microseconds of one inference of an int8 `graph` in an engine of this machine."""
-    model = emit_onnx(graph) if fmt == "onnx" else emit_tflite(graph)
     sample = np.random.default_rng(0).normal(0, 1, graph.input.shape[1:]).astype(np.float32)
-    call = RUNTIME_CALLS[fmt](model, sample)
+    call = RUNTIME_CALLS[fmt](_RUNNABLES[fmt](graph), sample)
     return (measure_callable(call, budget_s=HOST_BUDGET_S).median_us,)
+
+
+def _library(graph: Graph) -> bytes:
+    sample = np.random.default_rng(0).integers(-128, 128, graph.input.shape).astype(np.int8)
+    return build_library(emit_c(graph, sample).files)
+
+
+# format -> what its engine on this machine loads
+_RUNNABLES: Mapping[str, Callable[[Graph], bytes]] = {
+    "tflite": emit_tflite,
+    "onnx": emit_onnx,
+    "c": _library,
+}
 
 
 # (device class, format) -> how a model is measured
 _MEASURES: dict[tuple[str, str], Measure] = {
     ("host", "tflite"): lambda graph, _: time_on_host(graph, "tflite"),
     ("host", "onnx"): lambda graph, _: time_on_host(graph, "onnx"),
+    ("host", "c"): lambda graph, _: time_on_host(graph, "c"),
     ("mcu", "c"): layer_instructions,
 }
 
@@ -210,6 +229,8 @@ _MEASURES: dict[tuple[str, str], Measure] = {
 def _source(target: Target, fmt: str) -> str:
     """What measures, with its versions: enough to do it again."""
     engine = engine_of(target, fmt)
+    if engine == "c" and target.device_class == "host":
+        return f"generated C, {tool_version(c_compiler() or 'cc')}, one thread of {_processor()}"
     if engine == "c":
         tools = (tool_version(tool) for tool in machine_of(target).tools if tool != "gcc")
         return f"generated C, instructions under emulation, {', '.join(tools)}"

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from edgekiln.targets.machines import MACHINES, PACKAGES
 from edgekiln.targets.target import Target
 
 from .graph import Graph
@@ -23,8 +24,6 @@ _BY_FORMAT: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "onnx": (("onnx", "onnxruntime"), ()),
     "c": ((), ("gcc",)),
 }
-_EMULATION_TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm")
-_COMMANDS = ("gcc", *_EMULATION_TOOLS)
 
 
 def input_digests(request: CompileRequest, graph: Graph) -> dict[str, str]:
@@ -60,8 +59,9 @@ def tool_versions(request: CompileRequest, formats: Iterable[str]) -> dict[str, 
         tools += commands
     if isinstance(request.model, Path):
         names.append("torch")
-    if any(wanted.target.device_class == "mcu" for wanted in request.targets):
-        tools += _EMULATION_TOOLS
+    for wanted in request.targets:
+        machine = MACHINES.get(wanted.target.core.lower())
+        tools += machine.tools if machine else ()
     names += [name for name in _OPTIONAL if distribution_version(name) != "absent"]
     versions = {name: distribution_version(name) for name in names}
     versions.update({tool: tool_version(tool) for tool in tools})
@@ -72,7 +72,7 @@ def version_here(name: str) -> str:
     """The version on this machine of something that `tool_versions` names."""
     if name == "python":
         return platform.python_version()
-    if name in _COMMANDS:
+    if name in PACKAGES:
         return tool_version(name)
     return distribution_version(name)
 

@@ -12,6 +12,7 @@ from edgekiln.targets.evidence import Budget, Estimate, Footprint
 from edgekiln.targets.target import Target
 
 from .accuracy import EngineAccuracy
+from .c_report import CFigures
 from .calibration_file import Calibration
 from .data import Dataset
 from .distil import DistilSettings, Score
@@ -24,7 +25,8 @@ from .recipe import DEFAULT_RECIPE, Recipe
 
 @dataclass(frozen=True)
 class TargetRequest:
-    """One device class to compile for. Empty `formats`: every format that the target runs.
+    """One device class to compile for. Empty `formats`: all of the target's but the optional ones;
+    only the best of these must keep the budget then, others that miss it are left out and told.
 
     `target` carries the cost table that latency is estimated from; a host has one only after
     `probes.calibrate`. A limit in `budget` counts instead of the target's own.
@@ -64,6 +66,7 @@ class ArtifactReport:
     """One artifact: the manifest's estimates, and what was measured just now where it runs here.
 
     `measured` (T3) differs from run to run, so it is reported and never part of the bundle.
+    `figures` are those of generated C, other formats have none.
     """
 
     target: str
@@ -71,6 +74,7 @@ class ArtifactReport:
     bytes: int
     footprint: Footprint
     measured: Estimate | None
+    figures: CFigures | None = None
 
 
 @dataclass(frozen=True)

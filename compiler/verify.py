@@ -9,8 +9,9 @@ certificate is made again from the artifacts and held against the recorded one.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +25,9 @@ from edgekiln.runtime.errors import MemberError
 from edgekiln.runtime.golden import Golden
 from edgekiln.runtime.manifest import Artifact
 from edgekiln.runtime.quant import Logits
-from edgekiln.targets.errors import MeasurementError, TargetError
-from edgekiln.targets.machines import MACHINES
+from edgekiln.targets.errors import BrokenImageError, TargetError
 from edgekiln.targets.profiles import load_target
+from edgekiln.targets.target import Target
 
 from .artifacts import ArtifactKind, EmittedArtifact
 from .assemble import CERTIFICATE, model_samples, samples_of
@@ -39,15 +40,18 @@ from .importers.tflite import import_tflite
 from .oracles import (
     RUNTIME_ENGINES,
     Engine,
+    core_compiler_version,
     distribution_version,
     outputs_of,
     run_c_emulated,
     run_c_host,
+    run_library,
     run_litert_reference,
     run_runtime,
     tool_version,
 )
 from .parity import Certificate, EngineRow, compare
+from .pricing import EmulatedArtifact
 from .reference import quantize_input, run_int8
 
 Floats = npt.NDArray[np.float32]
@@ -79,17 +83,26 @@ class VerifyReport:
         return tuple(dict.fromkeys(places))
 
 
+# by target id: what ran, or why nothing did
+Emulations = Mapping[str, EmulatedArtifact | TargetError]
+
+
 @dataclass(frozen=True)
 class _Job:
     """One engine on one artifact; `run` returns logits (n, classes)."""
 
     artifact: Artifact
     engine: Engine
+    version: str
     run: Callable[[], Logits]
 
 
-def verify_bundle(path: Path, dataset: Dataset | None = None) -> VerifyReport:
+def verify_bundle(
+    path: Path, dataset: Dataset | None = None, profiles: Sequence[Path] = ()
+) -> VerifyReport:
     """Run every artifact of the bundle at `path` in every engine that is here.
+
+    `profiles` are folders of target profiles beside the catalog.
 
     Raises:
         BundleError: the file is damaged, incomplete or no bundle; one line that names the member.
@@ -105,7 +118,8 @@ def verify_bundle(path: Path, dataset: Dataset | None = None) -> VerifyReport:
         )
     rows: list[EngineRow] = []
     notes: list[str] = []
-    for job in _jobs(bundle, golden):
+    emulations = _emulations(bundle, profiles)
+    for job in _jobs(bundle, golden, emulations):
         place = f"{job.artifact.target}/{job.artifact.format} in {job.engine}"
         try:
             found = _checked(job.run(), golden)
@@ -116,7 +130,7 @@ def verify_bundle(path: Path, dataset: Dataset | None = None) -> VerifyReport:
             notes.append(f"{place} failed: {error}")
         else:
             rows.append(_row(job, golden.expected, found, recorded.depth))
-    again = None if dataset is None else _certify_again(bundle, dataset, notes)
+    again = None if dataset is None else _certify_again(bundle, dataset, emulations, notes)
     return VerifyReport(
         bundle_id=bundle.bundle_id,
         passed=all(row.passed for row in (*rows, *(again.engines if again else ())))
@@ -135,18 +149,29 @@ def _recorded(bundle: Bundle) -> Certificate:
         raise MemberError(f"{bundle.source}: {CERTIFICATE} breaks its schema: {error}") from error
 
 
-def _certify_again(bundle: Bundle, dataset: Dataset, notes: list[str]) -> Certificate | None:
+def _certify_again(
+    bundle: Bundle,
+    dataset: Dataset,
+    emulations: Emulations,
+    notes: list[str],
+) -> Certificate | None:
     """The certificate from the artifacts alone, on the samples that it was first made with."""
     holder = next((a for a in bundle.manifest.artifacts if a.format == "tflite"), None)
     if holder is None:
         notes.append("the certificate was not made again: no .tflite artifact holds the graph")
         return None
+    shape = bundle.contract.input.shape
+    dataset = dataclasses.replace(
+        dataset, x=dataset.x.reshape(len(dataset.x), *shape), contract=bundle.contract
+    )
     try:
         graph = import_tflite(bundle.read(holder.path), bundle.source)
         raw = samples_of(dataset, dataset.validation, PARITY_SAMPLES)
         golden = quantize_input(graph, model_samples(graph, dataset, bundle.golden().inputs))
-        artifacts = _artifacts(bundle, golden)
-        return certify(None, graph, artifacts.values(), {}, model_samples(graph, dataset, raw))
+        artifacts = _artifacts(bundle, golden).values()
+        x = model_samples(graph, dataset, raw)
+        ran = {name: e for name, e in emulations.items() if isinstance(e, EmulatedArtifact)}
+        return certify(None, graph, artifacts, ran, x)
     except CompileError as error:
         notes.append(f"the certificate was not made again: {error}")
         return None
@@ -166,22 +191,28 @@ def _artifacts(bundle: Bundle, golden: Array) -> dict[ArtifactKind, EmittedArtif
     return found
 
 
-def _jobs(bundle: Bundle, golden: Golden) -> Iterator[_Job]:
+def _jobs(bundle: Bundle, golden: Golden, emulations: Emulations) -> Iterator[_Job]:
     x = bundle.contract.preprocess(bundle.contract.check(golden.inputs))
     output = OutputScale(golden.scale, golden.zero_point, golden.expected.dtype.name)
     for artifact in bundle.manifest.artifacts:
         if artifact.format == "tflite":
             model = bundle.read(artifact.path)
-            yield _Job(artifact, Engine.REFERENCE, functools.partial(_run_reference, model, x))
+            run = functools.partial(_run_reference, model, x)
+            yield _Job(artifact, Engine.REFERENCE, f"numpy {np.__version__}", run)
             run = functools.partial(run_litert_reference, model, x)
-            yield _Job(artifact, Engine.LITERT_REFERENCE, run)
+            version = _distribution("ai-edge-litert")
+            yield _Job(artifact, Engine.LITERT_REFERENCE, version, run)
         if artifact.format in RUNTIME_ENGINES:
-            engine, _ = RUNTIME_ENGINES[artifact.format]
+            engine, package = RUNTIME_ENGINES[artifact.format]
             model = bundle.read(artifact.path)
             run = functools.partial(run_runtime, artifact.format, model, x, output)
-            yield _Job(artifact, engine, run)
+            yield _Job(artifact, engine, _distribution(package), run)
         if artifact.format == "c":
-            yield from _c_jobs(bundle, artifact, golden.expected.shape[1])
+            yield from _c_jobs(bundle, artifact, emulations, golden.expected.shape[1])
+            if artifact.target not in emulations:
+                files = bundle.below(artifact.path)
+                run = functools.partial(run_library, files, x, output, bundle.source)
+                yield _Job(artifact, Engine.C_LIBRARY, _distribution("edgekiln"), run)
 
 
 def _run_reference(model: bytes, x: Floats) -> Logits:
@@ -191,17 +222,49 @@ def _run_reference(model: bytes, x: Floats) -> Logits:
     return run_int8(graph, quantize_input(graph, samples))
 
 
-def _c_jobs(bundle: Bundle, artifact: Artifact, classes: int) -> Iterator[_Job]:
-    files = bundle.below(artifact.path)
-    yield _Job(artifact, Engine.C_HOST, lambda: run_c_host(files, classes))
+def _c_jobs(
+    bundle: Bundle, artifact: Artifact, emulations: Emulations, classes: int
+) -> Iterator[_Job]:
+    run = functools.partial(run_c_host, bundle.below(artifact.path), classes)
+    yield _Job(artifact, Engine.C_HOST, tool_version("gcc"), run)
+    emulated = emulations.get(artifact.target)
+    if emulated is None:
+        return
+    version = emulated.compiler if isinstance(emulated, EmulatedArtifact) else ""
+    run = functools.partial(_outputs, emulated, classes)
+    yield _Job(artifact, Engine.C_EMULATED, version, run)
 
-    def emulated() -> Logits:
-        target = load_target(artifact.target)
-        if target.core.lower() not in MACHINES:
-            raise MeasurementError(f"core '{target.core}' has no emulated board")
-        return outputs_of(run_c_emulated(files, target).outputs, classes)
 
-    yield _Job(artifact, Engine.C_EMULATED, emulated)
+def _emulations(bundle: Bundle, profiles: Sequence[Path]) -> Emulations:
+    """Each artifact of C for a microcontroller on the core of its target, by target id."""
+    found: dict[str, EmulatedArtifact | TargetError] = {}
+    for artifact in bundle.manifest.artifacts:
+        if artifact.format == "c":
+            try:
+                target = load_target(artifact.target, profiles)
+            except TargetError as error:
+                found[artifact.target] = error
+                continue
+            if target.device_class == "mcu":
+                found[artifact.target] = _emulated(bundle.below(artifact.path), target)
+    return found
+
+
+def _emulated(files: Mapping[str, bytes], target: Target) -> EmulatedArtifact | TargetError:
+    try:
+        emulation = run_c_emulated(files, target)
+    except TargetError as error:
+        return error
+    return EmulatedArtifact(emulation, compiler=core_compiler_version(target))
+
+
+def _outputs(emulated: EmulatedArtifact | TargetError, classes: int) -> Logits:
+    if isinstance(emulated, BrokenImageError):
+        raise CompileError(str(emulated))
+    if isinstance(emulated, TargetError):
+        raise emulated
+    assert emulated.emulation is not None
+    return outputs_of(emulated.emulation.outputs, classes)
 
 
 def _checked(found: Logits, golden: Golden) -> Logits:
@@ -216,8 +279,8 @@ def _checked(found: Logits, golden: Golden) -> Logits:
 
 def _row(job: _Job, expected: Logits, found: Logits, depth: int) -> EngineRow:
     artifact = job.artifact
-    place, version = (artifact.format, artifact.target), _version(job.engine)
-    return compare(job.engine, *place, version, expected, found, depth, artifact.numerics)
+    place = job.engine, artifact.format, artifact.target, job.version
+    return compare(*place, expected, found, depth, artifact.numerics)
 
 
 def _opposite(expected: Logits) -> Logits:
@@ -228,12 +291,5 @@ def _opposite(expected: Logits) -> Logits:
     return np.where(expected > 0, limits.min, limits.max).astype(expected.dtype)
 
 
-def _version(engine: Engine) -> str:
-    if engine is Engine.C_HOST:
-        return tool_version("gcc")
-    if engine is Engine.C_EMULATED:
-        return tool_version("arm-none-eabi-gcc")
-    if engine is Engine.REFERENCE:
-        return f"numpy {np.__version__}"
-    name = "onnxruntime" if engine is Engine.ONNXRUNTIME else "ai-edge-litert"
+def _distribution(name: str) -> str:
     return f"{name} {distribution_version(name)}"

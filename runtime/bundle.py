@@ -40,7 +40,7 @@ CONTRACT = "contract.json"
 GOLDEN = "golden.npz"
 REFERENCE = "reference.bin"
 
-# What a device runs, best first; what is not named comes last, and C needs a board's compiler.
+# What a device runs, best first; what is not named comes last, and C is slower than the others.
 _NUMERICS = ("int8.v1", "int4w.v1", "int16x8.v1", "float32")
 _FORMATS = ("tflite", "onnx")
 
@@ -124,8 +124,10 @@ class Bundle:
         """
         return Reference.from_bytes(self.read(REFERENCE), self.source)
 
-    def artifact(self, target_id: str) -> Artifact:
+    def artifact(self, target_id: str, fmt: str = "") -> Artifact:
         """The artifact that a device of `target_id` runs: int8 before float, tflite before onnx.
+
+        With `fmt` only that format is looked at.
 
         Raises:
             MemberError: nothing was compiled for this target; names the targets that were.
@@ -135,7 +137,14 @@ class Bundle:
             known = ", ".join(sorted({artifact.target for artifact in self.manifest.artifacts}))
             msg = f"{self.source}: nothing for target '{target_id}'; it has: {known or 'nothing'}"
             raise MemberError(msg)
-        return min(mine, key=_rank)
+        fitting = [artifact for artifact in mine if fmt in ("", artifact.format)]
+        if not fitting:
+            known = ", ".join(sorted({artifact.format for artifact in mine}))
+            raise MemberError(
+                f"{self.source}: no {fmt} for target '{target_id}', which has: {known}; compile "
+                f"again with --target {target_id} --format {fmt}"
+            )
+        return min(fitting, key=_rank)
 
 
 def open_bundle(path: Path | str, limits: Limits = DEFAULT_LIMITS) -> Bundle:

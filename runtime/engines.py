@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .c_library import CLibrary, Context
 from .errors import EngineError
 from .quant import FloatArray, Logits, quantize_to
 
@@ -153,12 +154,47 @@ class OnnxEngine:
         return _as_logits(np.concatenate(logits), self._scale)
 
 
+class CEngine:
+    """Generated C as a shared library (`c_library.library_of`): one thread for each caller.
+
+    Every thread that runs it has a context of its own, so callers never wait for each other.
+    """
+
+    def __init__(self, artifact: bytes, output: OutputScale) -> None:
+        self._library = CLibrary(artifact)
+        entry, end = self._library.input, self._library.output
+        self._input = _Tensor(0, (entry.elements,), entry.dtype, entry.scale, entry.zero_point)
+        self._output = _Tensor(0, (end.elements,), end.dtype, end.scale, end.zero_point)
+        self._scale = output
+        self._own = threading.local()
+        if end.dtype is not np.float32 and not _same_scale(self._output, output):
+            raise EngineError(
+                "the artifact's output scale differs from the bundle's golden vectors"
+            )
+
+    def run(self, x: FloatArray) -> Logits:
+        """See `Engine.run`."""
+        _check_size(x, self._input.shape)
+        codes = self._input.accept(x.reshape(len(x), *self._input.shape))
+        return _as_logits(self._library.run(self._context(), codes), self._scale)
+
+    def _context(self) -> Context:
+        context: Context | None = getattr(self._own, "context", None)
+        if context is None:
+            context = self._own.context = self._library.context()
+        return context
+
+
 EngineFactory = Callable[[bytes, OutputScale], Engine]
 
 ENGINES: Mapping[str, EngineFactory] = {
     "tflite": LiteRtEngine,
     "onnx": OnnxEngine,
+    "c": CEngine,  # takes the shared object
 }
+
+FORMATS: Mapping[str, str] = {"litert": "tflite", "onnxruntime": "onnx", "c": "c"}
+"""The format that each engine of `ENGINES` runs, by the engine's name."""
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ class LiveModels:
         return SelfTest(
             bundle_id=model.bundle_id,
             golden_max_lsb=golden.max_lsb,
+            golden_allowed_lsb=model.artifact.golden_max_lsb,
             mismatching_labels=golden.mismatching_labels,
             p95_ms=timed.p95_us / 1000,
             rss_bytes=self.rss_bytes,

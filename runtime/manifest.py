@@ -43,6 +43,7 @@ class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     latency: EstimateRecord | None  # None where nothing prices it; the model card says why
     ram: EstimateRecord
     flash: EstimateRecord
+    golden_max_lsb: int = 1  # steps that its engine may be from the golden vectors on any device
 
 
 class GateCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .bundle import Bundle, open_bundle
+from .c_library import library_of
 from .contract import Contract, FloatArray
-from .engines import Engine, OutputScale, open_engine
+from .engines import FORMATS, Engine, OutputScale, open_engine
 from .errors import EngineError
 from .golden import Golden
 from .manifest import Artifact
@@ -62,22 +63,23 @@ class Model:
         self._clock_ns = clock_ns
 
     @classmethod
-    def open(cls, bundle: Bundle | Path | str, target: str = "host") -> Model:
+    def open(cls, bundle: Bundle | Path | str, target: str = "host", engine: str = "") -> Model:
         """Load the artifact for `target` of a bundle, or of a bundle file.
 
+        `engine` is litert, onnxruntime or c; without it the target's best format decides, and C
+        where there is nothing else. C is loaded as the shared library that the bundle carries for
+        machines like this one, else built from the bundle's sources with this machine's compiler.
+
         Raises:
-            BundleError: the file is no bundle, or has nothing for this target.
+            BundleError: the file is no bundle, or has nothing for this target or engine.
             EngineError: no engine here runs the artifact.
         """
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        artifact = opened.artifact(target)
-        if artifact.format == "c":
-            msg = f"{opened.source}: target '{target}' has C sources only; build them for the board"
-            raise EngineError(msg)
+        artifact = opened.artifact(target, _format_of(engine))
         golden = opened.golden()
         output = OutputScale(golden.scale, golden.zero_point, golden.expected.dtype.name)
         return cls(
-            opened, artifact, open_engine(artifact.format, opened.read(artifact.path), output)
+            opened, artifact, open_engine(artifact.format, runnable(opened, artifact), output)
         )
 
     def predict(self, raw: npt.ArrayLike) -> Prediction:
@@ -121,3 +123,20 @@ class Model:
         classes = len(self.contract.classes)
         if logits != classes:
             raise EngineError(f"the artifact has {logits} outputs for {classes} classes")
+
+
+def _format_of(engine: str) -> str:
+    if engine and engine not in FORMATS:
+        raise EngineError(f"no engine '{engine}'; there are: {', '.join(FORMATS)}")
+    return FORMATS.get(engine, "")
+
+
+def runnable(bundle: Bundle, artifact: Artifact) -> bytes:
+    """The one file that the artifact's engine loads; C may be built for it.
+
+    Raises:
+        EngineError: C that has no shared library for this machine, and cannot be built here.
+    """
+    if artifact.format == "c":
+        return library_of(bundle.below(artifact.path), bundle.source)
+    return bundle.read(artifact.path)

@@ -55,14 +55,16 @@ def space_for(input_shape: tuple[int, ...], classes: int) -> Space:
     """The space for one sample's shape.
 
     Raises:
-        SpaceError: the shape is neither (features,) nor (height, width, channels).
+        SpaceError: the shape is not (features,), (time, channels) or (height, width, channels).
     """
     if len(input_shape) == 1:
         return MlpSpace(input_shape, classes)
+    if len(input_shape) == 2:  # a series: an image of one channel, as it lies
+        return ConvSpace((*input_shape, 1), classes)
     if len(input_shape) == 3:
         return ConvSpace(input_shape, classes)
     msg = (
         f"no search space covers inputs of shape {input_shape}; "
-        "give (features,) or (height, width, channels)"
+        "give (features,), (time, channels) or (height, width, channels)"
     )
     raise SpaceError(msg)

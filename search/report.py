@@ -65,6 +65,7 @@ def build_result(
         search_id=search_id(request),
         dataset=request.dataset.name,
         data_sha256=request.dataset.sha256,
+        contract=request.dataset.contract,
         seed=request.seed,
         candidates=records,
         baseline=baseline,

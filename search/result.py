@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgekiln.runtime.contract import Contract
 from edgekiln.targets.evidence import Budget, Footprint
 from edgekiln.targets.target import Target
 
@@ -74,6 +75,7 @@ class _Identity(msgspec.Struct, frozen=True):
     """What decides which search this is; where and how fast it runs does not."""
 
     data_sha256: str
+    contract: Contract  # a network fits one preprocessing
     targets: tuple[tuple[str, str, Budget], ...]
     seed: int
     candidates: int
@@ -86,6 +88,7 @@ def search_id(request: SearchRequest) -> str:
     """Sixteen hexadecimal digits over request, data and target profiles."""
     identity = _Identity(
         request.dataset.sha256,
+        request.dataset.contract,
         tuple((target.id, target.digest, target.budget) for target in request.targets),
         request.seed,
         request.candidates,
@@ -185,6 +188,7 @@ class SearchResult(msgspec.Struct, frozen=True):
     search_id: str
     dataset: str
     data_sha256: str
+    contract: Contract  # what every network was trained on
     seed: int
     candidates: tuple[CandidateRecord, ...]
     baseline: CandidateRecord

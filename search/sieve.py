@@ -1,7 +1,9 @@
 """What a candidate would cost on every target, before a second of training is paid for it.
 
 Bytes, RAM and work are those of the real compile, because they come from the compiler's own passes
-and emitter; a candidate takes a few milliseconds, and some more where a target runs C.
+and emitter; a candidate takes a few milliseconds, and some more where a target runs C. The compile
+gates C on its linked image: what that adds to arena and parameters, stack and code, the profile's
+overheads reserve here.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgekiln.compiler.emit_c import memory_plan
+from edgekiln.compiler.emit_c import c_sizes
 from edgekiln.compiler.emit_c_family import family_of_core
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.gate import effective_budget
@@ -20,7 +22,12 @@ from edgekiln.compiler.kernel_loops import workload_on
 from edgekiln.compiler.plan import plan_arena
 from edgekiln.targets.engines import first_engine
 from edgekiln.targets.errors import NoCostTableError, UnsupportedOperatorError
-from edgekiln.targets.estimate import estimate_latency, footprint, strongest_table
+from edgekiln.targets.estimate import (
+    check_operators,
+    estimate_latency,
+    footprint,
+    strongest_table,
+)
 from edgekiln.targets.evidence import Budget, Footprint
 from edgekiln.targets.target import Target
 
@@ -48,7 +55,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """The exact sizes of one int8 graph and its verdicts, in the order of the targets."""
+    """The exact sizes of one int8 graph and its verdicts, in the order of the targets.
+
+    Targets that run C are judged by what their kernels need, which is not these sizes.
+    """
 
     arena_bytes: int  # of the activations alone
     model_bytes: int  # of the .tflite file
@@ -100,21 +110,24 @@ def nothing_fits(priced: Sequence[Priced]) -> BudgetError:
     )
 
 
-def _arena_bytes(graph: Graph, target: Target, plain: int) -> int:
-    """RAM of the target's best artifact: `plain`, or for C what its kernels work in as well."""
+def _sizes(graph: Graph, target: Target, plain: Priced) -> tuple[int, int]:
+    """Bytes of arena and of model in the target's best format."""
     if target.formats[0] != "c":
-        return plain
-    return memory_plan(graph, family_of_core(target.core)).arena_bytes
+        return plain.arena_bytes, plain.model_bytes
+    sizes = c_sizes(graph, family_of_core(target.core))
+    return sizes.arena_bytes, sizes.constant_bytes
 
 
-def _verdict(target: Target, graph: Graph, sizes: Priced) -> Verdict:
+def _verdict(target: Target, graph: Graph, plain: Priced) -> Verdict:
     engine = first_engine(target)
+    work = workload_on(graph, target, engine)
     try:
-        latency = estimate_latency(target, workload_on(graph, target, engine), engine)
+        check_operators(target, work)
+        latency = estimate_latency(target, work, engine)
     except UnsupportedOperatorError as error:
         return Verdict(target.id, None, (str(error),), math.inf)
-    arena_bytes = _arena_bytes(graph, target, sizes.arena_bytes)
-    cost = footprint(target, latency, arena_bytes, sizes.model_bytes)
+    arena_bytes, model_bytes = _sizes(graph, target, plain)
+    cost = footprint(target, latency, arena_bytes, model_bytes)
     return _judged(target.id, cost, effective_budget(target, None))
 
 

@@ -55,6 +55,8 @@ class TrainingSet:
     def of(cls, dataset: Dataset) -> TrainingSet:
         """The two open splits, through the contract's preprocessing, in torch's layout."""
         x = dataset.contract.preprocess(dataset.x)
+        if x.ndim == 3:
+            x = x[..., None]
         if x.ndim == 4:
             x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
         train, validation = dataset.train, dataset.validation

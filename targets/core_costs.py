@@ -13,7 +13,12 @@ import dataclasses
 import functools
 from pathlib import Path
 
+import msgspec
+
+from .errors import ProfileError
 from .machines import MACHINES
+from .profile_schema import InstructionsFile
+from .profiles import cost_table
 from .target import CostTable, OpCost, Target
 
 FOLDER = Path(__file__).with_name("instructions")
@@ -76,6 +81,10 @@ def _timed(cost: OpCost, ns: float) -> OpCost:
 
 @functools.cache
 def _read(path: Path) -> CostTable | None:
-    from .profiles import read_costs
-
-    return read_costs(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        file = msgspec.toml.decode(path.read_bytes(), type=InstructionsFile)
+    except msgspec.DecodeError as error:
+        raise ProfileError(f"instructions {path}: {error}") from error
+    return cost_table(file.costs)

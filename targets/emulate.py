@@ -22,14 +22,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import MeasurementError, MissingToolError
-from .evidence import Estimate, Tier
+from .errors import BrokenImageError, MeasurementError, MissingToolError
+from .evidence import Estimate, Footprint, Tier
 from .machines import MACHINES, PACKAGES, Machine
 from .target import Target
 
 HARNESS = Path(__file__).parent / "emulator"
 TIMEOUT_S = 120
 EVIDENCE_ID = "qemu-instructions"
+IMAGE_EVIDENCE_ID = "linked-image"
 # Between model_invoke's return and the first instruction of ek_probe_end stands one branch.
 CALL_INSTRUCTIONS = 1
 COMPILE_FLAGS = (
@@ -37,6 +38,7 @@ COMPILE_FLAGS = (
     *("-fdata-sections", "-fno-tree-loop-distribute-patterns", "-fno-common", "-w"),
 )
 _MODEL_CODE = "ek_text_start"  # of emulator/link.ld: what lies before is the harness
+_FAULT = 70  # exit code of emulator/harness.h
 LINK_FLAGS = ("-nostdlib", "-Wl,--gc-sections", "-Wl,--build-id=none")
 
 
@@ -61,6 +63,16 @@ class Emulation:
     ram_bytes: int
     stack_bytes: int
 
+    @property
+    def ram_total_bytes(self) -> int:
+        """Static memory and stack."""
+        return self.ram_bytes + self.stack_bytes
+
+    @property
+    def flash_bytes(self) -> int:
+        """Code, constants and parameters."""
+        return self.code_bytes + self.weight_bytes
+
 
 def missing_tools(tools: Iterable[str] = TOOLS) -> tuple[str, ...]:
     """Those of `tools`, by default what the Cortex-M boards need, that are not installed."""
@@ -81,11 +93,25 @@ def latency_from_instructions(target: Target, instructions: int) -> Estimate:
     return Estimate(value, low, high, "ms", Tier.T2, EVIDENCE_ID)
 
 
+def image_footprint(latency: Estimate | None, emulation: Emulation) -> Footprint:
+    """RAM and flash (T2) of the linked image of a model, which takes `latency`.
+
+    RAM is static memory and the deepest stack that was seen, flash is code and constants; memory
+    that the firmware around the model needs is the profile's reserve.
+    """
+    return Footprint(
+        latency=latency,
+        ram=Estimate.exact(emulation.ram_total_bytes, "bytes", Tier.T2, IMAGE_EVIDENCE_ID),
+        flash=Estimate.exact(emulation.flash_bytes, "bytes", Tier.T2, IMAGE_EVIDENCE_ID),
+    )
+
+
 def emulate_folder(folder: Path, target: Target) -> Emulation:
     """Build the C files of `folder` for the core of `target`, run them, and count.
 
-    Raises MissingToolError where a tool is absent, MeasurementError where the folder does not
-    build, does not fit the board's 4 MiB of code and 4 MiB of RAM, faults, or hangs.
+    Raises MissingToolError where a tool is absent, BrokenImageError where the code does not compile
+    or faults, MeasurementError where it does not fit the board's 4 MiB of code and 4 MiB of RAM, or
+    hangs.
     """
     machine = machine_of(target)
     with tempfile.TemporaryDirectory(prefix="edgekiln-emulate-") as name:
@@ -132,11 +158,11 @@ def build_image(folder: Path, machine: Machine, build: Path) -> Path:
     sources = sorted(folder.resolve().glob("*.c"))
     if not sources:
         raise MeasurementError(f"{folder}: no C files to build")
-    compiler = (f"{machine.prefix}gcc", *machine.flags)
-    files = [str(path) for path in (*sources, HARNESS / "harness.c", HARNESS / machine.harness)]
-    include = ("-I", str(HARNESS))
-    _call((*compiler, *COMPILE_FLAGS, *include, "-c", *files), f"{folder}: compile", build)
-    objects = [f"{Path(file).stem}.o" for file in files]
+    _compile(sources, machine, f"{folder}: compile", build)
+    objects = [f"{path.stem}.o" for path in sources]
+    for made in _harness(machine):
+        shutil.copy(made, build)  # the linker script knows it by its name
+        objects.append(made.name)
     places = zip(("code", "ram"), (machine.code, machine.ram), strict=True)
     memory = [
         f"-Wl,--defsym=ek_{name}_{what}={number}"
@@ -144,7 +170,8 @@ def build_image(folder: Path, machine: Machine, build: Path) -> Path:
         for what, number in zip(("origin", "length"), place, strict=True)
     ]
     link = ("-T", str(HARNESS / "link.ld"), *objects, "-lgcc", "-o", "image.elf")
-    _call((*compiler, *LINK_FLAGS, *memory, *link), f"{folder}: link", build)
+    linker = (f"{machine.prefix}gcc", *machine.flags, *LINK_FLAGS)
+    _call((*linker, *memory, *link), f"{folder}: link", build)
     return build / "image.elf"
 
 
@@ -167,8 +194,10 @@ def run_image(image: Path, machine: Machine, *options: str) -> tuple[list[int], 
         *("-plugin", ",".join((*plugin, *options))),
     )
     result = _process(command, image.parent)
+    if result.returncode == _FAULT:
+        raise BrokenImageError(f"{machine.board}: the image faulted")
     if result.returncode not in (0, 1):
-        detail = result.stderr.strip() or "the image faulted"
+        detail = result.stderr.strip() or "the emulator says no more"
         raise MeasurementError(f"{machine.board}: exit code {result.returncode}: {detail}")
     counts = [int(line) for line in counted.read_text().split()]
     if not counts:
@@ -205,25 +234,52 @@ def _section_sizes(image: Path, machine: Machine) -> dict[str, int]:
     return {name: int(size) for name, size in re.findall(r"^(\.\S+)\s+(\d+)", listing, re.M)}
 
 
+def _compile(sources: Iterable[Path], machine: Machine, what: str, build: Path) -> None:
+    """An object file in `build` for each of `sources`."""
+    compiler = (f"{machine.prefix}gcc", *machine.flags, *COMPILE_FLAGS, "-I", str(HARNESS))
+    _call((*compiler, "-c", *map(str, sources)), what, build, BrokenImageError)
+
+
+@functools.cache
+def _built() -> Path:
+    """A folder for what is built once in a process; it goes with the process."""
+    folder = Path(tempfile.mkdtemp(prefix="edgekiln-built-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@functools.cache
+def _harness(machine: Machine) -> tuple[Path, ...]:
+    """The object files of the harness for `machine`."""
+    sources = [HARNESS / "harness.c", HARNESS / machine.harness]
+    folder = Path(tempfile.mkdtemp(dir=_built()))
+    _compile(sources, machine, "harness: compile", folder)
+    return tuple(folder / f"{path.stem}.o" for path in sources)
+
+
 @functools.cache
 def _plugin() -> Path:
-    """The counting plugin, built once in a process into a folder that goes with it."""
-    folder = Path(tempfile.mkdtemp(prefix="edgekiln-plugin-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    """The counting plugin."""
+    folder = _built()
     library = folder / "count.so"
     command = ("gcc", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", str(HARNESS / "count.c"))
     _call((*command, "-o", str(library)), "counting plugin: compile", folder)
     return library
 
 
-def _call(command: tuple[str, ...], what: str, cwd: Path) -> str:
-    """Standard output; a failure is one line with the tool's first complaint."""
+def _call(
+    command: tuple[str, ...],
+    what: str,
+    cwd: Path,
+    failure: type[MeasurementError] = MeasurementError,
+) -> str:
+    """Standard output; a `failure` is one line with the tool's first complaint."""
     result = _process(command, cwd)
     if result.returncode != 0:
         lines = result.stderr.splitlines() or ["no message"]
         complaints = [line for line in lines if re.search(r"\berror\b|\bld: ", line)]
         detail = next((line for line in complaints if "warning" not in line), lines[0])
-        raise MeasurementError(f"{what} failed: {detail}")
+        raise failure(f"{what} failed: {detail}")
     return result.stdout
 
 

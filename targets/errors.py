@@ -6,7 +6,8 @@ TargetError
 ├── UnsupportedOperatorError the target has no kernel, or no cost model, for an operator
 ├── NoCostTableError         nothing says what an engine of the target costs
 └── MeasurementError         a harness could not produce a number
-    └── MissingToolError     a system tool is not installed
+    ├── MissingToolError     a system tool is not installed
+    └── BrokenImageError     the code to be measured does not compile, or faults
 """
 
 from __future__ import annotations
@@ -38,3 +39,7 @@ class MeasurementError(TargetError):
 
 class MissingToolError(MeasurementError):
     """A system tool is not installed; the text names the line that installs it."""
+
+
+class BrokenImageError(MeasurementError):
+    """The code that was to be measured is at fault: it does not compile, or faults."""

@@ -12,12 +12,13 @@ from .conformal import upper_ratio
 from .core_costs import core_table
 from .errors import NoCostTableError, UnsupportedOperatorError
 from .evidence import Estimate, Footprint, Tier
+from .machines import MACHINES
 from .published import published_table
 from .target import CostTable, OpCost, Target
 from .workload import LayerWork, Workload
 
-# Engines that `edgekiln targets calibrate` runs, by class of device.
-_CALIBRATED = {"host": ("litert", "onnxruntime"), "mcu": ("c",)}
+# Engines that `edgekiln targets calibrate` runs on a host.
+_CALIBRATED = ("litert", "onnxruntime", "c")
 
 
 def estimate_latency(target: Target, workload: Workload, engine: str) -> Estimate:
@@ -47,10 +48,10 @@ def estimate_many(
         table, layers = tables[dtype], priced[dtype]
         total_us = table.per_run_us
         for layer in workload.layers:
-            layer_us = layers.get(layer)
-            if layer_us is None:
-                layer_us = layers[layer] = _layer_us(target, table, layer)
-            total_us += layer_us
+            cost_us = layers.get(layer)
+            if cost_us is None:
+                cost_us = layers[layer] = layer_us(target, table, layer)
+            total_us += cost_us
         estimates.append(_estimate(total_us / 1e3, table))
     return tuple(estimates)
 
@@ -86,21 +87,27 @@ def footprint(
 def strongest_table(target: Target, engine: str, dtype: str) -> CostTable:
     """The table that estimates come from: the profile's strongest, the first of one tier.
 
-    Where the profile has none of the engine, what is known of its core stands in: instructions of
-    our own kernels (T2), or published results on boards with such a core (T1).
+    Instructions of the very loops of our kernels on the target's core say more than counts of work
+    under emulation do, so they stand before these (T2); where the profile has no table of an
+    engine, published results on boards with such a core stand in (T1).
 
     Raises:
         NoCostTableError: no table of that engine and dtype; names the command that makes one.
     """
     tables = [t for t in target.costs if (t.engine, t.dtype) == (engine, dtype)]
-    if tables:
-        return max(tables, key=lambda table: table.tier)
-    of_core = core_table(target) if engine == "c" and dtype == "int8" else None
-    found = of_core or published_table(target, engine, dtype)
+    best = max(tables, key=lambda table: table.tier, default=None)
+    if engine == "c" and dtype == "int8" and (best is None or _counts_work(best)):
+        best = core_table(target) or best
+    found = best or published_table(target, engine, dtype)
     if found is None:
         msg = f"target '{target.id}' has no cost model of engine '{engine}' for {dtype}"
         raise NoCostTableError(f"{msg}; {_way_to_one(target, engine)}")
     return found
+
+
+def _counts_work(table: CostTable) -> bool:
+    """Whether a table comes from emulation and prices MACs and bytes, not loops."""
+    return table.tier is Tier.T2 and not any(cost.loops for cost in table.ops.values())
 
 
 def _estimate(value_ms: float, table: CostTable) -> Estimate:
@@ -115,14 +122,38 @@ def _estimate(value_ms: float, table: CostTable) -> Estimate:
 
 
 def _way_to_one(target: Target, engine: str) -> str:
-    if engine in _CALIBRATED.get(target.device_class, ()):
+    """How the missing table can be had, as a sentence to put behind a semicolon."""
+    if target.device_class == "host" and engine in _CALIBRATED:
         return f"make one with: edgekiln targets calibrate {target.id}"
-    if target.device_class == "linux" and engine in _CALIBRATED["host"]:
+    if target.device_class == "linux" and engine in _CALIBRATED:
         return "make one on the device itself: edgekiln targets calibrate host -o PROFILE.toml"
+    if target.device_class == "mcu" and engine == "c" and target.core.lower() in MACHINES:
+        if target.cycles_per_instruction is not None:
+            return f"make one with: edgekiln targets calibrate {target.id}"
+        return (
+            "its instructions can be counted (edgekiln targets measure), what they take cannot: "
+            "state cycles_per_instruction = [low, value, high] in the profile"
+        )
     return f'nothing here runs it: add [[costs]] of engine = "{engine}" to the profile'
 
 
-def _layer_us(target: Target, table: CostTable, layer: LayerWork) -> float:
+def check_operators(target: Target, workload: Workload) -> None:
+    """Refuse work that a profile with `[ops]` leaves out; without, a target runs everything.
+
+    Raises:
+        UnsupportedOperatorError: names the first layer that the target has no kernel for.
+    """
+    for layer in workload.layers:
+        if target.ops and workload.dtype not in target.ops.get(layer.op, ()):
+            runs = ", ".join(op for op, types in target.ops.items() if workload.dtype in types)
+            raise UnsupportedOperatorError(
+                f"target '{target.id}' does not run operator '{layer.op}' in {workload.dtype} "
+                f"(layer '{layer.name}'); its profile lists: {runs or 'nothing in that format'}"
+            )
+
+
+def layer_us(target: Target, table: CostTable, layer: LayerWork) -> float:
+    """Microseconds of one layer; UnsupportedOperatorError where the table lacks its operator."""
     cost = table.ops.get(layer.op)
     if cost is None:
         raise _unpriced(target, table, layer, f"it prices: {', '.join(sorted(table.ops))}")

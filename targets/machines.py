@@ -60,10 +60,10 @@ _CORTEX_M33 = Machine(
     code=(0x1000_0000, 4 * MIB),
     ram=(0x3800_0000, 4 * MIB),
 )
-# Tightly coupled memories; kernels use no vector instructions.
+# Tightly coupled memories; vectors need the floating-point registers.
 _CORTEX_M55 = Machine(
     board="mps3-an547",
-    flags=("-mcpu=cortex-m55+nomve", "-mthumb", "-mfloat-abi=soft"),
+    flags=("-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"),
     code=(0x0000_0000, 512 * KIB),
     ram=(0x2000_0000, 512 * KIB),
 )
@@ -86,6 +86,7 @@ MACHINES: Mapping[str, Machine] = {
     "cortex-m7": _CORTEX_M7,
     "cortex-m33": _CORTEX_M33,
     "cortex-m55": _CORTEX_M55,
+    "cortex-m85": _CORTEX_M55,
     "rv32imc": _RV32IMC,
 }
 """By core, in lower case, as target profiles name it."""

@@ -52,8 +52,8 @@ def measure_callable(
     Raises:
         MeasurementError: the clock stood still.
     """
-    with _pinned_thread():
-        calls = _warm_up(fn, clock)
+    with pinned_thread():
+        calls = calls_per_run(fn, clock)
         times_ns = _timed_runs(fn, clock, calls, min_runs, budget_s * 1e9)
     low, median, high, p95 = np.percentile(np.asarray(times_ns) / 1e3, (25, 50, 75, 95))
     if median <= 0:
@@ -62,7 +62,7 @@ def measure_callable(
     return Measurement(float(median), float(p95), float(low), float(high), len(times_ns), calls)
 
 
-def _warm_up(fn: Callable[[], object], clock: Callable[[], int]) -> int:
+def calls_per_run(fn: Callable[[], object], clock: Callable[[], int]) -> int:
     """Run `fn` a few times; returns how many calls make one timed run long enough."""
     shortest_ns = MIN_INTERVAL_NS
     for _ in range(WARM_UP_CALLS):
@@ -90,18 +90,18 @@ def _timed_runs(
 
 
 @contextmanager
-def _pinned_thread() -> Iterator[None]:
-    """Keep the calling thread on one of its cores; where that cannot be done, just run."""
+def pinned_thread() -> Iterator[int | None]:
+    """Keep the calling thread on one of its cores; yields None where that cannot be done."""
     if not hasattr(os, "sched_setaffinity"):
-        yield
+        yield None
         return
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {max(allowed)})
     except OSError:  # a container may forbid it
-        yield
+        yield None
         return
     try:
-        yield
+        yield max(allowed)
     finally:
         os.sched_setaffinity(0, allowed)

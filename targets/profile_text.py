@@ -35,6 +35,8 @@ def profile_text(target: Target, target_id: str) -> str:
         ("clock_hz", target.clock_hz),
         ("formats", target.formats),
     ]
+    if target.optional_formats:
+        head.append(("optional_formats", target.optional_formats))
     if target.cycles_per_instruction is not None:
         head.append(("cycles_per_instruction", target.cycles_per_instruction))
     blocks = [

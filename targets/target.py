@@ -96,7 +96,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A device profile. `digest` is the sha256 of the file it was read from."""
+    """A device profile. `digest` is the sha256 of the file it was read from.
+
+    A compile makes `formats`, and those of `optional_formats` that it is asked for.
+    """
 
     id: str
     title: str
@@ -112,3 +115,9 @@ class Target:
     evidence: tuple[Evidence, ...] = ()
     cycles_per_instruction: tuple[float, float, float] | None = None  # low, value, high
     digest: str = ""
+    optional_formats: tuple[str, ...] = ()
+
+    @property
+    def all_formats(self) -> tuple[str, ...]:
+        """Every format that runs there."""
+        return (*self.formats, *self.optional_formats)

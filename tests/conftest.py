@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import importlib.util
 import os
@@ -9,10 +10,11 @@ import shutil
 import signal
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -28,6 +30,12 @@ if importlib.util.find_spec("edgekiln") is None:
     package.__path__ = [str(ROOT)]
     sys.modules["edgekiln"] = package
 
+# A loaded machine is slow now and then: no example has a deadline. `make test-fast` takes `quick`:
+# fewer examples, the same on every run; `make test` draws new ones each time.
+settings.register_profile("full", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("full")
+
 # tool -> the Debian package that brings it
 SYSTEM_TOOLS = {
     "mosquitto": "mosquitto",
@@ -38,6 +46,7 @@ SYSTEM_TOOLS = {
     "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf",
     "shellcheck": "shellcheck",
     "gcc": "gcc",
+    "clang": "clang",
     "cmake": "cmake",
 }
 REQUIRE_ALL = os.environ.get("EDGEKILN_REQUIRE_ALL") == "1"
@@ -94,6 +103,25 @@ def mlperf_models(data_dir: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no models in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_idle_waits() -> Iterator[None]:
+    """Only a power cut, which no test makes, can tell a file with fsync from one without; blocks
+    are polled for more often, because the clocks of most wires here go faster than real ones.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        patch.setattr("edgekiln.runtime.transfer.POLL_S", 0.002)
+        yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Libraries and collected tests stay until the end: spare the garbage collector their sight."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -37,7 +37,9 @@ DRIFTED = "line-b"
 RATE_HZ = 25.0
 WINDOW_S = 2.0
 WAVES = (Wave(devices=2), Wave(permille=1000))
-LIMITS = SelfTestLimits(trial_samples=60, trial_timeout_s=30.0, max_disagreement=0.25)
+# Patience, not a claim: a busy machine starts eight devices in a minute.
+START_S, TURN_S = 240.0, 120.0
+LIMITS = SelfTestLimits(trial_samples=60, trial_timeout_s=60.0, max_disagreement=0.25)
 SOAK_S = 2.0
 POLL_S = 0.2
 QUIET_S = 2 * WINDOW_S  # how long the healthy half is watched once the alert is there
@@ -119,7 +121,7 @@ def start_fleet(
     fleet.until(
         "all devices running their factory release",
         lambda: len(fleet.running(factory.bundle_id)) == DEVICES or None,
-        timeout_s=60.0,
+        timeout_s=START_S,
     )
     return fleet
 
@@ -134,7 +136,7 @@ def roll_out(fleet: Fleet, release: Release) -> RolloutOutcome:
     committed = fleet.until(
         "every live session running the release",
         lambda: len(fleet.running(release.bundle_id)) == DEVICES or None,
-        timeout_s=20.0,
+        timeout_s=TURN_S,
     )
     return RolloutOutcome(
         devices=DEVICES,
@@ -153,7 +155,7 @@ def drift(fleet: Fleet) -> DriftOutcome:
     for index in range(DEVICES):
         if cohort_of(index) == DRIFTED:
             write_stream(fleet.streams / f"{device_name(index)}.npz", changed)
-    alert = fleet.until(f"a drift alert for {DRIFTED}", lambda: _drift_alert(fleet), 60.0)
+    alert = fleet.until(f"a drift alert for {DRIFTED}", lambda: _drift_alert(fleet), TURN_S)
     took_s = time.monotonic() - started
     time.sleep(QUIET_S)  # the other half gets its chance to cry wolf
     alerts = [a for a in fleet.client.alerts() if a.kind == "drift"]
@@ -181,7 +183,7 @@ def refuse(fleet: Fleet, bad: Release, good: Release) -> RollbackOutcome:
     fleet.until(
         "every device back on the good release",
         lambda: len(fleet.running(good.bundle_id)) == DEVICES or None,
-        timeout_s=30.0,
+        timeout_s=TURN_S,
     )
     detail = fleet.client.rollout(detail.rollout.rollout_id)
     exposed = {e.device for e in detail.exposures if e.arm is Arm.CANARY}
@@ -202,7 +204,7 @@ def _rollout(fleet: Fleet, release: Release) -> RolloutDetail:
         cohort="all",
         waves=WAVES,
         soak_s=SOAK_S,
-        deadline_s=60.0,
+        deadline_s=120.0,
         limits=LIMITS,
     )
     rollout_id = fleet.client.start_rollout(request).rollout_id
@@ -212,4 +214,4 @@ def _rollout(fleet: Fleet, release: Release) -> RolloutDetail:
         busy = detail.rollout.state in (RolloutState.ACTIVE, RolloutState.SOAKING)
         return None if busy else detail
 
-    return fleet.until(f"the end of rollout {rollout_id}", ended, timeout_s=120.0)
+    return fleet.until(f"the end of rollout {rollout_id}", ended, timeout_s=START_S)

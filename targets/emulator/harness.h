@@ -11,11 +11,8 @@ extern uint32_t ek_stack_limit[], ek_stack_top[];
 /* The stack pointer at ek_probe_begin. */
 extern uint32_t *ek_stack_base;
 
-enum { FAULT = 70 };
-
-/* Of the core: writes a string that ends with '\0', leaves the emulator. */
-void harness_print(const char *text);
-void harness_leave(uint32_t code);
+/* Of the core: the debugger's call `operation` (Arm, "Semihosting for AArch32 and AArch64"). */
+void harness_semihost(uint32_t operation, const void *argument);
 
 /* Of every core: what to do once there is a stack, and when the core faults. */
 void harness_start(void);

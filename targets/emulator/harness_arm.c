@@ -1,24 +1,11 @@
-/* Start-up and Arm semihosting of a bare Cortex-M image; instructions of ARMv6-M alone. */
+/* Start-up and Arm semihosting of a bare Cortex-M image; instructions of ARMv6-M alone but where
+ * the core has vectors. */
 #include "harness.h"
 
-enum { SYS_WRITE0 = 0x04, SYS_EXIT_EXTENDED = 0x20 };
-enum { ADP_STOPPED_APPLICATION_EXIT = 0x20026 };
-
-static void semihost(uint32_t operation, const void *argument) {
+void harness_semihost(uint32_t operation, const void *argument) {
     register uint32_t r0 __asm__("r0") = operation;
     register const void *r1 __asm__("r1") = argument;
     __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
-}
-
-void harness_print(const char *text) {
-    semihost(SYS_WRITE0, text);
-}
-
-void harness_leave(uint32_t code) {
-    const uint32_t block[2] = {ADP_STOPPED_APPLICATION_EXIT, code};
-    semihost(SYS_EXIT_EXTENDED, block);
-    for (;;) {
-    }
 }
 
 /* Assembly, because a compiled function could save registers where it paints. */
@@ -39,12 +26,30 @@ __attribute__((naked)) void ek_probe_begin(void) {
         ".ltorg\n");
 }
 
+/* Assembly, because a compiled function could use vectors before they are switched on: full access
+ * to coprocessors 10 and 11 in CPACR. */
+__attribute__((naked)) static void ek_reset(void) {
+    __asm__ volatile(
+        ".syntax unified\n"
+#if defined(__ARM_FEATURE_MVE)
+        "ldr r0, =0xE000ED88\n"
+        "ldr r1, [r0]\n"
+        "orr r1, r1, #0xF00000\n"
+        "str r1, [r0]\n"
+        "dsb\n"
+        "isb\n"
+#endif
+        "ldr r0, =harness_start\n"
+        "bx r0\n"
+        ".ltorg\n");
+}
+
 typedef void (*handler)(void);
 
 __attribute__((section(".vectors"), used)) static const struct {
     uint32_t *stack;
     handler handlers[15];
 } vectors = {ek_stack_top,
-             {harness_start, harness_fault, harness_fault, harness_fault, harness_fault,
+             {ek_reset, harness_fault, harness_fault, harness_fault, harness_fault,
               harness_fault, 0, 0, 0, 0, harness_fault, harness_fault, 0, harness_fault,
               harness_fault}};

@@ -1,12 +1,9 @@
 /* Start-up and semihosting of a bare RV32 image. */
 #include "harness.h"
 
-enum { SYS_WRITE0 = 0x04, SYS_EXIT_EXTENDED = 0x20 };
-enum { ADP_STOPPED_APPLICATION_EXIT = 0x20026 };
-
 /* The call is told from a breakpoint by the instructions around it, none of them compressed and
  * all of them in one page. */
-static void semihost(uint32_t operation, const void *argument) {
+void harness_semihost(uint32_t operation, const void *argument) {
     register uint32_t a0 __asm__("a0") = operation;
     register const void *a1 __asm__("a1") = argument;
     __asm__ volatile(
@@ -20,17 +17,6 @@ static void semihost(uint32_t operation, const void *argument) {
         : "+r"(a0)
         : "r"(a1)
         : "memory");
-}
-
-void harness_print(const char *text) {
-    semihost(SYS_WRITE0, text);
-}
-
-void harness_leave(uint32_t code) {
-    const uint32_t block[2] = {ADP_STOPPED_APPLICATION_EXIT, code};
-    semihost(SYS_EXIT_EXTENDED, block);
-    for (;;) {
-    }
 }
 
 /* Assembly, because a compiled function could save registers where it paints. */

@@ -30,6 +30,20 @@ def test_report_has_sensitivity_when_it_is_asked_for(built: Path, cli) -> None:
 
 
 @pytest.mark.slow
+def test_inputs_are_prepared_as_the_command_line_says_before_the_file(built: Path, cli) -> None:
+    from edgekiln.runtime import open_bundle
+
+    (built / "none.toml").write_text('[contract]\npreprocessing = "none"\nunit = "g"\n')
+    for options, steps in ((), 0), (("--preprocessing", "unit"), 1):
+        ran = cli((*COMPILE, "said.ekb", "--project", "none.toml", *options, "--json"), built)
+        assert ran.code == 0, ran.err
+        contract = open_bundle(built / "said.ekb").contract
+        assert (len(contract.preprocessing), contract.input.unit) == (steps, "g")
+        assert "data: good, 60 samples of features (4,), 3 classes; preprocessing: " in ran.err
+        (built / "said.ekb").unlink()
+
+
+@pytest.mark.slow
 def test_table_has_a_row_a_layer_when_sensitivity_is_asked_for(built: Path, cli) -> None:
     ran = cli((*COMPILE, "table.ekb", "--sensitivity"), built)
     assert ran.code == 0, ran.err

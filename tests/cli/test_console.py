@@ -58,7 +58,7 @@ def test_tree_holds_the_documented_commands() -> None:
         "fleet enroll", "fleet devices", "fleet releases", "fleet rollout start",
         "fleet rollout list", "fleet rollout show", "fleet rollout abort", "fleet rollout pause",
         "fleet rollout resume",
-        "fleet alerts", "fleet alerts ack", "device run", "demo",
+        "fleet alerts", "fleet alerts ack", "device run", "device measure", "demo",
     }  # fmt: skip
 
 

@@ -85,6 +85,9 @@ def test_unknown_table_is_named(write) -> None:
         ('[rollout]\nwaves = "10%"', "[rollout] waves: expected a list, got text"),
         ("[rollout]\nsoak_s = -1", "[rollout] soak_s: expected a number >= 0.0"),
         ("data = true", "data: expected a table, got true or false"),
+        ('[contract]\nkind = "sound"', "[contract] kind: invalid enum value 'sound'"),
+        ("[contract]\npreprocessing = 1", "[contract] preprocessing: expected text"),
+        ('[contract]\nfactor = "x"', "[contract] factor: expected"),
         ("profiles = [1]", "profiles[0]: expected text, got a whole number"),
     ],
 )

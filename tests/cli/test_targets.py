@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.cli.calibrated import calibrated
-from edgekiln.cli.targets import print_costs, write_profile
+from edgekiln.cli.calibrated import calibrated, measured_hosts
+from edgekiln.cli.targets_calibrate import print_costs, write_profile
 from edgekiln.targets import CostTable, OpCost, Target, Tier, load_target
 
 
@@ -46,6 +46,14 @@ def test_profile_with_measurements_of_every_engine_is_not_measured_again() -> No
     said: list[str] = []
     assert calibrated([host], said.append).targets == (host,)
     assert "measured before" in said[0]
+
+
+def test_only_what_was_asked_for_is_measured_when_a_host_is_compiled_for() -> None:
+    host = measured_host("litert", "onnxruntime")
+    target = load_target("cortex-m4")
+    said: list[str] = []
+    assert measured_hosts([host, target], said.append, (), ("tflite",)) == (host, target)
+    assert said == ["host: measured before, the cost tables of its profile are used"]
 
 
 def test_note_says_where_the_numbers_come_from_when_tools_are_missing(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgekiln.compiler import pricing
 from edgekiln.compiler.artifacts import EmittedArtifact
 from edgekiln.compiler.builder import GraphBuilder
 from edgekiln.compiler.data import Dataset, load_dataset
@@ -32,6 +33,14 @@ from edgekiln.targets.target import CostTable, OpCost, Target
 
 RunLiteRt = Callable[..., dict[str, Array]]
 NONE = ((0, 0), (0, 0))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _timed_for_a_moment() -> Iterator[None]:
+    """No test asks how fast this machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pricing, "TIMED_S", 0.01)
+        yield
 
 
 @pytest.fixture(scope="session")

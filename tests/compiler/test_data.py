@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.data import SKLEARN_SETS, dataset_sha256, load_dataset
@@ -114,7 +114,6 @@ def test_hash_is_over_shape_samples_and_labels() -> None:
     assert dataset_sha256(x + 1, y) != same
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(3, 40), min_size=2, max_size=5), st.integers(0, 5))
 def test_every_class_is_in_every_part_and_no_row_is_lost(tmp_path_factory, counts, seed) -> None:
     y = np.repeat(np.arange(len(counts)), counts)
@@ -271,7 +270,6 @@ def test_load_refuses_a_bare_array_in_disguise(tmp_path: Path) -> None:
         load_dataset(str(tmp_path / "set.npz"))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 100), st.integers(0, 255), st.booleans())
 def test_damaged_file_is_a_data_error_or_still_the_same(tmp_path_factory, at, byte, cut) -> None:
     folder = tmp_path_factory.getbasetemp()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from edgekiln.compiler.data import Dataset
-from edgekiln.compiler.distil import DistilSettings, distil, forward, model_inputs
+from edgekiln.compiler.distil import Distilled, DistilSettings, distil, forward, model_inputs
 from edgekiln.compiler.errors import CompileError, ImportModelError
 from edgekiln.compiler.importers.torch_export import import_torch, load_program
 
@@ -40,31 +40,35 @@ def test_student_gets_better_when_its_teacher_is(
     assert len(import_torch(done.program, "student").nodes) > 0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lesson:
+    """One distillation and what was there before it."""
+
+    student: Any
+    before: dict[str, np.ndarray]
+    test_openings: int
+    done: Distilled
+
+
+@pytest.fixture(scope="module")
+def lesson(digits: Dataset, student_path: Path, teacher_path: Path) -> Lesson:
+    student, opened = load_program(student_path), digits.test_openings
+    before = weights(student)
+    done = distil(student, load_program(teacher_path), digits, settings=SHORT, seed=7)
+    return Lesson(student, before, opened, done)
+
+
 def test_weights_are_the_same_bytes_when_distilled_twice(
-    digits: Dataset, student_path: Path, teacher_path: Path
+    lesson: Lesson, digits: Dataset, student_path: Path, teacher_path: Path
 ) -> None:
-    once, again = (
-        weights(
-            distil(
-                load_program(student_path),
-                load_program(teacher_path),
-                digits,
-                settings=DistilSettings(epochs=1),
-                seed=seed,
-            ).program
-        )
-        for seed in (7, 7)
-    )
+    programs = (load_program(path) for path in (student_path, teacher_path))
+    again = weights(distil(*programs, digits, settings=SHORT, seed=7).program)
+    once = weights(lesson.done.program)
     assert all(np.array_equal(once[name], again[name]) for name in once)
 
 
-def test_batch_norm_statistics_and_the_given_student_stay_when_training(
-    digits: Dataset, student_path: Path, teacher_path: Path
-) -> None:
-    student = load_program(student_path)
-    before = weights(student)
-    done = distil(student, load_program(teacher_path), digits, settings=SHORT, seed=0)
-    after, kept = weights(done.program), weights(student)
+def test_batch_norm_statistics_and_the_given_student_stay_when_training(lesson: Lesson) -> None:
+    before, after, kept = lesson.before, weights(lesson.done.program), weights(lesson.student)
     running = [name for name in before if "running" in name]
     assert running
     assert all(np.array_equal(before[name], after[name]) for name in running)
@@ -83,12 +87,8 @@ def test_student_is_returned_unchanged_when_training_makes_it_worse(
     assert done.after.rank < done.before.rank
 
 
-def test_test_split_stays_sealed_when_distilling(
-    digits: Dataset, student_path: Path, teacher_path: Path
-) -> None:
-    opened = digits.test_openings
-    distil(load_program(student_path), load_program(teacher_path), digits, settings=SHORT, seed=0)
-    assert digits.test_openings == opened
+def test_test_split_stays_sealed_when_distilling(lesson: Lesson, digits: Dataset) -> None:
+    assert digits.test_openings == lesson.test_openings
 
 
 def test_any_batch_runs_when_the_program_was_exported_for_one() -> None:

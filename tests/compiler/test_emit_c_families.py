@@ -343,7 +343,7 @@ def test_weights_do_not_grow_when_they_are_packed(name: str, mlperf_models: Path
     assert packed <= original * 1.03
 
 
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "rv32imc"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55", "cortex-m0plus", "rv32imc"])
 @pytest.mark.slow
 def test_code_compiles_without_a_warning_when_the_core_is_small(
     core: str, tmp_path: Path, require_tool: RequireTool
@@ -400,3 +400,4 @@ def test_output_equals_reference_when_an_operator_is_unusual(
 def test_core_has_the_family_it_can_run_fast() -> None:
     assert family_of_core("Cortex-M4F") is Family.DSP
     assert family_of_core("cortex-m0plus") is Family.PORTABLE
+    assert family_of_core("Cortex-M55") is Family.HELIUM

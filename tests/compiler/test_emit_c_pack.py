@@ -12,7 +12,11 @@ from edgekiln.compiler.emit_c_pack import (
     halves_of_rows,
     pair_count,
     pairs_of_rows,
+    pairs_of_taps_fit,
+    sixteens_of_rows,
+    strips_of_rows,
     taps_3x3,
+    vector_lanes,
 )
 from edgekiln.compiler.graph import Array
 
@@ -85,6 +89,51 @@ def test_blocks_hold_four_channels_of_a_tap_side_by_side_when_packed(
     taps = [rows[first : first + 4, tap] for first in range(0, whole, 4) for tap in range(shape[1])]
     expected = np.concatenate([*taps, rows[whole:].reshape(-1)]) if taps else rows.reshape(-1)
     np.testing.assert_array_equal(packed, expected)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (9, 37), (4, 16), (3, 40)])
+def test_strips_give_the_sums_when_read_as_vectors(shape: tuple[int, int]) -> None:
+    """As c/helium/ek_strips.h loads them: sixteen bytes at a time, also where taps end before."""
+    rows, x = _rows(shape)
+    packed, (channels, taps) = strips_of_rows(rows).astype(np.int64), shape
+    at, found = 0, []
+    for _ in range(channels // 4):
+        sums = np.zeros(4, np.int64)
+        for first in range(0, taps, 16):
+            column = x[first : first + 16].astype(np.int64)
+            filled = np.pad(column, (0, 16 - len(column)))
+            for channel in range(4):
+                start = at + channel * len(column)
+                sums[channel] += packed[start : start + 16] @ filled
+            at += 4 * len(column)
+        found += sums.tolist()
+    found += (packed[at : at + channels % 4 * taps].reshape(-1, taps) @ x).tolist()
+    assert found == (rows.astype(np.int64) @ x).tolist()
+    assert len(packed) - rows.size < 16
+
+
+@pytest.mark.parametrize("channels", [1, 16, 21, 32])
+def test_sixteens_hold_a_tap_of_each_channel_side_by_side_when_packed(channels: int) -> None:
+    rows, _ = _rows((channels, 9))
+    packed = sixteens_of_rows(rows)
+    assert packed.shape == (-(-channels // 16), 9, 16)
+    flat = packed.transpose(0, 2, 1).reshape(-1, 9)
+    np.testing.assert_array_equal(flat[:channels], rows)
+    assert not flat[channels:].any()
+
+
+def test_lanes_are_those_of_even_and_odd_halves_when_taken_apart_twice() -> None:
+    bytes_ = np.arange(16)
+    even, odd = bytes_[0::2], bytes_[1::2]
+    words = [half[start::2] for half in (even, odd) for start in (0, 1)]
+    assert vector_lanes(16) == np.concatenate(words).tolist()
+    assert vector_lanes(18)[16:] == [16, 18, 18, 18, 18, 18, 18, 18, 17, *[18] * 7]
+
+
+def test_pairs_of_taps_do_not_fit_when_both_are_lowest() -> None:
+    rows = np.array([[-128, 127, -128, 5, -128]], np.int8)
+    assert pairs_of_taps_fit(rows)
+    assert not pairs_of_taps_fit(np.roll(rows, 1))
 
 
 def test_taps_keep_every_weight_when_ordered_for_3x3() -> None:

@@ -58,6 +58,19 @@ def test_multiply_equals_scalar_definition_when_shift_is_left(value: int, shift:
     assert multiply(np.array([value]), (factor,))[0] == scalar_multiply(value, factor)
 
 
+@given(value=INT32, multiplier=st.integers(2**30, 2**31 - 1), shift=st.integers(1, 40))
+def test_multiply_is_exact_or_leaves_32_bits_with_its_sign_when_shift_is_any_left_one(
+    value: int, multiplier: int, shift: int
+) -> None:
+    factor = Multiplier(multiplier, shift)
+    found, expected = int(multiply(np.array([value]), (factor,))[0]), scalar_multiply(value, factor)
+    if abs(expected) < 2**31:
+        assert found == expected
+    else:
+        assert abs(found) >= 2**31
+        assert (found > 0) == (expected > 0)
+
+
 @given(st.lists(st.tuples(INT32, st.integers(-20, 0)), min_size=1, max_size=8))
 def test_multiply_uses_one_factor_for_each_channel_when_given_many(
     pairs: list[tuple[int, int]],

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from benchmarks import mcu_emlearn, mcu_tflm
+from benchmarks.figure import QUICK
 from edgekiln.compiler.artifacts import ArtifactKind, emit_artifact
 from edgekiln.compiler.bounds import bound_of, depth_of
 from edgekiln.compiler.builder import GraphBuilder
@@ -23,6 +26,7 @@ from edgekiln.compiler.ops import GeluAttrs, Op
 from edgekiln.compiler.oracles import Engine
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import quantize_input, run_int8, run_int8_all
+from edgekiln.targets.emulate import TOOLS
 from edgekiln.targets.errors import MissingToolError
 
 Require = Callable[[str, str], None]
@@ -127,3 +131,28 @@ def test_install_line_is_said_when_the_package_is_absent(
     monkeypatch.setattr("edgekiln.compiler.mcu.distribution_version", lambda name: "absent")
     with pytest.raises(MissingToolError, match=rf"{package} is not installed; pip install edge"):
         run(b"") if run is run_vela else run(b"", np.zeros((1, 4), np.float32))
+
+
+@pytest.mark.parametrize("peer", [mcu_emlearn, mcu_tflm])
+def test_benchmark_says_what_to_install_when_its_peer_is_absent(
+    peer: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "distribution_version", lambda name: "absent")
+    (figure,) = peer.run(QUICK)
+    assert "not installed: " in figure.name
+    assert "pip install 'edgekiln[" in figure.name
+
+
+@pytest.mark.slow
+def test_network_needs_less_than_emlearns_when_both_run_on_the_core(
+    require_package: Require, require_tool: Callable[[str], str]
+) -> None:
+    require_package("emlearn", "dev")
+    for tool in TOOLS:
+        require_tool(tool)
+    figures = {figure.name: figure for figure in mcu_emlearn.run(QUICK)}
+    assert all(figure.passed for figure in figures.values())
+    for who in ("emlearn", "emlearn, FPU", "ours"):
+        assert figures[f"network of 32: {who}: classes as scikit-learn's"].value >= 95
+    assert figures["tree: emlearn: classes as scikit-learn's"].value == 100
+    assert "tree: ours: not supported in C" in figures

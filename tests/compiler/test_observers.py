@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -35,7 +35,6 @@ def histogram_of(data: Array) -> Histogram:
     return histogram
 
 
-@settings(max_examples=60, deadline=None)
 @given(ARRAYS, st.integers(1, 12), st.sampled_from(ObserverName))
 def test_range_is_the_same_when_data_is_cut_into_batches(
     data: Array, cuts: int, name: ObserverName
@@ -43,7 +42,6 @@ def test_range_is_the_same_when_data_is_cut_into_batches(
     assert ranged(name, data, cuts) == ranged(name, data)
 
 
-@settings(max_examples=100, deadline=None)
 @given(ARRAYS, st.integers(1, 12))
 def test_histogram_counts_exactly_when_it_grows(data: Array, cuts: int) -> None:
     histogram = Histogram()
@@ -59,14 +57,12 @@ def test_histogram_counts_exactly_when_it_grows(data: Array, cuts: int) -> None:
     assert histogram.nbytes == 2 * BINS * 8
 
 
-@settings(max_examples=60, deadline=None)
 @given(ARRAYS, st.sampled_from(ObserverName))
 def test_range_holds_zero_and_is_no_wider_than_the_data(data: Array, name: ObserverName) -> None:
     low, high = ranged(name, data)
     assert min(float(data.min()), 0.0) <= low <= 0.0 <= high <= max(float(data.max()), 0.0)
 
 
-@settings(max_examples=100, deadline=None)
 @given(ARRAYS, st.floats(50, 100))
 def test_percentile_is_within_one_bin_of_numpy_when_data_is_any(data: Array, share: float) -> None:
     low, high = ranged(ObserverName.PERCENTILE, data, 3, share)

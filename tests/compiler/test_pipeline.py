@@ -12,6 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from edgekiln.compiler.artifacts import c_constant_bytes
+from edgekiln.compiler.bounds import golden_steps
 from edgekiln.compiler.calibration_file import Calibration
 from edgekiln.compiler.data import Dataset
 from edgekiln.compiler.distil import DistilSettings
@@ -93,7 +94,7 @@ def test_golden_vectors_come_from_validation_when_sampled(
 ) -> None:
     known = {sample.tobytes() for sample in digits.x[digits.validation]}
     golden = bundle_golden(result)
-    assert len(golden.inputs) == 16
+    assert len(golden.inputs) == 20
     assert all(sample.tobytes() in known for sample in golden.inputs)
 
 
@@ -231,7 +232,7 @@ def test_teacher_is_used_and_recorded_when_given(
     assert distilled.manifest.accuracy_float >= result.manifest.accuracy_float
     assert said[0] == "distil: 3 epochs with teacher.pt2"
     assert [line.split(":")[0] for line in said[2:]] == [
-        *("quantize", "quantize", "emit", "certify", "certify", "price", "gate")
+        *("quantize", "quantize", "emit", "price", "certify", "certify", "gate")
     ]
 
 
@@ -250,6 +251,62 @@ def test_gate_refuses_with_every_failure_when_over_budget(request_host: CompileR
     assert "host/tflite: latency" in text
     assert "fewer MACs" in text
     assert "host/tflite: flash" in text
+
+
+@pytest.fixture(scope="module")
+def between(result: CompileResult) -> Budget:
+    """A latency that host/tflite keeps, and host/onnx, slower by the made-up table, does not."""
+    highs = {a.format: a.footprint.latency.high for a in result.artifacts if a.footprint.latency}
+    assert highs["tflite"] < highs["onnx"]
+    return Budget(latency_ms=(highs["tflite"] + highs["onnx"]) / 2)
+
+
+def test_format_is_left_out_and_told_when_it_misses_the_budget_and_nobody_named_it(
+    request_host: CompileRequest, between: Budget
+) -> None:
+    target = request_host.targets[0].target
+    assert target.formats[0] == "tflite"
+    targets = (TargetRequest(target, budget=between),)
+    kept = compile_model(dataclasses.replace(request_host, targets=targets))
+    assert [artifact.format for artifact in kept.manifest.artifacts] == ["tflite"]
+    assert {row.format for row in kept.certificate.engines} == {"float32", "tflite"}
+    assert kept.manifest.gate.passed
+    (note,) = [note for note in kept.notes if "left out" in note]
+    assert note.startswith("host/onnx is left out: latency")
+
+
+def test_gate_refuses_when_a_format_that_was_named_misses_the_budget(
+    request_host: CompileRequest, between: Budget
+) -> None:
+    named = TargetRequest(request_host.targets[0].target, ("tflite", "onnx"), between)
+    with pytest.raises(GateError, match="host/onnx: latency"):
+        compile_model(dataclasses.replace(request_host, targets=(named,)))
+
+
+def test_note_says_so_when_a_model_knows_no_more_than_the_commonest_class(
+    request_host: CompileRequest, result: CompileResult
+) -> None:
+    """As it is where inputs are not prepared as in training: the gate alone would not see it."""
+    data = request_host.dataset
+    wrong = dataclasses.replace(data, y=np.random.default_rng(0).permutation(data.y))
+    notes = compile_model(dataclasses.replace(request_host, dataset=wrong)).notes
+    (note,) = [note for note in notes if "no better than always answering" in note]
+    assert "(x - 0) · 0.0625" in note
+    assert not [note for note in result.notes if "no better than" in note]
+
+
+def test_artifact_says_how_far_its_engine_may_be_from_golden_vectors(
+    result: CompileResult, request_host: CompileRequest
+) -> None:
+    """A device that holds its engine to less than the certificate would refuse good releases."""
+    rows = {
+        row.format: row for row in result.certificate.golden if row.engine != "litert-reference"
+    }
+    allowed = {a.format: a.golden_max_lsb for a in result.manifest.artifacts}
+    depth = result.certificate.depth
+    assert allowed == {"tflite": 2 * depth, "onnx": 2 * depth}
+    assert all((rows[fmt].max_lsb or 0) <= steps for fmt, steps in allowed.items())
+    assert golden_steps("c", result.model.graph) == 0
 
 
 def test_bundle_keeps_failed_checks_and_reason_when_forced(request_host: CompileRequest) -> None:
@@ -283,14 +340,20 @@ def test_microcontroller_gets_emulated_latency_when_tools_are_here(
     assert by_format["c"].latency.evidence_id == "qemu-instructions"
     assert by_format["tflite"].latency.evidence_id == "mlperf-tiny"
     rows = {row.engine: row for row in result.certificate.engines}
-    assert (rows["c-emulated"].max_lsb, rows["c-emulated"].samples) == (0, 16)
-    assert (rows["c-host"].max_lsb, rows["c-host"].samples) == (0, 64)
+    assert (rows["c-emulated"].mismatches, rows["c-emulated"].samples) == (0, 20)
+    assert (rows["c-host"].mismatches, rows["c-host"].samples) == (0, 200)
     folder = {
         name.removeprefix("artifacts/cortex-m4/c/"): data
         for name, data in result.members.items()
         if name.startswith("artifacts/cortex-m4/c/")
     }
-    assert by_format["c"].flash.value >= c_constant_bytes(folder)
+    image = next(item.figures for item in result.artifacts if item.format == "c")
+    assert by_format["c"].ram.value == image.ram_total_bytes >= image.arena_bytes
+    assert by_format["c"].flash.value == image.code_bytes + image.weight_bytes
+    assert image.weight_bytes >= c_constant_bytes(folder)
+    assert {by_format["c"].ram.evidence_id, by_format["c"].flash.evidence_id} == {"linked-image"}
+    assert image.lower_bound_arena_bytes <= image.arena_bytes >= image.scratch_bytes > 0
+    assert sum(cost.instructions for cost in image.per_layer) == image.instructions
     assert any(note.startswith("cortex-m4/c: emulated") for note in result.notes)
 
 
@@ -310,11 +373,10 @@ def test_each_core_gets_the_kernels_that_suit_it_when_cores_differ(
     assert 1.3 * made[fast.id].latency.value < made[plain.id].latency.value
     for target in (fast, plain):
         plan = memory_plan(result.model.graph, family_of_core(target.core))
-        assert made[target.id].ram.value == plan.arena_bytes + target.runtime.ram_overhead
-        # The same weights: only how they are packed differs.
-        parameters = made[target.id].flash.value - target.runtime.flash_overhead
+        stack = made[target.id].ram.value - plan.arena_bytes
+        assert 0 < stack < target.runtime.ram_overhead  # which is a reserve for it
         constants = (v.data for v in result.model.graph.values.values() if v.data is not None)
-        assert parameters >= sum(data.size for data in constants)
+        assert made[target.id].flash.value > sum(data.size for data in constants)
     rows = result.certificate.engines
     found = {row.kernels: row.max_lsb for row in rows if row.engine == "c-host"}
     assert found == {"dsp": 0, "portable": 0}
@@ -331,7 +393,14 @@ def test_table_prices_generated_c_and_says_so_when_tools_are_absent(
     result = compile_model(request)
     (artifact,) = result.manifest.artifacts
     assert (artifact.latency.tier, artifact.latency.evidence_id) == ("T2", "core-instructions")
-    assert any("not emulated here, its latency is the profile's" in note for note in result.notes)
+    note = next(note for note in result.notes if note.startswith("cortex-m4/c: not emulated here"))
+    assert "apt-get install gcc-arm-none-eabi" in note
+    assert (artifact.ram.tier, artifact.ram.evidence_id) == ("T0", "planner")
+    figures = result.artifacts[0].figures
+    assert artifact.ram.value == figures.arena_bytes + target.runtime.ram_overhead
+    assert figures.weight_bytes > 0 < figures.lower_bound_arena_bytes
+    counted = (figures.instructions, figures.stack_bytes, figures.code_bytes, figures.bit_exact)
+    assert counted == (None, None, None, None)
     assert any("gcc not found" in note for note in result.notes)
 
 
@@ -391,7 +460,7 @@ def test_one_line_is_said_when_a_target_is_wrong(
         compile_model(dataclasses.replace(request_host, targets=targets))
 
     with pytest.raises(CompileError, match="cannot run format 'c'; it runs: tflite, onnx"):
-        compile_for(TargetRequest(priced_host, ("c",)))
+        compile_for(TargetRequest(dataclasses.replace(priced_host, optional_formats=()), ("c",)))
     with pytest.raises(CompileError, match="each target can be named once"):
         compile_for(TargetRequest(priced_host), TargetRequest(priced_host))
     with pytest.raises(NoCostTableError, match="edgekiln targets calibrate host"):

@@ -6,7 +6,6 @@ the integer reference, and nothing outside the layer's own blocks has changed.
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -38,18 +37,20 @@ MAIN = b"""
 #include "model.h"
 #include "dead.h"
 static model m;
-void probe(int layer);
-void probe(int layer) {
+static int done;
+void probe(const model *stopped, const model_layer *layer) {
     int8_t *arena = (int8_t *)m.arena;
     fwrite(arena, 1, sizeof m.arena, stdout);
     for (size_t i = 0; i < sizeof dead / sizeof *dead; i++) {
-        if (dead[i][0] == layer) memset(arena + dead[i][1], 0x5A, (size_t)dead[i][2]);
+        if (dead[i][0] == done) memset(arena + dead[i][1], 0x5A, (size_t)dead[i][2]);
     }
+    done++;
 }
 int main(void) {
     for (int sample = 0; sample < GOLDEN_COUNT; sample++) {
         memset(m.arena, 0x5A, sizeof m.arena);
         memcpy(model_input(&m), golden_inputs[sample], MODEL_INPUT_SIZE);
+        done = 0;
         model_invoke(&m);
     }
     return 0;
@@ -94,13 +95,6 @@ def _probed(
     plan = memory_plan(graph, family)
     liveness = _Liveness(graph, plan)
     files = dict(emit_c(graph, golden, family).files)
-    head, body = files["model.c"].split(b"void model_invoke", 1)
-    count = iter(range(len(plan.order)))
-    body = re.sub(
-        rb"(\n    ek_\w+\([^;]*\);)", lambda m: m[1] + b"\n    probe(%d);" % next(count), body
-    )
-    assert next(count, None) is None
-    files["model.c"] = head + b"void probe(int layer);\nvoid model_invoke" + body
     rows = "".join(
         f"{{{layer}, {start}, {length}}},\n"
         for layer, live in enumerate(liveness.live)
@@ -111,7 +105,9 @@ def _probed(
     for name, data in files.items():
         (folder / name).write_bytes(data)
     sources = sorted(name for name in files if name.endswith(".c"))
-    subprocess.run((cc, "-std=c99", "-O1", "-w", "-o", "run", *sources), cwd=folder, check=True)
+    hook = "-DMODEL_LAYER_HOOK=probe"
+    command = (cc, "-std=c99", "-O1", "-w", hook, "-o", "run", *sources)
+    subprocess.run(command, cwd=folder, check=True)
     dump = subprocess.run((folder / "run",), capture_output=True, check=True).stdout
     arenas = np.frombuffer(dump, np.int8).reshape(len(golden), len(plan.order), plan.arena_bytes)
     return plan, liveness, arenas

@@ -14,6 +14,7 @@ from edgekiln.compiler.emit_c import memory_plan
 from edgekiln.compiler.emit_c_family import Family
 from edgekiln.compiler.emit_c_layer import Layer
 from edgekiln.compiler.emit_c_layers import layer
+from edgekiln.compiler.emit_c_plan import kernel_call
 from edgekiln.compiler.graph import Graph, Node
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.ops import ConvAttrs, Op, PoolAttrs
@@ -24,12 +25,12 @@ from edgekiln.compiler.quantize import quantize
 
 Event = tuple[str, slice]  # read, write (of the output) or column (of scratch), and which bytes
 POISON = -1
-# RAM without stack that a model may take, with the portable and with the dsp family.
+# RAM without stack that a model may take, with the portable, the dsp and the helium family.
 MODELS = {
-    "ad": (768, 1408),
-    "ic_resnet8": (33584, 34448),
-    "kws_dscnn": (8336, 8512),
-    "vww_mbv1": (39280, 39280),
+    "ad": (768, 1408, 768),
+    "ic_resnet8": (33584, 34448, 33440),
+    "kws_dscnn": (8336, 8512, 9392),
+    "vww_mbv1": (39280, 39280, 39264),
 }
 
 
@@ -95,6 +96,30 @@ def _dsp_dense(graph: Graph, node: Node, _: int) -> Iterator[Event]:
         yield "write", slice(row * made, (row + 1) * made)
 
 
+def _helium_dense(graph: Graph, node: Node, _: int) -> Iterator[Event]:
+    made, taken = graph.values[node.inputs[1]].shape
+    for row in range(graph.values[node.output].elements // made):
+        for first in range(0, made, 4):
+            yield "read", slice(row * taken, (row + 1) * taken)
+            yield "write", slice(row * made + first, row * made + min(first + 4, made))
+
+
+def _bands(graph: Graph, node: Node, scratch: int) -> Iterator[Event]:
+    attrs = node.attrs
+    assert isinstance(attrs, ConvAttrs)
+    _, height, width, channels = graph.values[node.inputs[0]].shape
+    _, rows, columns, _ = graph.values[node.output].shape
+    reach = (graph.values[node.inputs[1]].shape[1] - 1) * attrs.dilation[0]
+    copied: set[int] = set()
+    for row in range(rows):
+        first = row * attrs.stride[0] - attrs.padding[0][0]
+        for y in sorted({*range(first, first + reach + 1)} & {*range(height)} - copied):
+            copied.add(y)
+            yield "read", slice(y * width * channels, (y + 1) * width * channels)
+            yield "column", slice(0, scratch)
+        yield "write", slice(row * columns * channels, (row + 1) * columns * channels)
+
+
 def _planes(graph: Graph, node: Node, scratch: int) -> Iterator[Event]:
     taken, made = (graph.values[name].shape[3] for name in (node.inputs[0], node.output))
     for channel in range(made):
@@ -155,6 +180,11 @@ WALKS = {
     "ek_dsp_depthwise": _planes,
     "ek_fully_connected": _dense,
     "ek_dsp_fully_connected": _dsp_dense,
+    "ek_helium_conv2d": _gathered(1),
+    "ek_helium_pointwise": _gathered(1),
+    "ek_helium_depthwise": _bands,
+    "ek_helium_fully_connected": _helium_dense,
+    "ek_helium_add": _elements,
     "ek_mean": _mean,
     "ek_max_pool2d": _pool,
     "ek_average_pool2d": _pool,
@@ -236,7 +266,7 @@ def _layers(graph: Graph, family: Family) -> tuple[Layer, ...]:
 
 
 def _calls(layers: Sequence[Layer]) -> tuple[KernelCall, ...]:
-    return tuple(KernelCall(call.output, call.kernel, call.scratch_bytes) for call in layers)
+    return tuple(map(kernel_call, layers))
 
 
 @pytest.mark.parametrize("family", Family)

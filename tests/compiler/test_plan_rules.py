@@ -114,6 +114,14 @@ def _wide_depthwise(rng: np.random.Generator) -> Graph:
     return build.finish(build.depthwise_conv2d(build.input, weights, padding=((3, 2), (1, 4))))
 
 
+def _depthwise_in_line(rng: np.random.Generator) -> Graph:
+    build = GraphBuilder("in_line", (1, 1, 12, 3))
+    weights = _normal(rng, 1, 1, 3, 3)
+    return build.finish(
+        build.depthwise_conv2d(build.input, weights, dilation=(1, 2), padding=((0, 0), (3, 1)))
+    )
+
+
 def _several_of_a_channel(rng: np.random.Generator) -> Graph:
     build = GraphBuilder("several", (1, 5, 4, 3))
     return build.finish(build.depthwise_conv2d(build.input, _normal(rng, 1, 3, 3, 6)))
@@ -175,8 +183,10 @@ SAFE = (_depthwise, _strided_depthwise, _wide_depthwise, _mean)
 DSP = (_conv, _strided, _dilated, _same_channels, _more_channels, _fewer_channels)
 DSP += (_depthwise, _strided_depthwise, _add, _dense, _rows)
 PORTABLE = (*EXACT, *SAFE, _several_of_a_channel, _grouped)
+HELIUM = (*DSP, _wide_depthwise, _depthwise_in_line)
 CASES = [pytest.param(make, Family.PORTABLE) for make in PORTABLE]
 CASES += [pytest.param(make, Family.DSP, marks=pytest.mark.slow) for make in DSP]
+CASES += [pytest.param(make, Family.HELIUM, marks=pytest.mark.slow) for make in HELIUM]
 
 
 def _quantized(make: Make) -> tuple[Graph, Array]:
@@ -258,6 +268,13 @@ def test_scratch_may_lie_on_the_input_when_it_is_a_dsp_column(
     wrong = bench.check(overlap, bench.inputs + 1, bench.scratch, step=4)
     assert overlap.highest > -bench.scratch
     assert [delta for delta in wrong if delta > overlap.highest]
+
+
+def test_helium_scratch_is_a_few_pixels_when_an_image_is_one_row() -> None:
+    """Its rows are then pixels, of which five lie under a window; 3 offsets and 15 bytes more."""
+    graph, _ = _quantized(_depthwise_in_line)
+    call = layer(graph, graph.nodes[0], 0, Family.HELIUM)
+    assert call.scratch_bytes == 3 * 4 + 5 * 3 + 15
 
 
 def test_nothing_is_shared_when_the_kernel_is_unknown() -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from edgekiln.compiler.artifacts import ArtifactKind, EmittedArtifact, emit_artifact
+from edgekiln.compiler.artifacts import ArtifactKind, EmittedArtifact, emit_artifact, kind_for
 from edgekiln.compiler.builder import GraphBuilder
+from edgekiln.compiler.errors import CompileError
 from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.ops import Op
-from edgekiln.compiler.pricing import EmulatedArtifact, measured_note, price
+from edgekiln.compiler.pricing import EmulatedArtifact, emulate_artifact, measured_note, price
 from edgekiln.compiler.quantize import quantize
+from edgekiln.targets.emulate import TOOLS, Emulation
 from edgekiln.targets.errors import TargetError, UnsupportedOperatorError
-from edgekiln.targets.evidence import Budget
+from edgekiln.targets.evidence import Budget, Tier
 from edgekiln.targets.profiles import load_target
 
 NOT_EMULATED = EmulatedArtifact(None)
@@ -50,3 +55,52 @@ def test_an_operator_without_a_cost_is_an_error_when_latency_is_limited(
     target = load_target("raspberry-pi-4")
     with pytest.raises(UnsupportedOperatorError, match="sigmoid"):
         price(*gated, target, NOT_EMULATED, Budget(latency_ms=5.0))
+
+
+IMAGE = Emulation(
+    instructions=1000,
+    outputs=b"",
+    code_bytes=700,
+    weight_bytes=30,
+    ram_bytes=64,
+    stack_bytes=100,
+)
+
+
+def test_image_is_the_cost_of_c_when_it_was_emulated(
+    gated: tuple[Graph, EmittedArtifact],
+) -> None:
+    graph, _ = gated
+    target = load_target("cortex-m4")
+    artifact = emit_artifact(graph, kind_for(target, "c"), np.zeros((1, 8), np.int8))
+    cost, _ = price(graph, artifact, target, EmulatedArtifact(IMAGE), Budget(latency_ms=1.0))
+    assert cost.latency is not None
+    assert cost.latency.value == pytest.approx(1000 * 1.5 / 120e6 * 1e3)
+    assert (cost.ram.value, cost.flash.value) == (164, 730)
+    assert {part.tier for part in (cost.latency, cost.ram, cost.flash)} == {Tier.T2}
+    # Without cycles per instruction the table is asked, which lacks an operator of this model.
+    slow = dataclasses.replace(target, cycles_per_instruction=None)
+    cost, notes = price(graph, artifact, slow, EmulatedArtifact(IMAGE), Budget())
+    assert (cost.latency, cost.ram.value) == (None, 164)
+    assert any("its latency is not known" in note for note in notes)
+    with pytest.raises(TargetError):
+        price(graph, artifact, slow, EmulatedArtifact(IMAGE), Budget(latency_ms=1.0))
+
+
+@pytest.mark.tool
+def test_nothing_comes_out_when_generated_c_faults_on_its_core(
+    require_tool: Callable[[str], str],
+) -> None:
+    """A model that cannot run there is no model that could not be measured there."""
+    for tool in TOOLS:
+        require_tool(tool)
+    build = GraphBuilder("dense", (1, 4))
+    graph = build.finish(build.fully_connected(build.input, np.eye(2, 4, dtype=np.float32)))
+    int8 = quantize(graph, np.random.default_rng(0).normal(0, 1, (16, 4)).astype(np.float32))
+    target = load_target("cortex-m4")
+    made = emit_artifact(int8, kind_for(target, "c"), np.zeros((1, 4), np.int8))
+    trap = b"void model_invoke(model *m) {\n    __builtin_trap();\n"
+    model = made.files["model.c"].replace(b"void model_invoke(model *m) {\n", trap)
+    broken = EmittedArtifact("c", {**made.files, "model.c": model}, made.golden)
+    with pytest.raises(CompileError, match=r"cortex-m4/c: generated C is broken: .*faulted"):
+        emulate_artifact(broken, target)

@@ -150,7 +150,7 @@ finite32 = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
 
 @given(threshold=finite, sample=finite32)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 def test_round_down_decides_the_same_when_samples_are_float32(
     threshold: float, sample: float
 ) -> None:

@@ -64,11 +64,11 @@ def test_softmax_equals_litert_when_logits_are_any(
 def test_softmax_is_not_the_float_table_when_the_two_differ() -> None:
     # exp(-0.1·d) of this row lies so near a rounding boundary that a table of floats rounds up.
     rng = np.random.default_rng(0)
-    x = rng.integers(-128, 128, (200_000, 10)).astype(np.int8)
+    x = rng.integers(-128, 128, (20_000, 10)).astype(np.int8)
     real = np.exp(np.float32(0.1) * (x - x.max(axis=1, keepdims=True).astype(np.float32)))
     table = np.floor(256 * real / real.sum(axis=1, keepdims=True) + 0.5).clip(0, 255) - 128
     differing = np.abs(softmax_int8(x, float(np.float32(0.1))) - table)
-    assert 0 < np.count_nonzero(differing) < 100
+    assert 0 < np.count_nonzero(differing) < 10
     assert differing.max() == 1
 
 

@@ -153,6 +153,23 @@ def test_artifact_fails_with_a_note_when_no_engine_can_load_it(
     assert any("host/onnx in onnxruntime failed: " in note for note in report.notes)
 
 
+@pytest.mark.slow
+def test_core_alone_fails_when_generated_c_faults_there(
+    result: CompileResult, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    for tool in TOOLS:
+        require_tool(tool)
+    name = "artifacts/cortex-m4/c/model.c"
+    head, call, rest = result.members[name].partition(b"void model_invoke(model *m) {\n")
+    trap = b"#ifdef __arm__\n__builtin_trap();\n#endif\n"
+    members = {**result.members, name: head + call + trap + rest}
+    write_bundle(tmp_path / "faulting.ekb", result.manifest, members)
+    report = verify_bundle(tmp_path / "faulting.ekb")
+    found = {row.engine: row.passed for row in report.rows if row.format == "c"}
+    assert found == {"c-host": True, "c-emulated": False}
+    assert any("c-emulated failed: " in note and "faulted" in note for note in report.notes)
+
+
 def test_damage_is_one_line_when_any_byte_changes(bundle_path: Path, tmp_path: Path) -> None:
     data = bundle_path.read_bytes()
     rng = np.random.default_rng(0)

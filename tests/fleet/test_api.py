@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +95,32 @@ def founded(
     return folder, register_release(folder, bundle_at(place / "digits.ekb"), alias="prod")
 
 
-@pytest.fixture
-def api(founded: tuple[FleetFolder, Release], tmp_path: Path) -> Iterator[Api]:
+@contextmanager
+def running(founded: tuple[FleetFolder, Release], path: Path) -> Iterator[Api]:
+    """The application on a copy of the founded fleet."""
     folder, release = founded
-    copy = shutil.copytree(folder.path, tmp_path / "fleet")
-    made = Api(FleetFolder(copy, folder.settings), release)
+    made = Api(FleetFolder(shutil.copytree(folder.path, path), folder.settings), release)
     with made.client:
         yield made
     made.store.close()
+
+
+@pytest.fixture
+def api(founded: tuple[FleetFolder, Release], tmp_path: Path) -> Iterator[Api]:
+    with running(founded, tmp_path / "fleet") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def untouched(
+    founded: tuple[FleetFolder, Release], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """One application for all requests that may change nothing, which is asserted at the end."""
+    with running(founded, tmp_path_factory.mktemp("untouched") / "fleet") as made:
+        revision = made.store.revision
+        yield made
+        assert made.store.revision == revision
+        assert made.store.rollouts() == ()
 
 
 def detail(answer: Any) -> str:
@@ -148,18 +167,18 @@ def alert(store: Store) -> Alert:
     )
 
 
-def test_health_names_broker_and_revision(api: Api) -> None:
-    health = api.get("/health").json()
+def test_health_names_broker_and_revision(untouched: Api) -> None:
+    health = untouched.get("/health").json()
     assert health["broker"] == "mosquitto"
-    assert health["revision"] == api.store.revision
+    assert health["revision"] == untouched.store.revision
     assert health["malformed"] == 0
 
 
-def test_devices_and_one_device(api: Api) -> None:
-    assert [d["device"] for d in api.get("/api/devices").json()] == ["d0", "d1", "d2", "d3"]
-    one = api.get("/api/devices/d2").json()
+def test_devices_and_one_device(untouched: Api) -> None:
+    assert [d["device"] for d in untouched.get("/api/devices").json()] == ["d0", "d1", "d2", "d3"]
+    one = untouched.get("/api/devices/d2").json()
     assert one["online"] is True
-    assert one["running"] == api.release.bundle_id
+    assert one["running"] == untouched.release.bundle_id
 
 
 def test_releases_rollouts_and_alerts_are_listed(api: Api) -> None:
@@ -198,14 +217,16 @@ def test_alert_is_acknowledged_with_its_reason(api: Api) -> None:
 @pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize("token", ["", TOKEN, "Bearer ", "Bearer wrong", f"bearer {TOKEN}", "ü"])
 def test_change_is_refused_when_the_token_is_not_the_operators(
-    api: Api, path: str, token: str
+    untouched: Api, path: str, token: str
 ) -> None:
     headers = {"Authorization": token.encode()} if token else {}
-    answer = api.client.post(path, content=b"{", headers=headers)  # before the body is looked at
+    answer = untouched.client.post(
+        path, content=b"{", headers=headers
+    )  # before the body is looked at
     assert answer.status_code == 401
     assert "operator.token" in detail(answer)
     assert TOKEN not in answer.text
-    assert api.store.rollouts() == ()
+    assert untouched.store.rollouts() == ()
 
 
 @pytest.mark.parametrize(
@@ -222,18 +243,18 @@ def test_change_is_refused_when_the_token_is_not_the_operators(
     ],
 )
 def test_invalid_body_is_refused_by_the_name_of_its_key(
-    api: Api, changes: dict[str, object], named: str
+    untouched: Api, changes: dict[str, object], named: str
 ) -> None:
-    answer = api.start(**changes)
+    answer = untouched.start(**changes)
     assert answer.status_code == 400
     assert named in detail(answer)
-    assert api.store.rollouts() == ()
+    assert untouched.store.rollouts() == ()
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'{"release": "prod"}', b"null"])
-def test_body_that_is_no_request_is_refused(api: Api, body: bytes) -> None:
+def test_body_that_is_no_request_is_refused(untouched: Api, body: bytes) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-    answer = api.client.post("/api/rollouts", content=body, headers=headers)
+    answer = untouched.client.post("/api/rollouts", content=body, headers=headers)
     assert answer.status_code == 400
     assert detail(answer)
 
@@ -257,8 +278,8 @@ def test_reason_is_needed_to_overrule(api: Api) -> None:
         ("/static/%2e%2e/api.py", "no file"),
     ],
 )
-def test_unknown_is_404(api: Api, path: str, says: str) -> None:
-    answer = api.get(path)
+def test_unknown_is_404(untouched: Api, path: str, says: str) -> None:
+    answer = untouched.get(path)
     assert answer.status_code == 404
     assert says in answer.text
 
@@ -271,8 +292,8 @@ def test_unknown_is_404(api: Api, path: str, says: str) -> None:
         ("/api/alerts/99999999999999999999999/acknowledge", "no alert 9999"),
     ],
 )
-def test_change_of_the_unknown_is_404(api: Api, path: str, says: str) -> None:
-    answer = api.post(path, {"reason": "testing"})
+def test_change_of_the_unknown_is_404(untouched: Api, path: str, says: str) -> None:
+    answer = untouched.post(path, {"reason": "testing"})
     assert answer.status_code == 404
     assert says in detail(answer)
 
@@ -295,29 +316,29 @@ def test_second_rollout_in_a_busy_cohort_is_409(api: Api) -> None:
     ],
 )
 def test_rollout_that_makes_no_sense_is_409(
-    api: Api, changes: dict[str, object], says: str
+    untouched: Api, changes: dict[str, object], says: str
 ) -> None:
-    answer = api.start(**changes)
+    answer = untouched.start(**changes)
     assert answer.status_code == 409
     assert says in detail(answer)
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/api/devices", "/parts/tiles", "/static/app.js"])
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8123", "127.0.0.1.evil.example"])
-def test_request_by_another_hosts_name_is_refused(api: Api, path: str, host: str) -> None:
-    answer = api.get(path, headers={"Host": host})
+def test_request_by_another_hosts_name_is_refused(untouched: Api, path: str, host: str) -> None:
+    answer = untouched.get(path, headers={"Host": host})
     assert answer.status_code == 400
     assert "Host header" in detail(answer)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8123", "localhost:9000", "LOCALHOST", "127.0.0.1"])
-def test_this_machine_is_answered_whatever_port_is_forwarded(api: Api, host: str) -> None:
-    assert api.get("/health", headers={"Host": host}).status_code == 200
+def test_this_machine_is_answered_whatever_port_is_forwarded(untouched: Api, host: str) -> None:
+    assert untouched.get("/health", headers={"Host": host}).status_code == 200
 
 
-def test_page_and_parts_are_html_that_loads_nothing_from_elsewhere(api: Api) -> None:
+def test_page_and_parts_are_html_that_loads_nothing_from_elsewhere(untouched: Api) -> None:
     for path in ("/", "/parts/tiles", "/parts/devices", "/parts/rollouts", "/parts/alerts"):
-        answer = api.get(path)
+        answer = untouched.get(path)
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/html")
         policy = answer.headers["content-security-policy"]
@@ -326,10 +347,10 @@ def test_page_and_parts_are_html_that_loads_nothing_from_elsewhere(api: Api) -> 
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_schema_describes_the_api_and_renders_nothing(api: Api) -> None:
-    paths = api.get("/schema/openapi.json").json()["paths"]
+def test_schema_describes_the_api_and_renders_nothing(untouched: Api) -> None:
+    paths = untouched.get("/schema/openapi.json").json()["paths"]
     assert set(POSTS) & {path.replace("{rollout_id}", "r1") for path in paths}
-    assert "<script" not in api.get("/schema").text
+    assert "<script" not in untouched.get("/schema").text
 
 
 def test_parts_of_one_revision_are_read_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

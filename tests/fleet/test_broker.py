@@ -80,11 +80,14 @@ class Client:
         self.paho.loop_stop()
 
 
-@pytest.fixture(params=["mosquitto", "amqtt"])
+@pytest.fixture(scope="module", params=["mosquitto", "amqtt"])
 def fleet(
-    request: pytest.FixtureRequest, tmp_path: Path, require_tool: Callable[[str], str]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    require_tool: Callable[[str], str],
 ) -> Iterator[tuple[FleetFolder, Broker]]:
-    folder = init_fleet(tmp_path / "fleet")
+    """One broker of a kind for all tests: what one retains, it takes back."""
+    folder = init_fleet(tmp_path_factory.mktemp("broker") / "fleet")
     set_passwords(folder, {"a": "pass-a", "b": "pass-b"})
     if request.param == "mosquitto":
         broker = start_broker(folder, require_tool("mosquitto"))
@@ -125,6 +128,7 @@ def test_device_and_server_talk(fleet: tuple[FleetFolder, Broker]) -> None:
         assert device.next() == (TOPICS.down("a", "command"), b"ack")
         ours.publish(TOPICS.cohort("all", "rollout"), b"document", retain=True)
         assert device.next() == (TOPICS.cohort("all", "rollout"), b"document")
+        ours.publish(TOPICS.cohort("all", "rollout"), b"", retain=True)
 
 
 def test_retained_document_reaches_who_comes_later(fleet: tuple[FleetFolder, Broker]) -> None:
@@ -134,6 +138,8 @@ def test_retained_document_reaches_who_comes_later(fleet: tuple[FleetFolder, Bro
     with connected(broker, "a", "pass-a") as device:
         device.subscribe(TOPICS.cohort("all", "rollout"))
         assert device.next() == (TOPICS.cohort("all", "rollout"), b"document")
+    with server(folder, broker) as ours:
+        ours.publish(TOPICS.cohort("all", "rollout"), b"", retain=True)
 
 
 def test_device_cannot_publish_as_another_or_to_the_fleet(
@@ -195,10 +201,10 @@ def test_login_is_refused_when_user_or_password_is_wrong(
 
 def test_new_credentials_work_without_a_restart(fleet: tuple[FleetFolder, Broker]) -> None:
     folder, broker = fleet
-    set_passwords(folder, {"c": "pass-c"})
+    set_passwords(folder, {"new": "pass-new"})
     deadline = time.monotonic() + DEADLINE_S
     while True:
-        client = Client(broker, "c", "pass-c")
+        client = Client(broker, "new", "pass-new")
         accepted = client.accepted()
         client.close()
         if accepted:

@@ -204,9 +204,7 @@ def odd(trial: TrialEvidence, number: float) -> TrialEvidence:
     return msgspec.structs.replace(trial, mean_confidence=number)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=40), st.binary(max_size=60), st.booleans())
 def test_anything_at_all_is_survived(
     bench: Bench, topic: str, payload: bytes, retained: bool

@@ -160,7 +160,7 @@ def test_last_wave_is_done_when_it_is_healthy() -> None:
 
 
 @given(st.sampled_from(RolloutState), st.data())
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 def test_whatever_is_decided_is_a_move_of_the_table(
     state: RolloutState, data: st.DataObject
 ) -> None:

@@ -169,6 +169,7 @@ class FakeModels:
         return SelfTest(
             bundle_id=content.get("claims", bundle_id),
             golden_max_lsb=content.get("lsb", 0),
+            golden_allowed_lsb=content.get("allowed_lsb", 1),
             mismatching_labels=content.get("lsb", 0),
             p95_ms=content.get("p95_ms", 1.0),
             rss_bytes=content.get("rss_bytes", 1000),

@@ -118,7 +118,8 @@ def test_rollout_of_the_running_release_commits_without_a_trial(world: Any) -> N
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
-        ({"lsb": 9}, "golden vectors differ by 9 LSB"),
+        ({"lsb": 9}, "golden vectors differ by 9 LSB (limit 1)"),
+        ({"lsb": 9, "allowed_lsb": 8}, "golden vectors differ by 9 LSB (limit 8)"),
         ({"p95_ms": 80.0}, "p95 latency is 80 ms"),
         ({"rss_bytes": 2 << 30}, "bytes, limit"),
         ({"unloadable": True}, "the engine cannot run this"),
@@ -136,6 +137,17 @@ def test_release_is_left_without_going_live_when_the_self_test_fails(
     assert release not in {state.running for state in world.states}
     assert [event.kind for event in world.events] == ["rolled_back"]
     assert reason in world.events[0].reason
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(None, True), (8, True), (7, False)])
+def test_engine_may_differ_as_the_bundle_allows_when_the_rollout_is_not_stricter(
+    world: Any, limit: int | None, passes: bool
+) -> None:
+    world.limits = msgspec.structs.replace(world.limits, golden_max_lsb=limit)
+    world.boot()
+    world.roll_out(lsb=8, allowed_lsb=14)
+    world.settle()
+    assert (S.TRIAL in path_of(world)) == passes
 
 
 @pytest.mark.parametrize(

@@ -235,18 +235,18 @@ def _same(bundle: Bundle) -> bool:
     return bundle.bundle_id == parse_bundle(PACKED, "m").bundle_id
 
 
-def test_parse_bundle_refuses_when_any_single_byte_is_flipped() -> None:
-    """Every byte of the directory and headers, and of the data, once; two masks."""
+@pytest.mark.parametrize("mask", [0x01, pytest.param(0x80, marks=pytest.mark.slow)])
+def test_parse_bundle_refuses_when_any_single_byte_is_flipped(mask: int) -> None:
+    """Every byte of the directory and headers, and of the data, once."""
     original = bytearray(PACKED)
     for place in range(len(original)):
-        for mask in (0x01, 0x80):
-            original[place] ^= mask
-            with pytest.raises(BundleError):
-                parse_bundle(bytes(original), "m.ekb")
-            original[place] ^= mask
+        original[place] ^= mask
+        with pytest.raises(BundleError):
+            parse_bundle(bytes(original), "m.ekb")
+        original[place] ^= mask
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.data())
 def test_parse_bundle_refuses_or_gives_the_same_when_bytes_are_mangled(data: st.DataObject) -> None:
     """Cuts, overwrites, insertions and repeats of any stretch."""
@@ -263,7 +263,6 @@ def test_parse_bundle_refuses_or_gives_the_same_when_bytes_are_mangled(data: st.
     assert _same(bundle)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, len(PACKED) - 1))
 def test_parse_bundle_refuses_when_the_file_is_cut(size: int) -> None:
     with pytest.raises(BundleError):

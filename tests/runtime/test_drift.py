@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
 
@@ -59,7 +59,6 @@ def _pool(rng: np.random.Generator, size: int, rows: int) -> Draw:
     return draw
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.floats(0.02, 0.4), st.integers(2, 20))
 def test_bets_never_win_on_average_when_the_data_stays_in_the_ball(
     seed: int, eps: float, bins: int

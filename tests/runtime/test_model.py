@@ -158,9 +158,9 @@ def test_predict_gives_every_thread_its_own_answer(bundle: Bundle, target: str) 
 def test_open_names_the_target_and_the_way_out_when_nothing_runs_here(bundle: Bundle) -> None:
     with pytest.raises(MemberError, match="nothing for target 'npu'"):
         Model.open(bundle, "npu")
-    with pytest.raises(EngineError, match="C sources only; build them for the board"):
-        Model.open(bundle, "board")
-    with pytest.raises(EngineError, match=r"no engine runs format 'elf'; this host runs onnx, t"):
+    with pytest.raises(
+        EngineError, match=r"no engine runs format 'elf'; this host runs c, onnx, t"
+    ):
         open_engine("elf", b"", OUTPUT)
 
 

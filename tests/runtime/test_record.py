@@ -142,7 +142,7 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestLife.settings = settings(stateful_step_count=60)
 
 
 def test_committed_moves_every_slot_in_one_record() -> None:

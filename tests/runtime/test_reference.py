@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -97,7 +97,6 @@ def test_bins_are_the_same_alone_and_in_a_batch_with_other_features() -> None:
     np.testing.assert_array_equal(together, one_by_one)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=200),
     st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=2, max_size=20),

@@ -6,18 +6,22 @@ import dataclasses
 import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from edgekiln.compiler import emit_tflite
+from edgekiln.compiler.artifacts import c_constant_bytes, emit_artifact, kind_for
 from edgekiln.compiler.emit_c import memory_plan
 from edgekiln.compiler.emit_c_family import family_of_core
 from edgekiln.compiler.errors import CompileError
 from edgekiln.compiler.plan import plan_arena
+from edgekiln.compiler.pricing import emulate_artifact
 from edgekiln.search.errors import SearchError
 from edgekiln.search.lower import lower
 from edgekiln.search.sieve import check_targets, nothing_fits, price
 from edgekiln.search.space import Block, BlockKind, ConvCandidate, ConvSpace
 from edgekiln.targets import Budget, Target, load_target
+from edgekiln.targets.emulate import TOOLS
 
 Maker = Callable[..., Target]
 
@@ -49,6 +53,36 @@ def test_price_counts_the_memory_of_the_kernels_when_the_target_runs_c(
     overhead = known.runtime.ram_overhead
     assert sizes == [*(arena + overhead for arena in arenas), plan_arena(graph).arena_bytes]
     assert len(set(arenas)) == 2
+    golden = np.zeros((1, *graph.input.shape[1:]), np.int8)
+    made = [emit_artifact(graph, kind_for(target, "c"), golden) for target in targets]
+    flash = [cost.flash.high for cost in found if cost is not None]
+    parameters = [c_constant_bytes(artifact.files) for artifact in made]
+    assert flash[:2] == [number + known.runtime.flash_overhead for number in parameters]
+
+
+@pytest.mark.slow
+@pytest.mark.tool
+def test_price_of_c_is_what_its_image_turns_out_to_need(
+    require_tool: Callable[[str], str],
+) -> None:
+    """The overheads of the profile are reserves for stack and code: enough, and of their size."""
+    for tool in TOOLS:
+        require_tool(tool)
+    target = load_target("cortex-m4")
+    rng = random.Random(5)
+    for candidate in [RESIDUAL, SPACE.sample(rng), SPACE.sample(rng)]:
+        graph = lower(SPACE.blueprint(candidate), "candidate")
+        predicted = price(graph, [target]).verdicts[0].footprint
+        golden = np.zeros((1, *graph.input.shape[1:]), np.int8)
+        artifact = emit_artifact(graph, kind_for(target, "c"), golden)
+        image = emulate_artifact(artifact, target).emulation
+        assert predicted is not None
+        assert image is not None
+        for reserved, needed, overhead in (
+            (predicted.ram.high, image.ram_total_bytes, target.runtime.ram_overhead),
+            (predicted.flash.high, image.flash_bytes, target.runtime.flash_overhead),
+        ):
+            assert reserved - overhead < needed <= reserved
 
 
 def test_price_rejects_with_the_limit_when_a_budget_breaks(target_maker: Maker) -> None:

@@ -58,9 +58,10 @@ def test_candidate_id_ignores_fields_that_a_block_does_not_use() -> None:
         assert space.mutate(candidate, rng) is not None
 
 
+@pytest.mark.parametrize("count", [4, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("space", SPACES, ids=lambda s: str(s.input_shape))
-def test_every_candidate_builds_and_lowers_to_one_network(space: Space) -> None:
-    for candidate in walk(space, 12):
+def test_every_candidate_builds_and_lowers_to_one_network(space: Space, count: int) -> None:
+    for candidate in walk(space, count):
         blueprint = space.blueprint(candidate)
         module = build_module(blueprint).eval()
         assert module(example_input(blueprint)).shape == (1, space.classes)
@@ -84,8 +85,8 @@ def test_every_candidate_builds_and_lowers_to_one_network(space: Space) -> None:
 
 def test_smallest_has_fewest_parameters() -> None:
     for space in SPACES:
-        sizes = [parameter_count(build_module(space.blueprint(c))) for c in walk(space, 20)]
-        assert sizes[20] == min(sizes)
+        sizes = [parameter_count(build_module(space.blueprint(c))) for c in walk(space, 8)]
+        assert sizes[8] == min(sizes)
 
 
 def test_sampling_repeats_when_the_seed_repeats() -> None:
@@ -95,5 +96,9 @@ def test_sampling_repeats_when_the_seed_repeats() -> None:
 
 
 def test_space_for_names_the_shape_when_no_space_covers_it() -> None:
-    with pytest.raises(SpaceError, match=r"\(4, 4\)"):
-        space_for((4, 4), 2)
+    with pytest.raises(SpaceError, match=r"\(4, 4, 4, 1\)"):
+        space_for((4, 4, 4, 1), 2)
+
+
+def test_series_is_searched_as_an_image_of_one_channel() -> None:
+    assert space_for((128, 3), 4).input_shape == (128, 3, 1)

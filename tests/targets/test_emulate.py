@@ -9,7 +9,7 @@ import pytest
 
 from edgekiln.targets import emulate
 from edgekiln.targets.emulate import emulate_folder, latency_from_instructions, missing_tools
-from edgekiln.targets.errors import MeasurementError, MissingToolError
+from edgekiln.targets.errors import BrokenImageError, MeasurementError, MissingToolError
 from edgekiln.targets.evidence import Tier
 from edgekiln.targets.target import Memory, Runtime, Target
 
@@ -92,14 +92,14 @@ def test_outputs_are_kept_when_the_program_reports_a_difference(tmp_path: Path) 
 
 
 def test_error_names_the_tools_complaint_when_code_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(MeasurementError, match=r"compile failed: .*error") as caught:
+    with pytest.raises(BrokenImageError, match=r"compile failed: .*error") as caught:
         emulate_folder(_folder(tmp_path, model="nonsense"), _target())
     assert "\n" not in str(caught.value)
 
 
 def test_error_says_faulted_when_code_faults(tmp_path: Path) -> None:
     model = "void model_invoke(void) { __builtin_trap(); }"
-    with pytest.raises(MeasurementError, match="faulted"):
+    with pytest.raises(BrokenImageError, match="faulted"):
         emulate_folder(_folder(tmp_path, model=model), _target())
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgekiln.targets import TargetError, engine_of, first_engine, list_targets, load_target
 from edgekiln.targets.engines import ENGINE_NAMES, ENGINES
-from edgekiln.targets.profiles import DeviceClass, Format
+from edgekiln.targets.profile_schema import DeviceClass, Format
 
 
 def test_every_class_has_engines_of_known_names_for_known_formats() -> None:

@@ -21,6 +21,7 @@ from edgekiln.targets import (
     read_profile,
 )
 
+CORTEX_M4 = load_target("cortex-m4")
 PRINTABLE = st.characters(exclude_categories=("Cs",))
 
 
@@ -57,7 +58,7 @@ def test_any_text_and_budget_read_back_when_written(
 def test_costs_keep_six_digits_when_written(
     tmp_path_factory: pytest.TempPathFactory, figure: float
 ) -> None:
-    target = load_target("cortex-m4")
+    target = CORTEX_M4
     first = target.costs[0]
     cost = dataclasses.replace(first.ops["add"], ns_per_output=figure)
     table = dataclasses.replace(first, ops={"add": cost})

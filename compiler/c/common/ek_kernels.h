@@ -3,7 +3,8 @@
  * A tensor's real value is scale * (q - zero_point); weights are symmetric. No kernel allocates,
  * recurses or keeps state. Input, output and scratch overlap only as far as the order allows in
  * which a kernel reads and writes; that order is part of what it promises (compiler/plan_rules.py).
- * Convolutions and products come in families: portable (ek_portable.h) and dsp (ek_dsp_kernels.h).
+ * Convolutions and products come in families: portable (ek_portable.h), dsp (ek_dsp_kernels.h) and
+ * helium (ek_helium_kernels.h).
  */
 #ifndef EK_KERNELS_H
 #define EK_KERNELS_H

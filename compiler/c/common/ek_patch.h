@@ -26,6 +26,24 @@ EK_INLINE int8_t *ek_copy_bytes(const int8_t *from, int32_t count, int8_t *to) {
     return to;
 }
 
+/* The same for a row that is copied over and over: words to its end, the last of them again. */
+EK_INLINE int8_t *ek_copy_row(const int8_t *from, int32_t count, int8_t *to) {
+#if EK_WORDS_ANYWHERE
+    if (count >= 4) {
+        int8_t *const end = to + count;
+        const int8_t *const last = from + count - 4;
+        while (from < last) {
+            __builtin_memcpy(to, from, 4);
+            from += 4;
+            to += 4;
+        }
+        __builtin_memcpy(end - 4, last, 4);
+        return end;
+    }
+#endif
+    return ek_copy_bytes(from, count, to);
+}
+
 /* kernel_height * kernel_width * channels bytes; taps outside the input are `zero`. */
 EK_INLINE void ek_patch(const ek_window *w, int32_t channels, int8_t zero, const int8_t *input,
                         const ek_place *at, int8_t *patch) {

@@ -142,13 +142,26 @@ EK_INLINE void ek_dot_1x2(const uint32_t *column, const uint32_t *weights, int32
     }
 }
 
-/* One pixel, a last single channel: its words hold the taps 0..3 of a quad in order. `stride` is
- * the distance of the column's words. */
-EK_INLINE int32_t ek_dot_1x1(const uint32_t *column, int32_t stride, const uint32_t *weights,
-                             int32_t pairs, int32_t sum) {
+/* A last single channel, whose words hold the taps 0..3 of a quad in order: four pixels. */
+EK_INLINE void ek_dot_4x1(const uint32_t *columns, const uint32_t *weights, int32_t pairs,
+                          int32_t sums[4]) {
+    int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+    for (const uint32_t *const end = columns + pairs * 4; columns != end; columns += 8) {
+        const uint32_t word = *weights++, even = ek_even(word), odd = ek_odd(word);
+        s0 = ek_dot2(columns[4], odd, ek_dot2(columns[0], even, s0));
+        s1 = ek_dot2(columns[5], odd, ek_dot2(columns[1], even, s1));
+        s2 = ek_dot2(columns[6], odd, ek_dot2(columns[2], even, s2));
+        s3 = ek_dot2(columns[7], odd, ek_dot2(columns[3], even, s3));
+    }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+}
+
+/* One pixel. */
+EK_INLINE int32_t ek_dot_1x1(const uint32_t *column, const uint32_t *weights, int32_t pairs,
+                             int32_t sum) {
     for (int32_t quad = 0; quad < pairs / 2; quad++) {
-        sum = ek_dot2(column[2 * quad * stride], ek_even(weights[quad]), sum);
-        sum = ek_dot2(column[(2 * quad + 1) * stride], ek_odd(weights[quad]), sum);
+        sum = ek_dot2(column[2 * quad], ek_even(weights[quad]), sum);
+        sum = ek_dot2(column[2 * quad + 1], ek_odd(weights[quad]), sum);
     }
     return sum;
 }

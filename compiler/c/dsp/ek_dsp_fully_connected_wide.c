@@ -2,5 +2,6 @@
 
 void ek_dsp_fully_connected_wide(const ek_dsp_fully_connected_wide_params *p, const int8_t *input,
                                  int8_t *output, void *scratch) {
-    ek_dsp_dense_rows(&p->dense, &p->output, input, output, scratch, ek_scale_once_wide);
+    const ek_dense_wide_output o = p->output; /* stores of int8 could alias what p points to */
+    ek_dsp_dense_rows(&p->dense, &o, input, output, scratch, ek_scale_once_wide);
 }

@@ -19,6 +19,20 @@ typedef struct {
     ek_output output;
 } ek_dsp_conv2d_params;
 
+/* Depthwise windows of any size, on a plane of plane_height rows (ek_dsp_depthwise_any.h). An
+ * input's rows and columns may change places: in_row and in_column, out_row and out_column are the
+ * bytes from one row or column to the next. */
+typedef struct {
+    ek_window window;
+    int32_t channels, multiplier;
+    int32_t input_zero_point;
+    int32_t in_row, in_column, out_row, out_column;
+    int32_t plane_height, phase_width;
+    int32_t words; /* of a channel's weights in scratch */
+    const int8_t *weights;
+    ek_output output;
+} ek_dsp_depthwise_any_params;
+
 typedef struct {
     int32_t rows, in_size, out_size;
     int32_t pairs;
@@ -46,6 +60,9 @@ typedef struct {
 #define EK_DSP_DEPTHWISE(name)                                                                     \
     void name(const ek_depthwise_conv2d_params *p, const int8_t *input, int8_t *output,            \
               void *scratch)
+#define EK_DSP_DEPTHWISE_ANY(name)                                                                 \
+    void name(const ek_dsp_depthwise_any_params *p, const int8_t *input, int8_t *output,           \
+              void *scratch)
 
 EK_DSP_CONV2D(ek_dsp_conv2d_rectified);
 EK_DSP_CONV2D(ek_dsp_conv2d_signed);
@@ -56,6 +73,9 @@ EK_DSP_CONV2D(ek_dsp_pointwise_clamped);
 EK_DSP_DEPTHWISE(ek_dsp_depthwise_rectified);
 EK_DSP_DEPTHWISE(ek_dsp_depthwise_signed);
 EK_DSP_DEPTHWISE(ek_dsp_depthwise_clamped);
+EK_DSP_DEPTHWISE_ANY(ek_dsp_depthwise_any_rectified);
+EK_DSP_DEPTHWISE_ANY(ek_dsp_depthwise_any_signed);
+EK_DSP_DEPTHWISE_ANY(ek_dsp_depthwise_any_clamped);
 
 void ek_dsp_add_rectified(const ek_add_params *p, const int8_t *a, const int8_t *b, int8_t *output);
 void ek_dsp_add_signed(const ek_add_params *p, const int8_t *a, const int8_t *b, int8_t *output);

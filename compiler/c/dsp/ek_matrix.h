@@ -35,10 +35,11 @@ EK_INLINE void ek_matrix_4(const ek_dsp_conv2d_params *p, const uint32_t *column
     }
     if (channel < channels) {
         const ek_factor factor = ek_factor_of(&o, channel);
+        const int32_t bias = o.bias[channel];
+        int32_t sums[4] = {bias, bias, bias, bias};
+        ek_dot_4x1(columns, weights, pairs, sums);
         for (int32_t pixel = 0; pixel < 4; pixel++) {
-            const int32_t sum =
-                ek_dot_1x1(columns + pixel, 4, weights, pairs, o.bias[channel]);
-            output[pixel * channels] = finish(2 * sum, &factor);
+            output[pixel * channels] = finish(2 * sums[pixel], &factor);
         }
     }
 }
@@ -75,7 +76,7 @@ EK_INLINE void ek_matrix_1(const ek_dsp_conv2d_params *p, const uint32_t *column
     }
     if (channel < channels) {
         const ek_factor factor = ek_factor_of(&o, channel);
-        const int32_t sum = ek_dot_1x1(column, 1, weights, pairs, o.bias[channel]);
+        const int32_t sum = ek_dot_1x1(column, weights, pairs, o.bias[channel]);
         output[channel] = finish(2 * sum, &factor);
     }
 }

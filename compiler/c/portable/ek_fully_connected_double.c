@@ -2,5 +2,6 @@
 
 void ek_fully_connected_double(const ek_fully_connected_double_params *p, const int8_t *input,
                                int8_t *output) {
-    ek_dense_rows(&p->dense, &p->output, input, output, ek_scale_once_double);
+    const ek_dense_double_output o = p->output; /* stores of int8 could alias what p points to */
+    ek_dense_rows(&p->dense, &o, input, output, ek_scale_once_double);
 }

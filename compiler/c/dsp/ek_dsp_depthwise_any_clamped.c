@@ -1,0 +1,5 @@
+#include "ek_dsp_depthwise_any.h"
+
+EK_DSP_DEPTHWISE_ANY(ek_dsp_depthwise_any_clamped) {
+    ek_dsp_depthwise_any(p, input, output, scratch, ek_finish_clamped);
+}
