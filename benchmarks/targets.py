@@ -111,7 +111,7 @@ def _instructions(scale: Scale) -> Iterator[Figure]:
 
 def _by_macs(models: Sequence[CountedModel]) -> np.ndarray:
     """Each network by instructions per MAC of the others: a baseline."""
-    macs = np.array([[1.0, sum(layer.work.macs for layer in m.layers)] for m in models])
+    macs = np.array([[1.0, sum(work.macs for work in m.works)] for m in models])
     counts = np.array([float(m.instructions) for m in models])
     guesses = np.empty(len(models))
     for index in range(len(models)):
@@ -130,12 +130,12 @@ def _by_lookup(models: Sequence[CountedModel]) -> np.ndarray:
     for index, model in enumerate(models):
         others = [layer for i, m in enumerate(models) if i != index for layer in m.layers]
         total = 0.0
-        for layer in model.layers:
-            alike = [o for o in others if o.work.op == layer.work.op] or others
-            place = _place(layer.work)
+        for work in model.works:
+            alike = [o for o in others if o.work.op == work.op] or others
+            place = _place(work)
             near = min(alike, key=lambda o: float(np.sum((_place(o.work) - place) ** 2)))
-            by = "macs" if layer.work.macs and near.work.macs else "bytes_moved"
-            scale = getattr(layer.work, by) / max(1, getattr(near.work, by))
+            by = "macs" if work.macs and near.work.macs else "bytes_moved"
+            scale = getattr(work, by) / max(1, getattr(near.work, by))
             total += near.instructions * scale
         guesses.append(total)
     return np.array(guesses)

@@ -20,7 +20,7 @@ from .emit_c_call import finish
 from .emit_c_family import Family, family_of_core
 from .emit_c_pack import pair_count
 from .graph import DType, Graph, Node
-from .kernel_windows import Gathered, axes, gathered, tail_places
+from .kernel_windows import Gathered, axes, gathered, less, tail_places, tail_within, within
 from .ops import ConvAttrs, Op, PadAttrs, PoolAttrs, ReduceAttrs
 from .workload import workload
 
@@ -35,7 +35,7 @@ QUAD = 4  # pixels of ek_matrix.h, channels of most kernels
 def workload_on(graph: Graph, target: Target, engine: str) -> Workload:
     """What `graph` asks of `target`: with the loops of our own kernels where it runs our C."""
     family = family_of_core(target.core)
-    if engine != "c" or graph.input.dtype is not DType.INT8 or family not in _OF_FAMILY:
+    if engine != "c" or graph.input.dtype is not DType.INT8 or family not in LOOP_FAMILIES:
         return workload(graph)
     return kernel_workload(graph, family)
 
@@ -84,12 +84,17 @@ def _dsp_conv2d(graph: Graph, node: Node) -> tuple[str, Passes]:
         return "pointwise", passes
     chunk = UNROLLED_BYTES if aligned else QUAD
     rows, columns = axes(graph, node, (height, width))
-    whole = gathered(rows, columns, depth, chunk)
+    whole, inside = (gathered(*of, depth, chunk) for of in ((rows, columns), within(rows, columns)))
     last = tail_places(rows, columns, depth, chunk, left)
-    for name, part in (("quad", _less(whole, last)), ("one", last)):
-        passes |= _gathering(name, part, depth, aligned=aligned)
+    last_inside = tail_within(rows, columns, depth, chunk, left)
+    for name, every, part in (
+        ("quad", less(whole, last), less(inside, last_inside)),
+        ("one", last, last_inside),
+    ):
+        passes |= _gathering(name, less(every, part), depth, aligned=aligned)
+        passes |= _gathering(f"{name}_inside", part, depth, aligned=aligned)
         if not aligned:
-            passes |= _expanded(name, part.places, 2 * pairs)
+            passes |= _expanded(name, every.places, 2 * pairs)
     return "conv2d" if aligned else "conv2d_bytes", passes
 
 
@@ -136,11 +141,6 @@ def _gathering(name: str, part: Gathered, depth: int, *, aligned: bool) -> Count
             f"{name}_filled": part.filled * (depth // 2 if aligned else depth),
         }
     )
-
-
-def _less(whole: Gathered, part: Gathered) -> Gathered:
-    names = Gathered.__slots__
-    return Gathered(*(getattr(whole, name) - getattr(part, name) for name in names))
 
 
 def _pointwise(node: Node, height: int, width: int) -> bool:
@@ -220,7 +220,12 @@ def _depthwise(graph: Graph, node: Node, family: Family) -> tuple[str, Passes]:
         copied1=copied_rows * rest,
         rows=out_rows,
     )
-    if (height, width) != (3, 3) or attrs.dilation != (1, 1):
+    plain = (height, width) == (3, 3) and attrs.dilation == (1, 1)
+    if not plain and family is Family.DSP:
+        passes[f"outputs_{finish(graph, node)}"] = outputs
+        passes |= _any_windows(attrs, (height, width), channels, (out_height, out_width))
+        return "dsp_depthwise_any", passes
+    if not plain:
         passes |= Counter(
             outputs=outputs, window_rows=outputs * height, taps=outputs * height * width
         )
@@ -232,6 +237,39 @@ def _depthwise(graph: Graph, node: Node, family: Family) -> tuple[str, Passes]:
         return "dsp_depthwise_strided", passes
     pairs, odd = divmod(out_width, 2)
     return "dsp_depthwise", passes | Counter(pairs=out_rows * pairs, odd=out_rows * odd)
+
+
+def _any_windows(
+    attrs: ConvAttrs, kernel: tuple[int, int], channels: int, out: tuple[int, int]
+) -> Counter[str]:
+    """ek_dsp_depthwise_any.h: four or two windows of a row at a time, for each phase of columns."""
+    (height, width), (out_height, out_width) = kernel, out
+    phases = min(attrs.dilation[1], out_width)
+    fours = twos = 0
+    for phase in range(phases):
+        count = -(-(out_width - phase) // attrs.dilation[1])
+        if attrs.stride[1] == 1:
+            fours += (count + 1) // 4
+            count = max(0, count - 4 * ((count + 1) // 4))
+        twos += -(-count // 2)
+    windows = {"fours": fours * out_height * channels, "twos": twos * out_height * channels}
+    words = height * (width + width % 2)
+    passes = Counter(
+        phases=phases * out_height * channels,
+        unpacked_rows=channels * height,
+        unpacked=channels * height * width,
+        copied_phases=attrs.dilation[1] * channels,
+    )
+    for name, count in windows.items():
+        passes |= Counter(
+            {
+                name: count,
+                f"{name}_rows": count * height,
+                f"{name}_taps": count * height * width,
+                f"{name}_words": count * words,
+            }
+        )
+    return passes
 
 
 def _dsp_dense(graph: Graph, node: Node) -> tuple[str, Passes]:
@@ -328,6 +366,8 @@ _OF_FAMILY: Mapping[Family, Mapping[Op, Count]] = {
         Op.ADD: lambda graph, node: _add(graph, node, Family.DSP),
     },
 }
+LOOP_FAMILIES = frozenset(_OF_FAMILY)
+"""Families whose loops are counted here."""
 _ANY: Mapping[Op, Count] = {
     Op.MAX_POOL_2D: _pool,
     Op.AVERAGE_POOL_2D: _pool,

@@ -6,6 +6,7 @@ independent of each other, so sums over all places are products of sums over eac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -75,7 +76,8 @@ def gathered(rows: Axis, columns: Axis, unit: int, chunk: int) -> Gathered:
     """Gathering every place, where a tap has `unit` bytes and a pass copies `chunk` of them."""
     inside = sum(end - first for first, end in rows.taps)
     per_row = [_row(place, columns, unit, chunk) for place in columns.taps]
-    segments, chunks, rest, filled = (sum(part) for part in zip(*per_row, strict=True))
+    totals = (sum(part) for part in zip(*per_row, strict=True))
+    segments, chunks, rest, filled = totals if per_row else (0, 0, 0, 0)
     windows = len(columns.taps)
     outside = len(rows.taps) * rows.kernel - inside
     return Gathered(
@@ -89,20 +91,49 @@ def gathered(rows: Axis, columns: Axis, unit: int, chunk: int) -> Gathered:
     )
 
 
+def within(rows: Axis, columns: Axis) -> tuple[Axis, Axis]:
+    """The places whose windows lie inside the input, with rows whose taps are neighbours."""
+    return _within(rows), _within(columns if columns.dilation == 1 else Axis((), 1, 1))
+
+
+def _within(along: Axis) -> Axis:
+    full = tuple(taps for taps in along.taps if taps == (0, along.kernel))
+    return Axis(full, along.kernel, along.dilation)
+
+
 def tail_places(rows: Axis, columns: Axis, unit: int, chunk: int, count: int) -> Gathered:
     """Gathering the last `count` places alone."""
-    width = len(columns.taps)
-    total = len(rows.taps) * width
-    parts = [
-        gathered(
-            Axis((rows.taps[index // width],), rows.kernel, rows.dilation),
-            Axis((columns.taps[index % width],), columns.kernel, columns.dilation),
-            *(unit, chunk),
-        )
-        for index in range(total - count, total)
-    ]
+    total = len(rows.taps) * len(columns.taps)
+    last = [_place(rows, columns, index) for index in range(total - count, total)]
+    return added(gathered(*place, unit, chunk) for place in last)
+
+
+def tail_within(rows: Axis, columns: Axis, unit: int, chunk: int, count: int) -> Gathered:
+    """Of the last `count` places those whose windows lie inside the input."""
+    total = len(rows.taps) * len(columns.taps)
+    last = [_place(rows, columns, index) for index in range(total - count, total)]
+    return added(gathered(*within(*place), unit, chunk) for place in last)
+
+
+def added(parts: Iterable[Gathered]) -> Gathered:
+    """Sums over `parts`."""
+    every = list(parts)
+    return Gathered(*(sum(getattr(part, name) for part in every) for name in Gathered.__slots__))
+
+
+def less(whole: Gathered, part: Gathered) -> Gathered:
+    """What of `whole` is not of `part`."""
     names = Gathered.__slots__
-    return Gathered(*(sum(getattr(part, name) for part in parts) for name in names))
+    return Gathered(*(getattr(whole, name) - getattr(part, name) for name in names))
+
+
+def _place(rows: Axis, columns: Axis, index: int) -> tuple[Axis, Axis]:
+    """One place as axes with one each; places go from left to right, from top to bottom."""
+    width = len(columns.taps)
+    return (
+        Axis((rows.taps[index // width],), rows.kernel, rows.dilation),
+        Axis((columns.taps[index % width],), columns.kernel, columns.dilation),
+    )
 
 
 def _row(taps: tuple[int, int], columns: Axis, unit: int, chunk: int) -> tuple[int, int, int, int]:

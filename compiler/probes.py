@@ -22,7 +22,7 @@ import numpy as np
 from edgekiln.runtime.c_library import build_library, c_compiler
 from edgekiln.targets.calibration_journal import CalibrationJournal, Figures
 from edgekiln.targets.core_costs import timed_table
-from edgekiln.targets.emulate import machine_of
+from edgekiln.targets.emulate import latency_from_instructions, machine_of
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import MeasurementError
 from edgekiln.targets.evidence import Tier
@@ -37,6 +37,7 @@ from .emit_c_family import family_of_core
 from .emit_onnx import emit_onnx
 from .emit_tflite import emit_tflite
 from .graph import Graph
+from .kernel_loops import LOOP_FAMILIES
 from .layer_counts import counted_model, layer_instructions
 from .ops import Op
 from .oracles import RUNTIME_CALLS, distribution_version, tool_version
@@ -109,7 +110,9 @@ def calibrate(
         )
         raise MeasurementError(msg)
     mcu = target.device_class == "mcu"
-    plan = loops_plan(family_of_core(target.core), seed) if mcu else host_plan(seed, ops)
+    family = family_of_core(target.core)
+    by_loops = mcu and family in LOOP_FAMILIES
+    plan = loops_plan(family, seed) if by_loops else host_plan(seed, ops)
     sources = {fmt: _source(target, fmt) for fmt in able}
     journal = CalibrationJournal(how.journal, _identity(target, seed, sources.values()))
     measured = _measured(plan, target, able, journal, how)
@@ -170,13 +173,32 @@ def _fitted(target: Target, fmt: str, measured: Measured, source: str, seed: int
             f"{source}; edgekiln targets calibrate {target.id} --seed {seed}"
         ),
     )
-    if target.device_class == "mcu":
+    if target.device_class == "mcu" and family_of_core(target.core) in LOOP_FAMILIES:
         return _Fitted(_of_loops(target, fit, held, evidence.id), evidence)
     probes, networks = (
-        [Sample(workload(graph), figures[0]) for graph, figures in part] for part in (fit, held)
+        [Sample(workload(graph), _microseconds(target, figures)) for graph, figures in part]
+        for part in (fit, held)
     )
     table = fit_cost_table(probes, engine, "int8", evidence.tier, evidence.id, networks)
-    return _Fitted(table, evidence)
+    return _Fitted(_widened(table, target) if table.tier is Tier.T2 else table, evidence)
+
+
+def _microseconds(target: Target, figures: Figures) -> float:
+    """Of instructions, layer by layer, the time of them all; else the time that was measured."""
+    if target.device_class != "mcu":
+        return figures[0]
+    return latency_from_instructions(target, int(sum(figures))).value * 1e3
+
+
+def _widened(table: CostTable, target: Target) -> CostTable:
+    """Instructions are exact, cycles per instruction are not: their interval adds to the fit's."""
+    assert target.cycles_per_instruction is not None
+    low, value, high = target.cycles_per_instruction
+    return dataclasses.replace(
+        table,
+        low_ratio=table.low_ratio * low / value,
+        high_ratio=table.high_ratio * high / value,
+    )
 
 
 _FREE = {Op.RESHAPE.value: OpCost(0.0, 0.0, 0.0, loops={"reshape_call": 0.0})}

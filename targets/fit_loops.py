@@ -28,14 +28,17 @@ class CountedLayer:
 
 @dataclass(frozen=True, slots=True)
 class CountedModel:
-    """All layers of one int8 model in C on one core."""
+    """One int8 model in C on one core; no `layers` where some of them ran together, in strips."""
 
-    layers: tuple[CountedLayer, ...]
+    works: tuple[LayerWork, ...]
+    instructions: int  # of one inference
+    layers: tuple[CountedLayer, ...] = ()
 
-    @property
-    def instructions(self) -> int:
-        """Of one inference."""
-        return sum(layer.instructions for layer in self.layers)
+    @classmethod
+    def of(cls, layers: Sequence[CountedLayer]) -> CountedModel:
+        """A model whose layers were counted one by one."""
+        total = sum(layer.instructions for layer in layers)
+        return cls(tuple(layer.work for layer in layers), total, tuple(layers))
 
 
 def fit_loops(
@@ -72,11 +75,11 @@ def fit_loops(
 def predicted(model: CountedModel, ops: Mapping[str, OpCost]) -> float:
     """Instructions of a model by the loops of `ops`. Raises MeasurementError as `fit_loops`."""
     total = 0.0
-    for layer in model.layers:
-        loops = ops[layer.work.op].loops if layer.work.op in ops else {}
-        for name, passes in layer.work.loops:
+    for work in model.works:
+        loops = ops[work.op].loops if work.op in ops else {}
+        for name, passes in work.loops:
             if name not in loops:
-                raise MeasurementError(f"no probe passes the loop '{name}' of '{layer.work.op}'")
+                raise MeasurementError(f"no probe passes the loop '{name}' of '{work.op}'")
             total += loops[name] * passes
     return total
 

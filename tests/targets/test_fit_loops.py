@@ -33,7 +33,7 @@ def model(rng: np.random.Generator, layers: int = 3) -> CountedModel:
         work = LayerWork(f"l{index}", "conv2d", 0, 0, 0, loops=tuple(loops.items()))
         count = sum(PER_PASS[name] * passes for name, passes in loops.items())
         made.append(CountedLayer(work, int(count)))
-    return CountedModel(tuple(made))
+    return CountedModel.of(made)
 
 
 def models(seed: int, count: int) -> list[CountedModel]:
@@ -52,7 +52,7 @@ def test_held_out_model_is_an_error_when_no_probe_passes_one_of_its_loops() -> N
     table = fit_loops(models(0, 12), models(1, 9), "loops")
     work = LayerWork("x", "conv2d", 0, 0, 0, loops=(("other", 1),))
     with pytest.raises(MeasurementError, match="no probe passes the loop 'other' of 'conv2d'"):
-        predicted(CountedModel((CountedLayer(work, 1),)), table.ops)
+        predicted(CountedModel.of([CountedLayer(work, 1)]), table.ops)
 
 
 def test_time_is_instructions_times_cycles_over_the_clock() -> None:
@@ -60,7 +60,7 @@ def test_time_is_instructions_times_cycles_over_the_clock() -> None:
     table = timed_table(counted, 120_000_000, (1.2, 1.5, 1.7))
     target = dataclasses.replace(load_target("cortex-m4"), costs=(table,))
     unseen = model(np.random.default_rng(5))
-    work = Workload(tuple(layer.work for layer in unseen.layers), "int8")
+    work = Workload(unseen.works, "int8")
     estimate = estimate_latency(target, work, "c")
     assert estimate.value == pytest.approx(unseen.instructions * 1.5 / 120e3, rel=1e-6)
     assert estimate.low == pytest.approx(estimate.value * 1.2 / 1.5, rel=1e-6)
