@@ -18,7 +18,14 @@ import msgspec
 
 from .errors import ProfileError
 from .evidence import Tier
-from .profile_schema import CoreCostsPart, CoreFile, CoreOpCostPart, core_problem, explain
+from .profile_schema import (
+    CoreCostsPart,
+    CoreFile,
+    CoreOpCostPart,
+    CostsPart,
+    core_problem,
+    explain,
+)
 from .target import CostTable, OpCost
 
 CORES_FOLDER = Path(__file__).with_name("cores")
@@ -70,6 +77,24 @@ def cost_tables(
         if cpi is not None:
             tables.append(_table(costs, clock_hz, cpi))
     return tuple(tables)
+
+
+def cost_table(costs: CostsPart) -> CostTable:
+    """The table that a file states in time."""
+    return CostTable(
+        ops={name: OpCost(**msgspec.structs.asdict(cost)) for name, cost in costs.ops.items()},
+        engine=costs.engine,
+        dtype=costs.dtype,
+        tier=Tier[costs.tier],
+        evidence_id=costs.evidence,
+        low_ratio=costs.low_ratio,
+        high_ratio=costs.high_ratio,
+        per_run_us=costs.per_run_us,
+        samples=costs.samples,
+        heldout_median_ape=costs.heldout_median_ape,
+        interval=costs.interval,
+        heldout_ratios=costs.heldout_ratios,
+    )
 
 
 def _table(costs: CoreCostsPart, clock_hz: int, cpi: tuple[float, float, float]) -> CostTable:

@@ -15,14 +15,16 @@ from pathlib import Path
 
 import msgspec
 
+from .core import cost_table
 from .errors import ProfileError
+from .evidence import Tier
 from .machines import MACHINES
 from .profile_schema import InstructionsFile
-from .profiles import cost_table
-from .target import CostTable, OpCost, Target
+from .target import CostTable, Evidence, OpCost, Target
 
 FOLDER = Path(__file__).with_name("instructions")
 EVIDENCE_ID = "core-instructions"
+_DIGITS = 6  # as profiles are written
 _FILES = {machine: core for core, machine in reversed(tuple(MACHINES.items()))}
 
 
@@ -31,16 +33,36 @@ def core_table(target: Target) -> CostTable | None:
 
     None where the core has no file, or the profile states no cycles per instruction.
     """
-    cycles = target.cycles_per_instruction
-    if target.device_class != "mcu" or cycles is None or instruction_table(target.core) is None:
+    if target.device_class != "mcu":
         return None
-    return _of_core(target.core, target.clock_hz, cycles)
+    return loops_table(target.core, target.clock_hz, target.cycles_per_instruction)
+
+
+def loops_table(
+    core: str, clock_hz: int, cycles: tuple[float, float, float] | None
+) -> CostTable | None:
+    """`core_table` of a core at a clock."""
+    if cycles is None or instruction_table(core) is None:
+        return None
+    return _of_core(core, clock_hz, cycles)
+
+
+def loops_bytes(core: str) -> bytes:
+    """The file of a core's instructions; nothing where there is none."""
+    path = file_of(core) if core.lower() in MACHINES else None
+    return path.read_bytes() if path is not None and path.is_file() else b""
+
+
+def core_evidence(core: str) -> Evidence | None:
+    """What the table of a core rests on, or None where it has none."""
+    file = _read(file_of(core)) if core.lower() in MACHINES else None
+    return None if file is None else Evidence(EVIDENCE_ID, Tier.T2, file.source)
 
 
 def instruction_table(core: str) -> CostTable | None:
     """Instructions of a core's kernels, as a table at one instruction a nanosecond, or None."""
-    machine = MACHINES.get(core.lower())
-    return None if machine is None else _read(file_of(core))
+    file = _read(file_of(core)) if core.lower() in MACHINES else None
+    return None if file is None else cost_table(file.costs)
 
 
 def file_of(core: str) -> Path:
@@ -63,9 +85,9 @@ def timed_table(counted: CostTable, clock_hz: int, cycles: tuple[float, float, f
     return dataclasses.replace(
         counted,
         ops={op: _timed(cost, ns) for op, cost in counted.ops.items()},
-        per_run_us=counted.per_run_us * ns,
-        low_ratio=counted.low_ratio * low / value,
-        high_ratio=counted.high_ratio * high / value,
+        per_run_us=_rounded(counted.per_run_us * ns),
+        low_ratio=_rounded(counted.low_ratio * low / value),
+        high_ratio=_rounded(counted.high_ratio * high / value),
     )
 
 
@@ -76,15 +98,19 @@ def _of_core(core: str, clock_hz: int, cycles: tuple[float, float, float]) -> Co
 
 
 def _timed(cost: OpCost, ns: float) -> OpCost:
-    return OpCost(0.0, 0.0, 0.0, loops={name: count * ns for name, count in cost.loops.items()})
+    loops = {name: _rounded(count * ns) for name, count in cost.loops.items()}
+    return OpCost(0.0, 0.0, 0.0, loops=loops)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
 
 
 @functools.cache
-def _read(path: Path) -> CostTable | None:
+def _read(path: Path) -> InstructionsFile | None:
     if not path.is_file():
         return None
     try:
-        file = msgspec.toml.decode(path.read_bytes(), type=InstructionsFile)
+        return msgspec.toml.decode(path.read_bytes(), type=InstructionsFile)
     except msgspec.DecodeError as error:
         raise ProfileError(f"instructions {path}: {error}") from error
-    return cost_table(file.costs)

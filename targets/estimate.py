@@ -87,27 +87,21 @@ def footprint(
 def strongest_table(target: Target, engine: str, dtype: str) -> CostTable:
     """The table that estimates come from: the profile's strongest, the first of one tier.
 
-    Instructions of the very loops of our kernels on the target's core say more than counts of work
-    under emulation do, so they stand before these (T2); where the profile has no table of an
-    engine, published results on boards with such a core stand in (T1).
+    Where the profile has none of the engine, what is known of its core stands in: instructions of
+    our own kernels (T2), or published results on boards with such a core (T1).
 
     Raises:
         NoCostTableError: no table of that engine and dtype; names the command that makes one.
     """
     tables = [t for t in target.costs if (t.engine, t.dtype) == (engine, dtype)]
-    best = max(tables, key=lambda table: table.tier, default=None)
-    if engine == "c" and dtype == "int8" and (best is None or _counts_work(best)):
-        best = core_table(target) or best
-    found = best or published_table(target, engine, dtype)
+    if tables:
+        return max(tables, key=lambda table: table.tier)
+    of_core = core_table(target) if engine == "c" and dtype == "int8" else None
+    found = of_core or published_table(target, engine, dtype)
     if found is None:
         msg = f"target '{target.id}' has no cost model of engine '{engine}' for {dtype}"
         raise NoCostTableError(f"{msg}; {_way_to_one(target, engine)}")
     return found
-
-
-def _counts_work(table: CostTable) -> bool:
-    """Whether a table comes from emulation and prices MACs and bytes, not loops."""
-    return table.tier is Tier.T2 and not any(cost.loops for cost in table.ops.values())
 
 
 def _estimate(value_ms: float, table: CostTable) -> Estimate:

@@ -43,7 +43,7 @@ def models(seed: int, count: int) -> list[CountedModel]:
 
 def test_instructions_of_each_loop_come_back_when_layers_are_counted() -> None:
     table = fit_loops(models(0, 12), models(1, 9), "loops")
-    assert table.ops["conv2d"].loops == pytest.approx(PER_PASS, rel=1e-6)
+    assert table.ops["conv2d"].loops == pytest.approx(PER_PASS, rel=1e-5)
     assert (table.tier, table.interval, len(table.heldout_ratios)) == (Tier.T2, "split", 9)
     assert (table.low_ratio, table.high_ratio) == pytest.approx((1.0, 1.0), abs=1e-6)
 
@@ -62,9 +62,9 @@ def test_time_is_instructions_times_cycles_over_the_clock() -> None:
     unseen = model(np.random.default_rng(5))
     work = Workload(unseen.works, "int8")
     estimate = estimate_latency(target, work, "c")
-    assert estimate.value == pytest.approx(unseen.instructions * 1.5 / 120e3, rel=1e-6)
-    assert estimate.low == pytest.approx(estimate.value * 1.2 / 1.5, rel=1e-6)
-    assert estimate.high == pytest.approx(estimate.value * 1.7 / 1.5, rel=1e-6)
+    assert estimate.value == pytest.approx(unseen.instructions * 1.5 / 120e3, rel=1e-5)
+    assert estimate.low == pytest.approx(estimate.value * 1.2 / 1.5, rel=1e-5)
+    assert estimate.high == pytest.approx(estimate.value * 1.7 / 1.5, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_devices_of_one_core_share_its_instructions() -> None:
     assert second is not None
     for op, cost in first.ops.items():
         halved = {name: ns / 2 for name, ns in cost.loops.items()}
-        assert second.ops[op].loops == pytest.approx(halved)
+        assert second.ops[op].loops == pytest.approx(halved, rel=1e-5)
 
 
 def test_core_without_counted_instructions_has_no_table() -> None:
