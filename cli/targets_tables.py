@@ -135,7 +135,8 @@ def _per_mac(target: Target, op: str) -> str:
 
     engine = first_engine(target)
     for costs in target.costs:
-        if (costs.engine, costs.dtype) == (engine, "int8") and op in costs.ops:
+        priced = (costs.engine, costs.dtype) == (engine, "int8") and op in costs.ops
+        if priced and not costs.ops[op].loops:  # the loops of a kernel have no price for a MAC
             figure = costs.ops[op].ns_per_mac
             return f"{figure:.3g} ({costs.engine} int8, {costs.tier.word} {costs.tier.name})"
     return "not known"

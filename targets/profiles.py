@@ -186,7 +186,6 @@ def _shared_costs(device: DeviceFile, core: Core | None) -> tuple[CostTable, ...
     own = {(costs.engine, costs.dtype) for costs in device.costs}
     tables = cost_tables(core, device.clock_hz, device.cycles_per_instruction)
     loops = loops_table(device.core, device.clock_hz, device.cycles_per_instruction)
-    if loops is not None:  # says more than counts of work do
-        others = (t for t in tables if (t.engine, t.dtype) != (loops.engine, loops.dtype))
-        tables = (loops, *others)
+    if loops is not None:  # says more than counts of work do, and so stands before them
+        tables = (loops, *tables)
     return tuple(table for table in tables if (table.engine, table.dtype) not in own)
