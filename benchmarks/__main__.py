@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu", "helium", "boards")
+BENCHMARKS = ("loop", "compiler", "mcu", "helium", "boards", "targets")
 PARTS = (
     "c_layers",
     "c_exact",
@@ -28,6 +28,7 @@ PARTS = (
     "mutants",
     "mcu_tflm",
     "mcu_emlearn",
+    "fewshot",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"

@@ -15,9 +15,10 @@ from dataclasses import astuple, dataclass, fields, replace
 
 from edgekiln.compiler.emit_c_operators import C_OPERATORS
 from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.layer_counts import layer_instructions
 from edgekiln.compiler.oracles import tool_version
 from edgekiln.compiler.probe_extras import EXTRAS
-from edgekiln.compiler.probes import more_probes, probe_graphs, time_emulated
+from edgekiln.compiler.probes import more_probes, probe_graphs
 from edgekiln.compiler.workload import workload
 from edgekiln.targets.emulate import missing_tools
 from edgekiln.targets.evidence import Tier
@@ -76,7 +77,7 @@ def fit(core: str) -> Fitted:
 
 
 def _sample(graph: Graph, target: Target) -> Sample:
-    return Sample(workload(graph), time_emulated(graph, target))
+    return Sample(workload(graph), float(sum(layer_instructions(graph, target))))
 
 
 def _instruction_counter(core: str) -> Target:
@@ -123,9 +124,9 @@ def _text(core: str, fitted: Fitted) -> str:
 
 def _inline(cost: OpCost) -> str:
     """Microseconds are instructions, nanoseconds thousandths of them; zeros are left out."""
-    names = ("per_call", "per_mac", "per_byte", "per_output")
-    scales = (1.0, 1e-3, 1e-3, 1e-3)
-    figures = [getattr(cost, field.name) for field in fields(cost)]
+    names = ("per_call", "per_mac", "per_byte", "per_output", "per_im2col_byte", "per_tail_mac")
+    scales = (1.0, *[1e-3] * 5)
+    figures = [getattr(cost, field.name) for field in fields(cost) if field.name != "loops"]
     parts = [
         f"{name} = {figure * scale:.6g}"
         for name, figure, scale in zip(names, figures, scales, strict=True)

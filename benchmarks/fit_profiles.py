@@ -35,7 +35,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekiln.targets import LayerWork, Workload
-from edgekiln.targets.fit import ratio_interval, relative_nnls
+from edgekiln.targets.conformal import ratio_interval
+from edgekiln.targets.fit import relative_nnls
 
 ROOT = Path(__file__).resolve().parent.parent
 TASK_FILES = {"ad": "ad_fc", "ic": "ic_resnet8", "kws": "kws_dscnn", "vww": "vww_mbv1"}

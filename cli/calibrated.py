@@ -52,6 +52,9 @@ def calibrated(
                 f"{target.id} was not emulated here: {', '.join(missing)} is not installed "
                 "(make system); its numbers come from the cost tables of its profile"
             )
+        elif _is_counted(target):
+            say(f"{target.id}: the instructions of its kernels are known")
+            known.append(target)
         else:
             say(f"{target.id}: counting instructions of probe models under emulation")
             known.append(calibrate(target, seed=seed))
@@ -130,6 +133,17 @@ def _is_measured(target: Target, formats: Sequence[str]) -> bool:
 
     measured = {t.engine for t in target.costs if t.dtype == "int8" and t.tier >= Tier.T3}
     return measured >= {engine_of(target, fmt) for fmt in formats}
+
+
+def _is_counted(target: Target) -> bool:
+    """Whether instructions of the core's kernels came with Edgekiln, or with the profile."""
+    from edgekiln.targets import NoCostTableError, Tier
+    from edgekiln.targets.estimate import strongest_table
+
+    try:
+        return strongest_table(target, "c", "int8").tier >= Tier.T2
+    except NoCostTableError:
+        return False
 
 
 def save_targets(folder: Path, known: Calibrated) -> None:

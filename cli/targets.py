@@ -13,8 +13,10 @@ from .project import profile_folders
 from .targets_calibrate import calibrate
 from .targets_check import check
 from .targets_explain import explain
+from .targets_fewshot import fewshot
 from .targets_measure import measure
 from .targets_output import print_tables, project_option, table_options, write_page
+from .targets_predict import predict
 from .targets_tables import (
     Table,
     comparison_table,
@@ -39,7 +41,9 @@ def targets() -> None:
 targets.add_command(calibrate)
 targets.add_command(check)
 targets.add_command(explain)
+targets.add_command(fewshot)
 targets.add_command(measure)
+targets.add_command(predict)
 
 
 @targets.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("target_id")
+@click.argument("target_id", required=False)
+@click.option("--target", "named", help="The same as TARGET_ID.")
 @project_option
 @click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--budget-min",
+    type=click.FloatRange(min=0),
+    help="Stop measuring after so many minutes; what a table takes at least is measured anyway.",
+)
 @click.option(
     "-o",
     "--out",
@@ -28,23 +35,40 @@ if TYPE_CHECKING:
 )
 @common_options
 def calibrate(
-    target_id: str, project: Path | None, seed: int, out: Path | None, as_json: bool
+    target_id: str | None,
+    named: str | None,
+    project: Path | None,
+    seed: int,
+    budget_min: float | None,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Time probe models on this host (T3) or under emulation (T2) and fit the cost tables.
 
-    A profile written with -o is used where edgekiln.toml names its folder: profiles = ["FOLDER"].
+    Models are chosen so that they say most about what operators cost; others that the fit does not
+    see give the interval. With -o PROFILE.toml what was measured is kept in PROFILE.jsonl until the
+    profile is written: a calibration that was stopped goes on from there. The profile is used where
+    edgekiln.toml names its folder: profiles = ["FOLDER"].
     """
     need_extra("search")
+    from edgekiln.compiler.probes import Measuring
     from edgekiln.compiler.probes import calibrate as run
     from edgekiln.targets import check_profile_path, load_target
 
+    chosen = target_id or named
+    if chosen is None or (target_id and named and target_id != named):
+        raise click.UsageError("name one target: edgekiln targets calibrate TARGET_ID")
     if out is not None:
         check_profile_path(out)
-    profile = load_target(target_id, profile_folders(project))
-    say(f"calibrating {target_id} …")
-    target = run(profile, seed=seed, formats=profile.all_formats)
-    if out is not None:
+    profile = load_target(chosen, profile_folders(project))
+    say(f"calibrating {chosen} …")
+    journal = None if out is None else out.with_suffix(".jsonl")
+    budget_s = math.inf if budget_min is None else budget_min * 60
+    measuring = Measuring(budget_s=budget_s, journal=journal, say=say)
+    target = run(profile, seed=seed, formats=profile.all_formats, measuring=measuring)
+    if out is not None and journal is not None:
         write_profile(target, out)
+        journal.unlink()
         say(f'wrote {out}; use it with profiles = ["{out.parent}"] in edgekiln.toml')
     if as_json:
         print_json(target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from edgekiln.targets import CostTable, Evidence, OpCost, Target
 
 UNKNOWN = "latency not known"
-COST_COLUMNS = ("operator", "per call µs", "ns per MAC", "ns per byte", "ns per output")
+COST_COLUMNS = (
+    *("operator", "per call µs", "ns per MAC", "ns per byte", "ns per output"),
+    *("ns per im2col byte", "ns per tail MAC"),
+)
+LOOP_COLUMNS = ("operator", "loop of its kernel", "ns a pass")
 LIST_COLUMNS = (
     *("id", "title", "class", "core", "clock", "RAM for a model", "flash for a model"),
     *("formats", "latency", "profile"),
@@ -57,9 +61,12 @@ def evidence_table(evidence: Sequence[Evidence]) -> Table:
 
 
 def cost_table(costs: CostTable) -> Table:
-    """The prices of one engine and dtype, one row an operator."""
+    """The prices of one engine and dtype, one row an operator or a loop of its kernel."""
+    title = f"{costs_text(costs)}, evidence {costs.evidence_id}; {held_out_text(costs)}"
+    if any(cost.loops for cost in costs.ops.values()):
+        return Table(title, LOOP_COLUMNS, tuple(_loop_rows(costs)))
     rows = tuple(_cost_row(op, cost) for op, cost in costs.ops.items())
-    return Table(f"{costs_text(costs)}, evidence {costs.evidence_id}", COST_COLUMNS, rows)
+    return Table(title, COST_COLUMNS, rows)
 
 
 def facts_table(target: Target) -> Table:
@@ -128,7 +135,8 @@ def _per_mac(target: Target, op: str) -> str:
 
     engine = first_engine(target)
     for costs in target.costs:
-        if (costs.engine, costs.dtype) == (engine, "int8") and op in costs.ops:
+        priced = (costs.engine, costs.dtype) == (engine, "int8") and op in costs.ops
+        if priced and not costs.ops[op].loops:  # the loops of a kernel have no price for a MAC
             figure = costs.ops[op].ns_per_mac
             return f"{figure:.3g} ({costs.engine} int8, {costs.tier.word} {costs.tier.name})"
     return "not known"
@@ -156,6 +164,17 @@ def costs_text(costs: CostTable) -> str:
     )
 
 
+def held_out_text(costs: CostTable) -> str:
+    """How many models the interval rests on, and how they were held out."""
+    count = len(costs.heldout_ratios)
+    if count == 0:
+        return f"{costs.samples} models"
+    how = "models apart from the fit" if costs.interval == "split" else "models, each left out once"
+    error = costs.heldout_median_ape
+    median = "" if error is None else f", median error {error:.1%}"
+    return f"fitted to {costs.samples}; interval of n = {count} {how}{median}"
+
+
 def size_text(size_bytes: int) -> str:
     """Bytes in the largest unit that leaves a figure of one or more."""
     size: float = size_bytes
@@ -167,5 +186,14 @@ def size_text(size_bytes: int) -> str:
 
 
 def _cost_row(op: str, cost: OpCost) -> tuple[str, ...]:
-    figures = (cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte, cost.ns_per_output)
+    figures = (
+        *(cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte, cost.ns_per_output),
+        *(cost.ns_per_im2col_byte, cost.ns_per_tail_mac),
+    )
     return (op, *(f"{figure:.3g}" for figure in figures))
+
+
+def _loop_rows(costs: CostTable) -> Iterator[tuple[str, ...]]:
+    for op, cost in costs.ops.items():
+        for name, ns in sorted(cost.loops.items()):
+            yield op, name, f"{ns:.4g}"

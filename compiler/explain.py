@@ -25,6 +25,7 @@ from .artifacts import emit_artifact, kind_for
 from .emit_c import memory_plan
 from .emit_c_family import family_of_core
 from .graph import Graph, Node
+from .kernel_loops import workload_on
 from .ops import Op
 from .passes import lower_padding
 from .plan import lifetimes, plan_arena, storage_roots
@@ -171,7 +172,7 @@ def _covered(blocks: Sequence[Block]) -> int:
 
 
 def _priced(graph: Graph, target: Target, engine: str) -> _Times:
-    work = workload(graph)
+    work = workload_on(graph, target, engine)
     table = strongest_table(target, engine, work.dtype)
     times = {layer.name: layer_us(target, table, layer) for layer in work.layers}
     return _Times(times, table.tier)

@@ -34,12 +34,12 @@ from .c_report import CFigures, planned_figures
 from .emit_c import memory_plan
 from .errors import CompileError
 from .graph import DType, Graph
+from .kernel_loops import workload_on
 from .measure_c import measure_files
 from .oracles import RUNTIME_CALLS, core_compiler_version
 from .passes import lower_padding
 from .plan import plan_arena
 from .streams import remembered_bytes, variable_bytes
-from .workload import workload
 
 TIMED_S = 0.2  # timed runs of one artifact
 
@@ -107,7 +107,8 @@ def price(
             limited and the table lacks one.
         NoCostTableError: latency is limited, or could be calibrated here, and nothing prices it.
     """
-    work, emulation = workload(graph), emulated.emulation
+    work = workload_on(graph, target, engine_of(target, artifact.format))
+    emulation = emulated.emulation
     check_operators(target, work)
     latency, notes = _latency(graph, work, artifact, target, emulation, budget)
     if emulation is not None:

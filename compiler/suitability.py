@@ -27,10 +27,10 @@ from .artifacts import ArtifactKind, EmittedArtifact, emit_artifact, kind_for
 from .errors import CompileError
 from .gate import effective_budget
 from .graph import Graph
+from .kernel_loops import workload_on
 from .oracles import run_c_emulated
 from .pricing import arena_bytes, estimated_latency, flash_bytes, measure_artifact
 from .reference import quantize_input
-from .workload import workload
 
 _SEED = 0
 
@@ -87,7 +87,6 @@ def suitability(
     """
     written: dict[ArtifactKind, _Written | CompileError] = {}
     emulations: dict[str, Emulation] = {}
-    work = workload(graph)
     found = []
     for item in asked:
         budget = effective_budget(item.target, item.budget)
@@ -102,6 +101,7 @@ def suitability(
             if emulate:
                 _emulate(file.artifact, item.target, emulations)
             emulation = emulations.get(item.target.core) if fmt == "c" else None
+            work = workload_on(graph, item.target, engine_of(item.target, fmt))
             found.append(_judged(work, file, item.target, emulation, budget))
     return tuple(found)
 

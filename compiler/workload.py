@@ -9,6 +9,8 @@ from edgekiln.targets.workload import LayerWork, Workload
 from .graph import Graph, Node
 from .ops import RECURRENT, STREAMING, Op
 
+_ALIGNED = 4  # channels that the kernels of most engines take at once
+
 
 def workload(graph: Graph) -> Workload:
     """One layer for each node, in order, for one inference."""
@@ -19,9 +21,36 @@ def workload(graph: Graph) -> Workload:
 def _layer(graph: Graph, node: Node) -> LayerWork:
     output = graph.values[node.output]
     read = sum(graph.values[name].nbytes for name in node.inputs)
+    macs = _macs(graph, node)
     return LayerWork(
-        node.name, node.op.value, _macs(graph, node), read + output.nbytes, output.elements
+        name=node.name,
+        op=node.op.value,
+        macs=macs,
+        bytes_moved=read + output.nbytes,
+        output_elements=output.elements,
+        im2col_bytes=_im2col_bytes(graph, node),
+        tail_macs=_tail_macs(graph, node, macs),
     )
+
+
+def _im2col_bytes(graph: Graph, node: Node) -> int:
+    """Bytes of the matrix that a convolution's windows unroll to."""
+    if node.op not in (Op.CONV_2D, Op.DEPTHWISE_CONV_2D):
+        return 0
+    x, weights = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
+    places = graph.values[node.output].elements // graph.values[node.output].shape[3]
+    per_element = x.nbytes // max(1, x.elements)
+    return places * math.prod(weights.shape[1:3]) * x.shape[3] * per_element
+
+
+def _tail_macs(graph: Graph, node: Node, macs: int) -> int:
+    """What MACs grow by when the channels that a layer reads and writes are rounded up to fours."""
+    if node.op not in (Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED):
+        return 0
+    shape = graph.values[node.inputs[1]].shape
+    channels = (shape[3],) if node.op is Op.DEPTHWISE_CONV_2D else (shape[0], shape[-1])
+    rounded = math.prod(-(-count // _ALIGNED) * _ALIGNED for count in channels)
+    return macs * rounded // math.prod(channels) - macs
 
 
 def _macs(graph: Graph, node: Node) -> int:

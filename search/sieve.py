@@ -18,8 +18,8 @@ from edgekiln.compiler.emit_c_family import family_of_core
 from edgekiln.compiler.emit_tflite import emit_tflite
 from edgekiln.compiler.gate import effective_budget
 from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.kernel_loops import workload_on
 from edgekiln.compiler.plan import plan_arena
-from edgekiln.compiler.workload import workload
 from edgekiln.targets.engines import first_engine
 from edgekiln.targets.errors import NoCostTableError, UnsupportedOperatorError
 from edgekiln.targets.estimate import (
@@ -30,7 +30,6 @@ from edgekiln.targets.estimate import (
 )
 from edgekiln.targets.evidence import Budget, Footprint
 from edgekiln.targets.target import Target
-from edgekiln.targets.workload import Workload
 
 from .errors import BudgetError, SearchError
 
@@ -74,9 +73,8 @@ class Priced:
 def price(graph: Graph, targets: Iterable[Target]) -> Priced:
     """Price an int8 graph on every target."""
     arena_bytes, model_bytes = plan_arena(graph).arena_bytes, len(emit_tflite(graph))
-    work = workload(graph)
     priced = Priced(arena_bytes, model_bytes, ())
-    verdicts = (_verdict(target, graph, work, priced) for target in targets)
+    verdicts = (_verdict(target, graph, priced) for target in targets)
     return dataclasses.replace(priced, verdicts=tuple(verdicts))
 
 
@@ -120,10 +118,12 @@ def _sizes(graph: Graph, target: Target, plain: Priced) -> tuple[int, int]:
     return sizes.arena_bytes, sizes.constant_bytes
 
 
-def _verdict(target: Target, graph: Graph, work: Workload, plain: Priced) -> Verdict:
+def _verdict(target: Target, graph: Graph, plain: Priced) -> Verdict:
+    engine = first_engine(target)
+    work = workload_on(graph, target, engine)
     try:
         check_operators(target, work)
-        latency = estimate_latency(target, work, first_engine(target))
+        latency = estimate_latency(target, work, engine)
     except UnsupportedOperatorError as error:
         return Verdict(target.id, None, (str(error),), math.inf)
     arena_bytes, model_bytes = _sizes(graph, target, plain)

@@ -18,7 +18,14 @@ import msgspec
 
 from .errors import ProfileError
 from .evidence import Tier
-from .profile_schema import CoreCostsPart, CoreFile, CoreOpCostPart, core_problem, explain
+from .profile_schema import (
+    CoreCostsPart,
+    CoreFile,
+    CoreOpCostPart,
+    CostsPart,
+    core_problem,
+    explain,
+)
 from .target import CostTable, OpCost
 
 CORES_FOLDER = Path(__file__).with_name("cores")
@@ -72,6 +79,24 @@ def cost_tables(
     return tuple(tables)
 
 
+def cost_table(costs: CostsPart) -> CostTable:
+    """The table that a file states in time."""
+    return CostTable(
+        ops={name: OpCost(**msgspec.structs.asdict(cost)) for name, cost in costs.ops.items()},
+        engine=costs.engine,
+        dtype=costs.dtype,
+        tier=Tier[costs.tier],
+        evidence_id=costs.evidence,
+        low_ratio=costs.low_ratio,
+        high_ratio=costs.high_ratio,
+        per_run_us=costs.per_run_us,
+        samples=costs.samples,
+        heldout_median_ape=costs.heldout_median_ape,
+        interval=costs.interval,
+        heldout_ratios=costs.heldout_ratios,
+    )
+
+
 def _table(costs: CoreCostsPart, clock_hz: int, cpi: tuple[float, float, float]) -> CostTable:
     low, value, high = cpi
     unit_us = value * 1e6 / clock_hz
@@ -95,6 +120,8 @@ def _op_cost(cost: CoreOpCostPart, unit_us: float) -> OpCost:
         ns_per_mac=_rounded(cost.per_mac * unit_us * 1e3),
         ns_per_byte=_rounded(cost.per_byte * unit_us * 1e3),
         ns_per_output=_rounded(cost.per_output * unit_us * 1e3),
+        ns_per_im2col_byte=_rounded(cost.per_im2col_byte * unit_us * 1e3),
+        ns_per_tail_mac=_rounded(cost.per_tail_mac * unit_us * 1e3),
     )
 
 

@@ -1,10 +1,10 @@
 """Fitting a cost table to timed models, with the error that it makes on models it has not seen.
 
 The model is `CostTable`'s: a time for each run, and for each operator a time per call, per
-multiply-accumulate, per byte moved and per output element, none of them negative. Relative error
-is minimised, so that a 10 µs model counts as much as a 10 ms one. The interval is made of
-leave-one-out ratios actual/predicted, at ranks that keep the promised coverage for a finite sample
-(conformal prediction: Vovk et al. 2005; the leave-one-out form: Barber et al. 2021, "jackknife+").
+multiply-accumulate, per byte moved and so on, none of them negative. Relative error is minimised,
+so that a 10 µs model counts as much as a 10 ms one. Whether the fit uses every count or only the
+first four is decided by leaving one model out at a time: few models cannot carry many costs. The
+interval is made of held-out ratios actual/predicted, as `conformal` says.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .conformal import COVERAGE, fewest, ratio_interval
 from .errors import MeasurementError
 from .evidence import Tier
 from .target import CostTable, OpCost
-from .workload import Workload
+from .workload import LayerWork, Workload
 
 FloatArray = npt.NDArray[np.float64]
 
-COVERAGE = 0.9  # one-sided, at either end: `Estimate` has a central 80 % interval
 MIN_SAMPLES = 3
-# Columns of one operator in the order of `OpCost`: calls, then thousands of MACs, bytes and
-# outputs; hence one coefficient in µs and three in ns.
-_PER_OP = 4
+# How many counts of a layer a fit may use, in the order of `OpCost`: calls, then thousands of MACs,
+# bytes, outputs, unrolled bytes and MACs of the tails; hence coefficients in µs and in ns.
+FEW, ALL = 4, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +39,35 @@ class Sample:
 
 
 def fit_cost_table(
-    samples: Sequence[Sample], engine: str, dtype: str, tier: Tier, evidence_id: str
+    samples: Sequence[Sample],
+    engine: str,
+    dtype: str,
+    tier: Tier,
+    evidence_id: str,
+    held_out: Sequence[Sample] = (),
 ) -> CostTable:
     """The cost table that explains `samples` best, with its held-out ratios.
 
-    All samples were run by `engine`.
+    All samples were run by `engine`. The interval is that of `held_out`, which takes no part in
+    the fit; without them each of the samples is left out in turn.
 
     Raises:
         MeasurementError: fewer than 3 samples, a time that is not above 0, a sample of another
-            dtype, or an operator that only one sample has (its cost could not be checked).
+            dtype, an operator that only one sample has (its cost could not be checked), or
+            held-out samples that are fewer than 9 or have an operator that no sample has.
     """
     ops = _checked_ops(samples, dtype)
-    design = np.array([_design_row(sample.workload, ops) for sample in samples])
     times = np.array([sample.time_us for sample in samples])
-    coefficients = relative_nnls(design, times)
-    ratios = leave_one_out_ratios(design, times)
+    counts, ratios = _best_counts(samples, ops, times)
+    coefficients = relative_nnls(_design(samples, ops, counts), times)
+    if held_out:
+        _check_held_out(held_out, ops, dtype)
+        actual = np.array([sample.time_us for sample in held_out])
+        ratios = actual / (_design(held_out, ops, counts) @ coefficients)
     low, high = ratio_interval(ratios)
-    per_op = coefficients[1:].reshape(len(ops), _PER_OP)
+    per_op = coefficients[1:].reshape(len(ops), counts)
     return CostTable(
-        ops={op: OpCost(*(float(x) for x in row)) for op, row in zip(ops, per_op, strict=True)},
+        ops={op: _op_cost(row) for op, row in zip(ops, per_op, strict=True)},
         engine=engine,
         dtype=dtype,
         tier=tier,
@@ -67,7 +77,30 @@ def fit_cost_table(
         per_run_us=float(coefficients[0]),
         samples=len(samples),
         heldout_median_ape=float(np.median(np.abs(1 / ratios - 1))),
+        interval="split" if held_out else "leave-one-out",
+        heldout_ratios=tuple(float(ratio) for ratio in np.sort(ratios)),
     )
+
+
+def _op_cost(row: FloatArray) -> OpCost:
+    """Coefficients in the order of `_counts`; those that the fit left out are 0."""
+    call, mac, byte, output, im2col, tail = (*map(float, row), *[0.0] * (ALL - len(row)))
+    return OpCost(call, mac, byte, output, im2col, tail)
+
+
+def _best_counts(
+    samples: Sequence[Sample], ops: tuple[str, ...], times: FloatArray
+) -> tuple[int, FloatArray]:
+    """How many counts predict best what was left out, and the ratios of that."""
+    few = leave_one_out_ratios(_design(samples, ops, FEW), times)
+    if len(samples) < 2 * ALL:
+        return FEW, few
+    more = leave_one_out_ratios(_design(samples, ops, ALL), times)
+    return (ALL, more) if _spread(more) < _spread(few) else (FEW, few)
+
+
+def _spread(ratios: FloatArray) -> float:
+    return float(np.mean(np.abs(np.log(ratios))))
 
 
 def relative_nnls(design: FloatArray, times: FloatArray) -> FloatArray:
@@ -82,17 +115,6 @@ def relative_nnls(design: FloatArray, times: FloatArray) -> FloatArray:
     scale[scale == 0] = 1.0  # an unused column keeps the coefficient 0
     solution, _ = nnls(relative / scale, np.ones(len(times)))
     return np.asarray(solution / scale, dtype=np.float64)
-
-
-def ratio_interval(ratios: FloatArray) -> tuple[float, float]:
-    """10 % and 90 % bounds of a new actual/predicted ratio, given held-out ones.
-
-    Each bound is an order statistic whose rank keeps 90 % coverage for `n` exchangeable ratios.
-    Under 9 ratios no rank can: then the bound is the wider of the extreme ratio and Student's
-    prediction limit on the logarithm. The pair always contains 1.
-    """
-    logs = np.sort(np.log(ratios))
-    return min(1.0, math.exp(-_upper_bound(-logs[::-1]))), max(1.0, math.exp(_upper_bound(logs)))
 
 
 def leave_one_out_ratios(design: FloatArray, times: FloatArray) -> FloatArray:
@@ -110,18 +132,6 @@ def leave_one_out_ratios(design: FloatArray, times: FloatArray) -> FloatArray:
             raise MeasurementError(msg)
         ratios[index] = times[index] / predicted
     return ratios
-
-
-def _upper_bound(ordered: FloatArray) -> float:
-    """Upper 90 % bound for one further value, from values in ascending order."""
-    n = len(ordered)
-    rank = math.ceil(COVERAGE * (n + 1))
-    if rank <= n:
-        return float(ordered[rank - 1])
-    from scipy.stats import t
-
-    spread = float(np.std(ordered, ddof=1)) * math.sqrt(1 + 1 / n)
-    return max(float(ordered[-1]), float(np.mean(ordered)) + float(t.ppf(COVERAGE, n - 1)) * spread)
 
 
 def _checked_ops(samples: Sequence[Sample], dtype: str) -> tuple[str, ...]:
@@ -146,11 +156,29 @@ def _checked_ops(samples: Sequence[Sample], dtype: str) -> tuple[str, ...]:
     return tuple(sorted(seen))
 
 
-def _design_row(workload: Workload, ops: tuple[str, ...]) -> FloatArray:
-    row = np.zeros(1 + _PER_OP * len(ops))
-    row[0] = 1.0
-    for layer in workload.layers:
-        column = 1 + _PER_OP * ops.index(layer.op)
-        thousands = (layer.macs / 1e3, layer.bytes_moved / 1e3, layer.output_elements / 1e3)
-        row[column : column + _PER_OP] += (1.0, *thousands)
-    return row
+def _check_held_out(held_out: Sequence[Sample], ops: tuple[str, ...], dtype: str) -> None:
+    if len(held_out) < fewest(COVERAGE):
+        msg = f"{len(held_out)} held-out models cannot bound at {COVERAGE:.0%}"
+        raise MeasurementError(f"{msg}; it takes {fewest(COVERAGE)}")
+    for index, sample in enumerate(held_out):
+        unknown = {layer.op for layer in sample.workload.layers} - set(ops)
+        if unknown or sample.workload.dtype != dtype or not sample.time_us > 0:
+            msg = f"held-out sample {index} ({sample.workload.dtype}, {sample.time_us} µs)"
+            raise MeasurementError(f"{msg} does not fit the table's {dtype} {', '.join(ops)}")
+
+
+def _design(samples: Sequence[Sample], ops: tuple[str, ...], counts: int) -> FloatArray:
+    """(samples, 1 + counts · ops): one for the run, then the counts of each operator."""
+    design = np.zeros((len(samples), 1 + counts * len(ops)))
+    design[:, 0] = 1.0
+    columns = {op: 1 + counts * index for index, op in enumerate(ops)}
+    for row, sample in zip(design, samples, strict=True):
+        for layer in sample.workload.layers:
+            first = columns[layer.op]
+            row[first : first + counts] += _counts(layer)[:counts]
+    return design
+
+
+def _counts(layer: LayerWork) -> tuple[float, ...]:
+    work = (layer.macs, layer.bytes_moved, layer.output_elements)
+    return (1.0, *(n / 1e3 for n in (*work, layer.im2col_bytes, layer.tail_macs)))

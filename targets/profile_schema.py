@@ -21,6 +21,7 @@ Format = Literal["tflite", "onnx", "c"]
 DTypeName = Literal["int8", "float32"]
 OpDTypeName = Literal["int8", "int16", "float32"]
 TierName = Literal["T0", "T1", "T2", "T3", "T4"]
+IntervalName = Literal["leave-one-out", "split"]
 CostUnit = Literal["instructions", "cycles"]
 
 ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -38,6 +39,7 @@ _ALLOWED = {
     "ops": "int8, int16, float32",
     "tier": "T0, T1, T2, T3, T4",
     "unit": "instructions, cycles",
+    "interval": "leave-one-out, split",
     "engine": ", ".join(ENGINE_NAMES),
     "runtime.name": ", ".join(ENGINE_NAMES),
     "id": ID_TEXT,
@@ -87,6 +89,9 @@ class OpCostPart(Part):
     ns_per_mac: float = 0.0
     ns_per_byte: float = 0.0
     ns_per_output: float = 0.0
+    ns_per_im2col_byte: float = 0.0
+    ns_per_tail_mac: float = 0.0
+    loops: dict[str, float] = {}
 
 
 class CostsPart(Part):
@@ -102,6 +107,8 @@ class CostsPart(Part):
     per_run_us: float = 0.0
     samples: int = 0
     heldout_median_ape: float | None = None
+    interval: IntervalName = "leave-one-out"
+    heldout_ratios: tuple[float, ...] = ()
 
 
 class CoreOpCostPart(Part):
@@ -111,6 +118,8 @@ class CoreOpCostPart(Part):
     per_mac: float = 0.0
     per_byte: float = 0.0
     per_output: float = 0.0
+    per_im2col_byte: float = 0.0
+    per_tail_mac: float = 0.0
 
 
 class CoreCostsPart(Part):
@@ -166,6 +175,14 @@ class DeviceFile(Part, rename={"device_class": "class"}):
     evidence: tuple[EvidencePart, ...] = ()
     cycles_per_instruction: tuple[float, float, float] | None = None
     optional_formats: tuple[Format, ...] = ()
+
+
+class InstructionsFile(Part):
+    """A file of `instructions/`: one table of loops, at one instruction a nanosecond."""
+
+    schema: Literal[1]
+    source: str
+    costs: CostsPart
 
 
 class CoreFile(Part):
@@ -285,8 +302,12 @@ def _cost_problems(costs: CostsPart, known_evidence: set[str]) -> list[str]:
     problems = _table_problems(place, costs, known_evidence)
     if not 0 <= costs.per_run_us < math.inf:
         problems.append(f"{place}: per_run_us must be 0 or more, finite")
+    ratios = costs.heldout_ratios
+    if any(ratio <= 0 for ratio in ratios) or list(ratios) != sorted(ratios):
+        problems.append(f"{place}: heldout_ratios must rise and be above 0")
     for name, cost in costs.ops.items():
-        figures = (cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte, cost.ns_per_output)
+        *counts, loops = msgspec.structs.astuple(cost)
+        figures = (*counts, *loops.values())
         problems += _figure_problems(place, name, figures)
     return problems
 
@@ -297,7 +318,7 @@ def _core_cost_problems(costs: CoreCostsPart, known_evidence: set[str]) -> list[
     if not 0 <= costs.per_run < math.inf:
         problems.append(f"{place}: per_run must be 0 or more, finite")
     for name, cost in costs.ops.items():
-        figures = (cost.per_call, cost.per_mac, cost.per_byte, cost.per_output)
+        figures = msgspec.structs.astuple(cost)
         problems += _figure_problems(place, name, figures)
     return problems
 

@@ -52,6 +52,12 @@ def profile_text(target: Target, target_id: str) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def instructions_text(table: CostTable, source: str) -> str:
+    """A file of `instructions/`, which `profiles.read_costs` reads back."""
+    head = _lines([("schema", 1), ("source", source)])
+    return f"{head}\n\n{_costs(table).replace('[[costs]]', '[costs]')}\n"
+
+
 def _costs(table: CostTable) -> str:
     head: list[tuple[str, object]] = [
         ("engine", table.engine),
@@ -65,14 +71,21 @@ def _costs(table: CostTable) -> str:
     ]
     if table.heldout_median_ape is not None:
         head.append(("heldout_median_ape", _rounded(table.heldout_median_ape)))
+    if table.heldout_ratios:
+        head.append(("interval", table.interval))
+        head.append(("heldout_ratios", tuple(map(_rounded, table.heldout_ratios))))
     ops = [f"{op} = {_inline(cost)}" for op, cost in sorted(table.ops.items())]
     return "\n".join((_table("[[costs]]", head), "", "[costs.ops]", *ops))
 
 
 def _inline(cost: OpCost) -> str:
     """Costs of 0 are the schema's defaults, so they are left out."""
-    figures = ((field.name, getattr(cost, field.name)) for field in dataclasses.fields(cost))
+    names = (field.name for field in dataclasses.fields(cost) if field.name != "loops")
+    figures = ((name, getattr(cost, name)) for name in names)
     parts = [f"{name} = {_value(_rounded(figure))}" for name, figure in figures if figure]
+    if cost.loops:
+        loops = (f"{name} = {_value(_rounded(ns))}" for name, ns in sorted(cost.loops.items()))
+        parts.append(f"loops = {{ {', '.join(loops)} }}")
     return f"{{ {', '.join(parts)} }}" if parts else "{}"
 
 

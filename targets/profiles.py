@@ -19,11 +19,12 @@ from typing import Any
 
 import msgspec
 
-from .core import Core, cost_tables, read_core
+from .core import Core, cost_table, cost_tables, read_core
+from .core_costs import core_evidence, loops_bytes, loops_table
 from .errors import ProfileError, UnknownTargetError
 from .evidence import Budget, Tier
-from .profile_schema import ID, ID_TEXT, CostsPart, DeviceFile, device_problem, explain
-from .target import CostTable, Evidence, Memory, OpCost, Runtime, Target
+from .profile_schema import ID, ID_TEXT, DeviceFile, device_problem, explain
+from .target import CostTable, Evidence, Memory, Runtime, Target
 
 PROJECT_FILE = "edgekiln.toml"  # may lie beside profiles, and is none
 BUILTIN_FOLDER = Path(__file__).with_name("catalog")
@@ -60,7 +61,7 @@ def read_profile(path: Path) -> Target:
     """The target in one TOML file.
 
     `Target.digest` is the sha256 of the file's bytes, followed by those of the core that it
-    extends.
+    extends and of the instructions of that core.
 
     Raises:
         ProfileError: the file cannot be read, is not TOML, or breaks the schema; the text names
@@ -87,7 +88,8 @@ def read_profile(path: Path) -> Target:
     if problem is not None:
         msg = f"profile {path}: {problem}"
         raise ProfileError(msg)
-    return _target(device, core, hashlib.sha256(data + (core.data if core else b"")).hexdigest())
+    shared = core.data + loops_bytes(device.core) if core else b""
+    return _target(device, core, hashlib.sha256(data + shared).hexdigest())
 
 
 def check_profile_path(path: Path) -> None:
@@ -153,6 +155,11 @@ def _with_core(document: dict[str, Any], core: Core | None) -> dict[str, Any]:
 
 def _target(device: DeviceFile, core: Core | None, digest: str) -> Target:
     cpi = device.cycles_per_instruction
+    costs = (*_shared_costs(device, core), *(cost_table(costs) for costs in device.costs))
+    said = tuple(
+        Evidence(item.id, Tier[item.tier], item.source, item.note) for item in device.evidence
+    )
+    counted = core_evidence(device.core) if core is not None else None
     return Target(
         id=device.id,
         title=device.title,
@@ -163,11 +170,9 @@ def _target(device: DeviceFile, core: Core | None, digest: str) -> Target:
         runtime=Runtime(**msgspec.structs.asdict(device.runtime)),
         formats=device.formats,
         ops=dict(device.ops),
-        costs=(*_shared_costs(device, core), *(_cost_table(costs) for costs in device.costs)),
+        costs=costs,
         budget=Budget(**msgspec.structs.asdict(device.budget)),
-        evidence=tuple(
-            Evidence(item.id, Tier[item.tier], item.source, item.note) for item in device.evidence
-        ),
+        evidence=said if counted is None or counted in said else (*said, counted),
         cycles_per_instruction=cpi,
         digest=digest,
         optional_formats=device.optional_formats,
@@ -180,19 +185,7 @@ def _shared_costs(device: DeviceFile, core: Core | None) -> tuple[CostTable, ...
         return ()
     own = {(costs.engine, costs.dtype) for costs in device.costs}
     tables = cost_tables(core, device.clock_hz, device.cycles_per_instruction)
+    loops = loops_table(device.core, device.clock_hz, device.cycles_per_instruction)
+    if loops is not None:  # says more than counts of work do, and so stands before them
+        tables = (loops, *tables)
     return tuple(table for table in tables if (table.engine, table.dtype) not in own)
-
-
-def _cost_table(costs: CostsPart) -> CostTable:
-    return CostTable(
-        ops={name: OpCost(**msgspec.structs.asdict(cost)) for name, cost in costs.ops.items()},
-        engine=costs.engine,
-        dtype=costs.dtype,
-        tier=Tier[costs.tier],
-        evidence_id=costs.evidence,
-        low_ratio=costs.low_ratio,
-        high_ratio=costs.high_ratio,
-        per_run_us=costs.per_run_us,
-        samples=costs.samples,
-        heldout_median_ape=costs.heldout_median_ape,
-    )

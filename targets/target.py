@@ -41,17 +41,22 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class OpCost:
-    """Time of one operator call, from the four counts of `LayerWork`.
+    """Time of one operator call, from the counts of `LayerWork`.
 
-    `per_call_us + ns_per_mac·MACs + ns_per_byte·bytes_moved + ns_per_output·output_elements`. An
-    output costs requantization and the set-up of its loops, which outweigh its multiplications in
-    a small layer.
+    `per_call_us + ns_per_mac·macs + ns_per_byte·bytes_moved + ns_per_output·output_elements
+    + ns_per_im2col_byte·im2col_bytes + ns_per_tail_mac·tail_macs`. An output costs requantization
+    and the set-up of its loops, which outweigh its multiplications in a small layer.
+
+    A cost with `loops`, ns for one pass of each, prices the loops of the kernel and nothing else.
     """
 
     per_call_us: float
     ns_per_mac: float
     ns_per_byte: float
     ns_per_output: float = 0.0
+    ns_per_im2col_byte: float = 0.0
+    ns_per_tail_mac: float = 0.0
+    loops: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,10 @@ class CostTable:
     """A non-negative linear cost model per operator for one engine, with its held-out error.
 
     `engine` is one of `engines.ENGINE_NAMES`; no other engine may be priced with the table.
-    `per_run_us` is paid once an inference. `low_ratio` and `high_ratio` are the 10 % and 90 %
-    quantiles of actual/predicted on models that the fit did not see.
+    `per_run_us` is paid once an inference. `low_ratio` and `high_ratio` bound actual/predicted of a
+    new model at 10 % and 90 %, from models that the fit did not see: `conformal` says how.
+    `interval` is `split` where those models were apart from the fit, `leave-one-out` where each
+    was left out in turn, and `heldout_ratios` are theirs in rising order.
     """
 
     ops: Mapping[str, OpCost]
@@ -73,6 +80,8 @@ class CostTable:
     per_run_us: float = 0.0
     samples: int = 0
     heldout_median_ape: float | None = None
+    interval: str = "leave-one-out"
+    heldout_ratios: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

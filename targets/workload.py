@@ -6,18 +6,27 @@ never needs to know a graph.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+Loops = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LayerWork:
-    """One operator's work: `op` is the graph's operator name, counts are for one inference."""
+    """One operator's work: `op` is the graph's operator name, counts are for one inference.
 
-    name: str
+    `loops` are the loops of the kernel that computes the layer and how often each is passed, where
+    that kernel is our own; then nothing else decides how many instructions the layer takes.
+    """
+
+    name: str = field(compare=False)  # of two layers that do the same the names may differ
     op: str
     macs: int
     bytes_moved: int  # input + output + weight bytes touched once
     output_elements: int
+    im2col_bytes: int = 0  # of all windows unrolled: what a matrix product reads
+    tail_macs: int = 0  # what the MACs grow by when channels are rounded up to multiples of 4
+    loops: Loops = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ def test_every_table_says_its_engine_tier_and_interval_when_piped(
     print_costs(measured_host("litert"))
     title, columns, row = capsys.readouterr().out.splitlines()
     assert title.startswith("litert int8 measured (T3, -50% +100%)")
-    assert columns.split("\t")[-1] == "ns per output"
-    assert row.split("\t") == ["add", "1", "0", "0.5", "0.25"]
+    assert columns.split("\t")[4] == "ns per output"
+    assert row.split("\t") == ["add", "1", "0", "0.5", "0.25", "0", "0"]
 
 
 def test_written_profile_is_the_one_that_is_loaded_when_its_folder_is_named(
@@ -94,3 +94,22 @@ def test_nothing_is_counted_when_it_could_not_become_time(target_id: str, notes:
     assert (known.targets, said) == ((target,), [])
     assert len(known.notes) == notes
     assert all("not emulated here" in note for note in known.notes)
+
+
+def test_interval_says_how_many_models_it_rests_on(capsys: pytest.CaptureFixture[str]) -> None:
+    (table,) = measured_host("litert").costs
+    ratios = tuple(0.8 + i / 50 for i in range(14))
+    known = dataclasses.replace(table, interval="split", heldout_ratios=ratios, samples=47)
+    print_costs(dataclasses.replace(measured_host(), costs=(known,)))
+    assert "fitted to 47; interval of n = 14 models apart from the fit" in capsys.readouterr().out
+
+
+def test_counted_loops_are_listed_when_a_table_prices_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (table,) = measured_host("litert").costs
+    loops = {"add": OpCost(0.0, 0.0, 0.0, loops={"add_call": 30.0, "add_outputs": 2.5})}
+    print_costs(
+        dataclasses.replace(measured_host(), costs=(dataclasses.replace(table, ops=loops),))
+    )
+    assert "add\tadd_outputs\t2.5" in capsys.readouterr().out

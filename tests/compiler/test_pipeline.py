@@ -392,7 +392,7 @@ def test_table_prices_generated_c_and_says_so_when_tools_are_absent(
     request = CompileRequest("digits", student_path, digits, (TargetRequest(target, ("c",)),))
     result = compile_model(request)
     (artifact,) = result.manifest.artifacts
-    assert (artifact.latency.tier, artifact.latency.evidence_id) == ("T2", "probes-c")
+    assert (artifact.latency.tier, artifact.latency.evidence_id) == ("T2", "core-instructions")
     note = next(note for note in result.notes if note.startswith("cortex-m4/c: not emulated here"))
     assert "apt-get install gcc-arm-none-eabi" in note
     assert (artifact.ram.tier, artifact.ram.evidence_id) == ("T0", "planner")

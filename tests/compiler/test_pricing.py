@@ -78,7 +78,7 @@ def test_image_is_the_cost_of_c_when_it_was_emulated(
     assert cost.latency.value == pytest.approx(1000 * 1.5 / 120e6 * 1e3)
     assert (cost.ram.value, cost.flash.value) == (164, 730)
     assert {part.tier for part in (cost.latency, cost.ram, cost.flash)} == {Tier.T2}
-    # Without cycles per instruction a table would be asked, if there were one.
+    # Without cycles per instruction the table is asked, which lacks an operator of this model.
     slow = dataclasses.replace(target, cycles_per_instruction=None, costs=())
     cost, notes = price(graph, artifact, slow, EmulatedArtifact(IMAGE), Budget())
     assert (cost.latency, cost.ram.value) == (None, 164)

@@ -13,6 +13,8 @@ import pytest
 from edgekiln.compiler.coverage import operators_of
 from edgekiln.targets import ProfileError, Tier, list_targets, load_target, read_profile
 from edgekiln.targets.core import CORES_FOLDER, core_names, cost_tables, read_core
+from edgekiln.targets.core_costs import file_of
+from edgekiln.targets.estimate import strongest_table
 from edgekiln.targets.machines import MACHINES
 from edgekiln.targets.profiles import BUILTIN_FOLDER
 
@@ -56,7 +58,8 @@ def test_profile_takes_what_it_lacks_from_its_core(tmp_path: Path) -> None:
     assert target.cycles_per_instruction == core.cycles_per_instruction
     assert core.runtime is not None
     assert target.runtime.flash_overhead == core.runtime.flash_overhead
-    assert {item.id for item in target.evidence} == {item.id for item in core.evidence}
+    shared = {item.id for item in core.evidence} | {"core-instructions"}
+    assert {item.id for item in target.evidence} == shared
 
 
 def test_profiles_own_keys_and_evidence_win_over_its_cores(tmp_path: Path) -> None:
@@ -87,13 +90,20 @@ source = "a timer on the board"
     assert (table.tier, table.evidence_id) == (Tier.T4, "timer")
 
 
-def test_instructions_become_time_by_clock_and_cycles_when_a_profile_extends_a_core(
+def test_loops_of_the_kernels_stand_before_counts_of_work_when_they_are_known(
     tmp_path: Path,
 ) -> None:
-    cycles = "cycles_per_instruction = [1.0, 2.0, 4.0]\n[memory]"
-    target = read_profile(write(tmp_path, BOARD.replace("[memory]", cycles)))
-    (table,) = target.costs
-    (counted,) = read_core("cortex-m4f").file.costs
+    target = read_profile(write(tmp_path, BOARD))
+    table = strongest_table(target, "c", "int8")
+    assert [costs.evidence_id for costs in target.costs] == ["core-instructions", "probes-c"]
+    assert table.evidence_id == "core-instructions"
+    assert all(cost.loops for cost in table.ops.values())
+
+
+def test_instructions_become_time_by_clock_and_cycles() -> None:
+    core = read_core("cortex-m4f")
+    (table,) = cost_tables(core, 60_000_000, (1.0, 2.0, 4.0))
+    (counted,) = core.file.costs
     # At 60 MHz and 2 cycles each an instruction takes a thirtieth of a microsecond.
     assert table.ops["conv2d"].ns_per_mac == pytest.approx(
         counted.ops["conv2d"].per_mac * 1e3 / 30, rel=1e-5
@@ -110,8 +120,8 @@ def test_twice_the_clock_halves_every_cost() -> None:
     core, cpi = read_core("cortex-m4f"), (1.0, 1.5, 2.0)
     (slow,), (fast,) = cost_tables(core, 50_000_000, cpi), cost_tables(core, 100_000_000, cpi)
     for op, cost in slow.ops.items():
-        assert dataclasses.astuple(fast.ops[op]) == pytest.approx(
-            [figure / 2 for figure in dataclasses.astuple(cost)], rel=1e-5
+        assert dataclasses.astuple(fast.ops[op])[:-1] == pytest.approx(
+            [figure / 2 for figure in dataclasses.astuple(cost)[:-1]], rel=1e-5
         )
 
 
@@ -122,7 +132,8 @@ def test_no_table_is_made_when_nothing_says_what_an_instruction_takes() -> None:
 def test_digest_covers_the_core_when_a_profile_extends_one() -> None:
     data = (BUILTIN_FOLDER / "nrf52840-dk.toml").read_bytes()
     core = (CORES_FOLDER / "cortex-m4f.toml").read_bytes()
-    assert load_target("nrf52840-dk").digest == hashlib.sha256(data + core).hexdigest()
+    loops = file_of("cortex-m4f").read_bytes()
+    assert load_target("nrf52840-dk").digest == hashlib.sha256(data + core + loops).hexdigest()
 
 
 def test_core_is_refused_when_its_file_breaks_the_schema(

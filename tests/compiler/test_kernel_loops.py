@@ -1,0 +1,128 @@
+"""Loops of the kernels: passes by brute force, and instructions of unseen networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekiln.compiler.builder import GraphBuilder
+from edgekiln.compiler.emit_c_family import Family
+from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.kernel_loops import kernel_workload, workload_on
+from edgekiln.compiler.kernel_probes import chain_probes
+from edgekiln.compiler.kernel_windows import axis, gathered, tail_places
+from edgekiln.compiler.layer_counts import counted_model, layer_instructions
+from edgekiln.compiler.ops import Activation
+from edgekiln.compiler.probe_networks import FAMILIES, network, networks
+from edgekiln.compiler.quantize import quantize
+from edgekiln.targets import load_target
+from edgekiln.targets.core_costs import instruction_table
+from edgekiln.targets.emulate import TOOLS
+from edgekiln.targets.fit_loops import predicted
+
+RequireTool = Callable[[str], str]
+small = st.integers(1, 7)
+
+
+@settings(max_examples=60, deadline=None)
+@given(small, small, st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 3))
+def test_taps_inside_are_those_that_a_loop_over_all_taps_finds(
+    size: int, out: int, kernel: int, stride: int, dilation: int, before: int
+) -> None:
+    found = axis(size, out, kernel, stride, dilation, before)
+    for place, (first, end) in enumerate(found.taps):
+        start = place * stride - before
+        inside = [k for k in range(kernel) if 0 <= start + k * dilation < size]
+        assert list(range(first, end)) == inside
+
+
+@settings(max_examples=40, deadline=None)
+@given(small, small, st.integers(1, 4), st.integers(1, 2), st.integers(1, 2), st.integers(0, 2))
+def test_gathering_sums_what_a_loop_over_all_places_sums(
+    size: int, out: int, kernel: int, stride: int, dilation: int, before: int
+) -> None:
+    rows = axis(size, out, kernel, stride, dilation, before)
+    columns = axis(size + 1, out + 1, kernel, stride, dilation, before)
+    whole = gathered(rows, columns, 6, 16)
+    every = tail_places(rows, columns, 6, 16, out * (out + 1))
+    assert whole == every  # the latter goes place by place
+    taps = [(r, c) for r in rows.taps for c in columns.taps]
+    copied = sum((r[1] - r[0]) * (c[1] - c[0]) for r, c in taps)
+    assert 16 * whole.chunks + whole.rest == 6 * copied
+    assert whole.filled == len(taps) * kernel * kernel - copied
+
+
+def convolution(channels: int, out: int, size: int, kernel: int) -> Graph:
+    rng = np.random.default_rng(0)
+    build = GraphBuilder("one", (1, size, size, channels))
+    around = (kernel // 2, kernel // 2)
+    x = build.conv2d(
+        *(build.input, rng.normal(0, 1, (out, kernel, kernel, channels))),
+        padding=(around, around),
+        activation=Activation.RELU,
+    )
+    samples = rng.normal(0, 1, (2, size, size, channels)).astype(np.float32)
+    return quantize(build.finish(x), samples)
+
+
+def test_products_are_counted_by_hand_when_pixels_and_channels_are_left_over() -> None:
+    """49 pixels are 12 groups of four and one; 5 channels two pairs and one; 36 taps 18 pairs."""
+    work = kernel_workload(convolution(4, 5, 7, 3), Family.DSP)
+    loops = dict(work.layers[0].loops)
+    assert loops["conv2d_call"] == 1
+    assert loops["conv2d_quads"] == 12
+    assert loops["conv2d_twos"] == 24
+    assert loops["conv2d_twos_unrolled"] == 24 * 2
+    assert loops["conv2d_twos_rest"] == 24 * 1
+    assert loops["conv2d_quad_odd"] == 12
+    assert loops["conv2d_ones"] == loops["conv2d_fours"] == loops["conv2d_one_odd"] == 1
+    assert loops["conv2d_outputs_rectified"] == 245
+    assert "conv2d_one_two" not in loops
+
+
+def test_kernels_of_other_shapes_have_loops_of_their_own() -> None:
+    names = {
+        kernel_workload(graph, family).layers[0].loops[0][0]
+        for graph in (convolution(4, 4, 4, 1), convolution(3, 4, 4, 3), convolution(4, 4, 4, 3))
+        for family in Family
+        if family in (Family.DSP, Family.PORTABLE)
+    }
+    assert {"pointwise_call", "conv2d_bytes_call", "conv2d_call"} <= names
+    assert {"portable_pointwise_call", "portable_conv2d_call"} <= names
+
+
+def test_loops_are_counted_for_our_own_engine_alone() -> None:
+    graph, target = convolution(4, 4, 4, 3), load_target("cortex-m4")
+    assert workload_on(graph, target, "c").layers[0].loops
+    assert not workload_on(graph, target, "tflm").layers[0].loops
+
+
+def test_probes_are_equal_when_seed_is_equal() -> None:
+    first, second = (list(chain_probes(3, 12)) for _ in range(2))
+    assert [kernel_workload(g, Family.DSP) for g in first] == [
+        kernel_workload(g, Family.DSP) for g in second
+    ]
+
+
+def test_networks_take_families_in_turn() -> None:
+    names = [graph.name for graph in networks(0, len(FAMILIES) + 1)]
+    assert [name.rpartition("_")[0] for name in names] == [*FAMILIES, next(iter(FAMILIES))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["separable", "inverted", "temporal", "autoencoder"])
+def test_instructions_of_an_unseen_network_are_within_three_percent(
+    family: str, require_tool: RequireTool
+) -> None:
+    for tool in TOOLS:
+        require_tool(tool)
+    table = instruction_table("cortex-m4")
+    assert table is not None
+    target = load_target("cortex-m4")
+    graph = network(family, 12345)
+    counted = counted_model(graph, Family.DSP, layer_instructions(graph, target))
+    assert predicted(counted, table.ops) == pytest.approx(counted.instructions, rel=0.03)
