@@ -37,20 +37,18 @@ def calibrated(
     A host whose own profile holds measurements of every engine (`targets calibrate -o`) keeps them.
     """
     from edgekiln.compiler.probes import calibrate
-    from edgekiln.targets.emulate import missing_tools
-    from edgekiln.targets.machines import MACHINES
 
     known, notes = [], []
     for target in targets:
         if target.device_class == "host":
             known.append(_measured(target, say, target.formats, (), seed))
-        elif not _can_be_emulated(target):
+        elif target.device_class != "mcu":
             known.append(target)
-        elif missing := missing_tools(MACHINES[target.core.lower()].tools):
+        elif reason := _why_not_emulated(target):
             known.append(target)
             notes.append(
-                f"{target.id} was not emulated here: {', '.join(missing)} is not installed "
-                "(make system); its numbers come from the cost tables of its profile"
+                f"{target.id} was not emulated here: {reason}; its numbers come from the cost "
+                "tables of its profile"
             )
         elif _is_counted(target):
             say(f"{target.id}: the instructions of its kernels are known")
@@ -119,12 +117,21 @@ def _identity(target: Target) -> tuple[str, str, Budget]:
     return target.id, target.digest, target.budget
 
 
-def _can_be_emulated(target: Target) -> bool:
-    """Whether instructions of its generated C can be counted here, and become time."""
+def _why_not_emulated(target: Target) -> str:
+    """What keeps instructions of its generated C from being counted here and becoming time."""
+    from edgekiln.targets.emulate import missing_tools
     from edgekiln.targets.machines import MACHINES
 
-    known = target.core.lower() in MACHINES and target.cycles_per_instruction is not None
-    return target.device_class == "mcu" and known and "c" in target.formats
+    if "c" not in target.formats:
+        return "it runs no generated C"
+    machine = MACHINES.get(target.core.lower())
+    if machine is None:
+        return f"its core '{target.core}' has no emulated board"
+    if missing := missing_tools(machine.tools):
+        return f"{', '.join(missing)} is not installed (make system)"
+    if target.cycles_per_instruction is None:
+        return "its profile states no cycles_per_instruction"
+    return ""
 
 
 def _is_measured(target: Target, formats: Sequence[str]) -> bool:

@@ -115,7 +115,7 @@ def test_show_prints_operators_and_evidence_with_their_tiers(
 ) -> None:
     run("show", "sensor")
     rows = printed(capsys)
-    assert ["conv2d", "c", "", ""] in rows  # int8 alone: what generated C has
+    assert ["conv2d", "c", "c", ""] in rows  # what generated C has
     assert next(row[1] for row in rows if row[0] == "latency").startswith("c int8 emulated (T2")
     assert "T2" in {row[1] for row in rows if row[0] == "probes-c"}
 

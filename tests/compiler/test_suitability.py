@@ -110,7 +110,7 @@ def test_format_that_cannot_hold_the_model_is_refused_and_the_other_kept() -> No
     target = load_target("cortex-m4")
     c, tflite = suitability(dense(), [Asked(target)])  # float32
     assert (c.format, tflite.format) == ("c", "tflite")
-    assert "C needs an int8 graph" in c.reasons[0]
+    assert "C needs an int8 or int16 graph" in c.reasons[0]
     assert tflite.footprint is not None
     assert "no cost model" in tflite.note
 
