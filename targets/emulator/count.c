@@ -51,8 +51,9 @@ static uint64_t caller_end, seen; /* `executed` at the caller's last instruction
 static bool inside;
 static FILE *out, *profile, *calls;
 
-/* From model_invoke's last instruction to `end`: itself, and one branch of its caller. */
-#define LEAVING 2
+/* From model_invoke's last instruction to `end`: itself, a nop that may align its caller, and one
+ * branch there. */
+#define LEAVING 3
 
 /* One counter for each half word of 8 MiB of code; addresses beyond the first 8 MiB fold. */
 #define SLOTS (1u << 22)

@@ -236,3 +236,16 @@ def test_code_builds_when_the_compiler_calls_memset_by_itself(
         require_tool(tool)
     (graph, *_) = more_probes(["minimum"], 0)
     assert sum(layer_instructions(graph, target)) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target_id", ["nucleo-f746zg", "cortex-m4"])
+def test_every_layer_is_told_apart_when_the_caller_is_aligned(
+    target_id: str, require_tool: Callable[[str], str]
+) -> None:
+    """A Cortex-M7's compiler aligns what follows a call, which is no call itself."""
+    target = load_target(target_id)
+    for tool in machine_of(target).tools:
+        require_tool(tool)
+    (graph, *_) = more_probes(["concatenation"], 0)
+    assert len(layer_instructions(graph, target)) == len(graph.nodes)
