@@ -1,9 +1,9 @@
 """`suitability`: where a model runs, format by format, and what stands in the way elsewhere.
 
-RAM is the planner's and flash the emitter's, exact for the model, plus what the profile says of its
-runtime. Latency is the best that can be had without a compile: measured on this machine (T3) for a
-host, from counted instructions (T2) where emulation is asked for, else from the target's cost
-table; where none says anything it is not known, and a limit on it cannot be kept.
+RAM is the planner's and flash the emitter's, of an Ethos-U Vela's, exact for the model, plus what
+the profile says of its runtime. Latency is the best that can be had without a compile: measured on
+this machine (T3) for a host, from counted instructions (T2) where emulation is asked for, else from
+the target's cost table; where none says anything it is not known, and a limit on it cannot be kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgekiln.targets.emulate import Emulation, image_footprint
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import NoCostTableError, UnsupportedOperatorError
-from edgekiln.targets.estimate import check_operators, footprint
+from edgekiln.targets.estimate import check_operators
 from edgekiln.targets.evidence import Budget, Estimate, Footprint
 from edgekiln.targets.machines import MACHINES
 from edgekiln.targets.target import Target
@@ -28,6 +28,7 @@ from .errors import CompileError
 from .gate import effective_budget
 from .graph import Graph
 from .kernel_loops import workload_on
+from .npu_footprint import footprint_on
 from .oracles import run_c_emulated
 from .pricing import arena_bytes, estimated_latency, flash_bytes, measure_artifact
 from .reference import quantize_input
@@ -57,7 +58,8 @@ class Suitability:
     """One format of a model on one target. `reasons` say why it does not fit; empty: it fits.
 
     No footprint: it cannot be written in that format, or the target does not run an operator.
-    `budget` are the limits that it was held to, `note` says why its latency is not known.
+    `budget` are the limits that it was held to, `note` says why its latency is not known,
+    and whose RAM and flash these are for an Ethos-U.
     """
 
     target_id: str
@@ -149,9 +151,11 @@ def _judged(
         except (NoCostTableError, UnsupportedOperatorError) as error:
             note = str(error)
     if emulation is not None:
-        cost = image_footprint(latency, emulation)
+        cost, said = image_footprint(latency, emulation), ""
     else:
-        cost = footprint(target, latency, written.arena_bytes, flash_bytes(artifact))
+        cost, said = footprint_on(
+            target, latency, artifact, written.arena_bytes, flash_bytes(artifact)
+        )
     return Suitability(
         target_id=target.id,
         format=artifact.format,
@@ -159,7 +163,7 @@ def _judged(
         budget=budget,
         footprint=cost,
         reasons=_reasons(cost, budget, note),
-        note=note,
+        note="; ".join(text for text in (note, said) if text),
     )
 
 

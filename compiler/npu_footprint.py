@@ -1,0 +1,54 @@
+"""`footprint_on`: RAM and flash of an artifact, for an Ethos-U those of what Vela makes of it.
+
+A file for an Ethos-U goes through Vela before it is stored, and Vela lays out its activations
+anew. Where Vela is not installed, refuses the file, or leaves operators to the CPU, whose memory
+it does not plan, the arena planner and the emitter stand in, and a sentence says so.
+"""
+
+from __future__ import annotations
+
+from edgekiln.targets.errors import MissingToolError
+from edgekiln.targets.estimate import footprint
+from edgekiln.targets.evidence import Estimate, Footprint, Tier
+from edgekiln.targets.target import Target
+
+from .artifacts import EmittedArtifact
+from .errors import CompileError
+from .vela import VelaReport, operators_of, run_vela
+
+_EVIDENCE = "vela"
+
+
+def footprint_on(
+    target: Target,
+    latency: Estimate | None,
+    artifact: EmittedArtifact,
+    arena_bytes: int,
+    model_bytes: int,
+) -> tuple[Footprint, str]:
+    """The footprint, and a sentence on what it rests on where Vela was asked; else an empty one.
+
+    `arena_bytes` is the planner's, `model_bytes` the emitter's; tier T0, Vela's are T2.
+    """
+    planned = footprint(target, latency, arena_bytes, model_bytes)
+    if target.npu is None or artifact.format != "tflite":
+        return planned, ""
+    try:
+        report = run_vela(artifact.model, target.npu)
+    except (MissingToolError, CompileError) as error:
+        return planned, f"RAM and flash are planned, not Vela's: {error}"
+    if left := report.left_to_cpu:
+        names = operators_of(left)
+        return planned, f"RAM and flash are planned, not Vela's: it leaves {names} to the CPU"
+    return _compiled(target, latency, report), f"RAM and flash are Vela's {report.vela_version}"
+
+
+def _compiled(target: Target, latency: Estimate | None, report: VelaReport) -> Footprint:
+    runtime = target.runtime
+    ram = report.ram_bytes + runtime.ram_overhead
+    flash = report.model_bytes + runtime.flash_overhead
+    return Footprint(
+        latency=latency,
+        ram=Estimate.exact(ram, "bytes", Tier.T2, _EVIDENCE),
+        flash=Estimate.exact(flash, "bytes", Tier.T2, _EVIDENCE),
+    )
