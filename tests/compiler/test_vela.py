@@ -116,6 +116,7 @@ def test_operator_is_named_and_the_latency_incomplete_when_it_is_left_to_the_cpu
 
 
 @needs_vela
+@pytest.mark.slow
 def test_model_is_refused_when_the_npu_runs_none_of_it(tmp_path: Path) -> None:
     build = GraphBuilder("float", (1, 4))
     path = tmp_path / "float.tflite"
@@ -149,12 +150,14 @@ def test_ram_and_flash_are_those_of_velas_file_when_all_of_it_runs_there() -> No
     ram, flash = found.footprint.ram, found.footprint.flash
     assert ram.value == report.ram_bytes + target.runtime.ram_overhead
     assert flash.value == report.model_bytes + target.runtime.flash_overhead
+    assert run_vela(emit_tflite(graph), U55) == report  # a compile says the same every time
     assert (ram.tier, flash.tier, found.footprint.latency) == (Tier.T2, Tier.T2, None)
     assert "edgekiln targets measure shows Vela's cycles" in found.note
     assert "RAM and flash are Vela's" in found.note
 
 
 @needs_vela
+@pytest.mark.slow
 def test_ram_and_flash_are_planned_and_said_so_when_the_cpu_runs_some() -> None:
     (found,) = suitability(dense(Op.LOG_SOFTMAX), [Asked(load_target("alif-ensemble-e7-hp"))])
     assert found.footprint is not None
