@@ -13,6 +13,7 @@ from edgekiln.targets.npu import Npu
 from edgekiln.targets.target import Target
 
 from .errors import CompileError, ImportModelError
+from .npu_footprint import arena_limit
 from .vela import VelaLayer, VelaReport, operators_of, run_vela
 
 NOT_ACCURATE = (
@@ -54,7 +55,8 @@ def measure_npu(path: Path, target: Target) -> NpuReport:
         CompileError: Vela refuses the model, or leaves all of it to the CPU.
     """
     npu = npu_of(target)
-    report = run_vela(_model(path, target), npu)
+    limit = arena_limit(target, target.memory.ram_available_bytes)
+    report = run_vela(_model(path, target), npu, limit)
     left = report.left_to_cpu
     if report.npu_operators == 0:
         raise CompileError(

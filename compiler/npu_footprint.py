@@ -8,7 +8,6 @@ it does not plan, the arena planner and the emitter stand in, and a sentence say
 from __future__ import annotations
 
 from edgekiln.targets.errors import MissingToolError
-from edgekiln.targets.estimate import footprint
 from edgekiln.targets.evidence import Estimate, Footprint, Tier
 from edgekiln.targets.target import Target
 
@@ -20,27 +19,29 @@ _EVIDENCE = "vela"
 
 
 def footprint_on(
-    target: Target,
-    latency: Estimate | None,
-    artifact: EmittedArtifact,
-    arena_bytes: int,
-    model_bytes: int,
+    target: Target, artifact: EmittedArtifact, planned: Footprint, ram_limit_bytes: int | None
 ) -> tuple[Footprint, str]:
     """The footprint, and a sentence on what it rests on where Vela was asked; else an empty one.
 
-    `arena_bytes` is the planner's, `model_bytes` the emitter's; tier T0, Vela's are T2.
+    `planned` is that of planner and emitter (T0); Vela's, for the RAM that is allowed, is T2.
     """
-    planned = footprint(target, latency, arena_bytes, model_bytes)
     if target.npu is None or artifact.format != "tflite":
         return planned, ""
     try:
-        report = run_vela(artifact.model, target.npu)
+        report = run_vela(artifact.model, target.npu, arena_limit(target, ram_limit_bytes))
     except (MissingToolError, CompileError) as error:
         return planned, f"RAM and flash are planned, not Vela's: {error}"
     if left := report.left_to_cpu:
         names = operators_of(left)
         return planned, f"RAM and flash are planned, not Vela's: it leaves {names} to the CPU"
-    return _compiled(target, latency, report), f"RAM and flash are Vela's {report.vela_version}"
+    return _compiled(
+        target, planned.latency, report
+    ), f"RAM and flash are Vela's {report.vela_version}"
+
+
+def arena_limit(target: Target, ram_limit_bytes: int | None) -> int | None:
+    """What the runtime leaves for activations of the RAM that is allowed."""
+    return None if ram_limit_bytes is None else ram_limit_bytes - target.runtime.ram_overhead
 
 
 def _compiled(target: Target, latency: Estimate | None, report: VelaReport) -> Footprint:

@@ -24,7 +24,7 @@ from edgekiln.targets.errors import (
     NoCostTableError,
     UnsupportedOperatorError,
 )
-from edgekiln.targets.estimate import check_operators, estimate_latency
+from edgekiln.targets.estimate import check_operators, estimate_latency, footprint
 from edgekiln.targets.evidence import Budget, Estimate, Footprint, Tier
 from edgekiln.targets.measure import measure_callable
 from edgekiln.targets.target import Target
@@ -117,7 +117,8 @@ def price(
         said = _emulation_note(f"{target.id}/{artifact.format}", emulation)
         return image_footprint(latency, emulation), (said, *notes)
     arena, flash = arena_bytes(graph, artifact), flash_bytes(artifact)
-    cost, said = footprint_on(target, latency, artifact, arena, flash)
+    planned = footprint(target, latency, arena, flash)
+    cost, said = footprint_on(target, artifact, planned, budget.ram_bytes)
     of_npu = f"{target.id}/{artifact.format}: {said}" if said else ""
     return cost, (*(note for note in (emulated.note, of_npu) if note), *notes)
 

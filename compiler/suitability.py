@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgekiln.targets.emulate import Emulation, image_footprint
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import NoCostTableError, UnsupportedOperatorError
-from edgekiln.targets.estimate import check_operators
+from edgekiln.targets.estimate import check_operators, footprint
 from edgekiln.targets.evidence import Budget, Estimate, Footprint
 from edgekiln.targets.machines import MACHINES
 from edgekiln.targets.target import Target
@@ -153,9 +153,8 @@ def _judged(
     if emulation is not None:
         cost, said = image_footprint(latency, emulation), ""
     else:
-        cost, said = footprint_on(
-            target, latency, artifact, written.arena_bytes, flash_bytes(artifact)
-        )
+        planned = footprint(target, latency, written.arena_bytes, flash_bytes(artifact))
+        cost, said = footprint_on(target, artifact, planned, budget.ram_bytes)
     return Suitability(
         target_id=target.id,
         format=artifact.format,

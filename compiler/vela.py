@@ -28,6 +28,7 @@ VELA = "ethos-u-vela"
 _CONFIG = "Arm/vela.ini"  # comes with Vela
 _TIMEOUT_S = 300
 _KIB = 1024
+_LEAST_ARENA_BYTES, _MOST_ARENA_BYTES = 16, 1 << 32  # of an Ethos-U55
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,11 @@ class VelaReport:
         return self.dram_bytes if self.activations_in == "DRAM" else self.sram_bytes
 
 
-def run_vela(model: bytes, npu: Npu) -> VelaReport:
+def run_vela(model: bytes, npu: Npu, arena_limit_bytes: int | None = None) -> VelaReport:
     """Compile a quantized .tflite for `npu`.
+
+    Vela spends SRAM on speed until activations fill `arena_limit_bytes`, and takes more only where
+    it cannot do with them. A memory mode with SRAM of the NPU's own states that limit itself.
 
     Raises:
         MissingToolError: Vela is not installed.
@@ -103,7 +107,7 @@ def run_vela(model: bytes, npu: Npu) -> VelaReport:
     with tempfile.TemporaryDirectory(prefix="edgekiln-vela-") as name:
         folder = Path(name)
         (folder / "model.tflite").write_bytes(model)
-        _compile(folder, npu)
+        _compile(folder, npu, arena_limit_bytes)
         try:
             return _report(folder, npu)
         except (OSError, StopIteration, KeyError, ValueError) as error:
@@ -116,12 +120,15 @@ def operators_of(layers: Iterable[VelaLayer]) -> str:
     return ", ".join(sorted({layer.operator for layer in layers}))
 
 
-def _compile(folder: Path, npu: Npu) -> None:
-    options = (
+def _compile(folder: Path, npu: Npu, arena_limit_bytes: int | None) -> None:
+    options: tuple[str, ...] = (
         *("--accelerator-config", npu.accelerator, "--config", _CONFIG),
         *("--system-config", npu.system_config, "--memory-mode", npu.memory_mode),
         *("--verbose-performance", "--output-dir", str(folder)),
     )
+    if arena_limit_bytes is not None and not npu.memory_mode.startswith("Dedicated"):
+        limit = min(max(arena_limit_bytes, _LEAST_ARENA_BYTES), _MOST_ARENA_BYTES)
+        options = (*options, "--arena-cache-size", str(limit))
     try:
         done = subprocess.run(
             (sys.executable, "-m", "ethosu.vela", str(folder / "model.tflite"), *options),

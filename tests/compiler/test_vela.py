@@ -19,6 +19,8 @@ from edgekiln.compiler.graph import Graph
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.measure_npu import NOT_ACCURATE, measure_npu
 from edgekiln.compiler.ops import Op
+from edgekiln.compiler.passes import lower_padding
+from edgekiln.compiler.plan import plan_arena
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.suitability import Asked, suitability
 from edgekiln.compiler.vela import VELA, run_vela
@@ -163,6 +165,19 @@ def test_ram_and_flash_are_planned_and_said_so_when_the_cpu_runs_some() -> None:
     assert found.footprint is not None
     assert found.footprint.ram.tier is Tier.T0
     assert "planned, not Vela's: it leaves LogSoftmax to the CPU" in found.note
+
+
+@needs_vela
+@pytest.mark.slow
+def test_velas_ram_keeps_a_limit_that_the_plan_keeps(mlperf_models: Path) -> None:
+    graph = import_model(mlperf_models / "kws_dscnn_int8.tflite")
+    target = load_target("alif-ensemble-e7-hp")
+    planned = plan_arena(lower_padding(graph)).arena_bytes + target.runtime.ram_overhead
+    (free,) = suitability(graph, [Asked(target)])
+    (tight,) = suitability(graph, [Asked(target, Budget(ram_bytes=planned))])
+    assert free.footprint is not None
+    assert free.footprint.ram.value > planned  # it spends what it may on speed
+    assert (tight.fits, tight.reasons) == (True, ())
 
 
 @needs_vela
