@@ -34,9 +34,8 @@ def footprint_on(
     if left := report.left_to_cpu:
         names = operators_of(left)
         return planned, f"RAM and flash are planned, not Vela's: it leaves {names} to the CPU"
-    return _compiled(
-        target, planned.latency, report
-    ), f"RAM and flash are Vela's {report.vela_version}"
+    said = f"RAM and flash are of the file that Vela {report.vela_version} makes"
+    return _compiled(target, planned.latency, report), said
 
 
 def arena_limit(target: Target, ram_limit_bytes: int | None) -> int | None:

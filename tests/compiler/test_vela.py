@@ -155,7 +155,7 @@ def test_ram_and_flash_are_those_of_velas_file_when_all_of_it_runs_there() -> No
     assert run_vela(emit_tflite(graph), U55) == report  # a compile says the same every time
     assert (ram.tier, flash.tier, found.footprint.latency) == (Tier.T2, Tier.T2, None)
     assert "edgekiln targets measure shows Vela's cycles" in found.note
-    assert "RAM and flash are Vela's" in found.note
+    assert "RAM and flash are of the file that Vela" in found.note
 
 
 @needs_vela
