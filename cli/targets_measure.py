@@ -1,4 +1,7 @@
-"""`edgekiln targets measure`: generated C on an emulated core, layer by layer; hosts are timed."""
+"""`edgekiln targets measure`: generated C on an emulated core, layer by layer.
+
+Hosts are timed, and for an Ethos-U Vela reports.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import click
 from .console import common_options, need_extra, print_json, print_table, say
 from .errors import CheckFailedError
 from .project import profile_folders
+from .targets_npu import measure_on_npu
 from .targets_time import time_on_host
 
 if TYPE_CHECKING:
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", "target_id", required=True, help="A profile with an emulated core.")
+@click.option("--target", "target_id", required=True, help="An emulated core, an Ethos-U, or host.")
 @click.option("--project", type=click.Path(path_type=Path), help="Default: edgekiln.toml here.")
 @click.option(
     "--budget-s",
@@ -38,7 +42,8 @@ def measure(
     .tflite or a bundle (.ekb): instructions per layer and per function are exact and repeatable,
     cycles are estimated from them (T2). With --target host, MODEL is a .tflite, an .onnx or a
     bundle: the median of one inference with its 95 % interval (T3), or the reasons why this machine
-    is too busy to certify one.
+    is too busy to certify one. For an Ethos-U, MODEL is a quantized .tflite or a bundle: what Vela
+    compiles it to, with cycles that are Vela's own estimate (T2, no interval).
     """
     need_extra("onnx")
     from edgekiln.compiler.measure_c import measure_c
@@ -47,6 +52,9 @@ def measure(
     target = load_target(target_id, profile_folders(project))
     if target.device_class == "host":
         time_on_host(model, target, budget_s, as_json=as_json)
+        return
+    if target.device_class == "npu":
+        measure_on_npu(model, target, as_json=as_json)
         return
     report = measure_c(model, target)
     for note in report.notes:

@@ -124,6 +124,9 @@ def _facts(target: Target) -> list[tuple[str, str]]:
             f"{size_text(runtime.ram_overhead)} RAM, {size_text(runtime.flash_overhead)} flash",
         ),
     ]
+    if target.npu is not None:
+        npu = target.npu
+        facts.append(("NPU", f"{npu.accelerator}, {npu.system_config}, {npu.memory_mode}"))
     if target.cycles_per_instruction is not None:
         low, value, high = target.cycles_per_instruction
         facts.append(("cycles per instruction", f"{value:g} ({low:g} to {high:g})"))

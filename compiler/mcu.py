@@ -1,22 +1,15 @@
-"""What microcontrollers run, on this machine: TensorFlow Lite Micro, and Vela for Ethos-U.
+"""What microcontrollers run, on this machine: TensorFlow Lite Micro, of the extra `mcu`.
 
-Both come with the extra `mcu`. TensorFlow Lite Micro's Python wheel has its portable kernels, which
-boards without a vendor's library run too. Vela compiles a file for the NPU and says what is left
-for the CPU beside it.
+Its Python wheel has the portable kernels, which boards without a vendor's library run too.
 """
 
 from __future__ import annotations
 
-import csv
 import os
-import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,19 +21,8 @@ from edgekiln.targets.errors import MissingToolError
 from .errors import CompileError
 from .oracles import distribution_version
 
-TFLM, VELA = "tflite-micro", "ethos-u-vela"
+TFLM = "tflite-micro"
 _ARENA_BYTES = 64 << 20  # of this machine's memory; a board's is planned elsewhere
-_TIMEOUT_S = 300
-_PLACED = re.compile(r"^(CPU|NPU) operators = (\d+)", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class VelaReport:
-    """Operators by place, and the emulated time of one inference in milliseconds."""
-
-    npu_operators: int
-    cpu_operators: int
-    inference_ms: float
 
 
 def run_tflm(model: bytes, x: npt.NDArray[np.float32]) -> Logits:
@@ -71,7 +53,7 @@ def run_tflm_codes(model: bytes, inputs: Sequence[Logits]) -> Logits:
 
 
 def _open(model: bytes) -> Any:
-    _need(TFLM)
+    need_mcu(TFLM)
     from tflite_micro.python.tflite_micro import runtime
 
     with _refusals():
@@ -122,36 +104,7 @@ def _refusals() -> Iterator[None]:
             os.close(kept)
 
 
-def run_vela(model: bytes, accelerator: str = "ethos-u55-128") -> VelaReport:
-    """Compile an int8 file for an Ethos-U with Vela's own system and memory configuration.
-
-    Raises:
-        MissingToolError: it is not installed.
-        CompileError: it refuses the model.
-    """
-    _need(VELA)
-    with tempfile.TemporaryDirectory(prefix="edgekiln-vela-") as name:
-        path = Path(name) / "model.tflite"
-        path.write_bytes(model)
-        options = ("--accelerator-config", accelerator, "--output-dir", name)
-        done = subprocess.run(
-            (sys.executable, "-m", "ethosu.vela", str(path), *options),
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-        placed = {place: int(count) for place, count in _PLACED.findall(done.stdout)}
-        summaries = list(Path(name).glob("model_summary_*.csv"))
-        if done.returncode or not placed or not summaries:
-            said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-            raise CompileError(f"Vela refuses the model: {said[-1]}")
-        with summaries[0].open(newline="") as file:
-            row = next(csv.DictReader(file))
-        seconds = float(row["inference_time"])
-    return VelaReport(placed.get("NPU", 0), placed.get("CPU", 0), 1e3 * seconds)
-
-
-def _need(package: str) -> None:
+def need_mcu(package: str) -> None:
+    """Raises MissingToolError where a package of the extra `mcu` is not installed."""
     if distribution_version(package) == "absent":
         raise MissingToolError(f"{package} is not installed; pip install edgekiln[mcu]")

@@ -4,7 +4,8 @@ Latency: instructions of the compiled candidate under emulation (T2) where the t
 microcontroller with an emulated core and the tools are here, else the target's cost table of the
 engine that runs the artifact's format. RAM and flash: of the image that was linked and run there,
 static memory and the deepest stack, code and constants; else the arena planner's and the emitter's,
-both plus the runtime's overheads, which are reserves for what the image would have shown.
+and for an Ethos-U Vela's, all plus the runtime's overheads, which are reserves for what the image
+would have shown.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from .errors import CompileError
 from .graph import DType, Graph
 from .kernel_loops import workload_on
 from .measure_c import measure_files
+from .npu_footprint import footprint_on
 from .oracles import RUNTIME_CALLS, core_compiler_version
 from .passes import lower_padding
 from .plan import plan_arena
@@ -115,8 +117,10 @@ def price(
         said = _emulation_note(f"{target.id}/{artifact.format}", emulation)
         return image_footprint(latency, emulation), (said, *notes)
     arena, flash = arena_bytes(graph, artifact), flash_bytes(artifact)
-    notes = (emulated.note, *notes) if emulated.note else notes
-    return footprint(target, latency, arena, flash), notes
+    planned = footprint(target, latency, arena, flash)
+    cost, said = footprint_on(target, artifact, planned, budget.ram_bytes)
+    of_npu = f"{target.id}/{artifact.format}: {said}" if said else ""
+    return cost, (*(note for note in (emulated.note, of_npu) if note), *notes)
 
 
 def _latency(

@@ -1,9 +1,9 @@
 """`suitability`: where a model runs, format by format, and what stands in the way elsewhere.
 
-RAM is the planner's and flash the emitter's, exact for the model, plus what the profile says of its
-runtime. Latency is the best that can be had without a compile: measured on this machine (T3) for a
-host, from counted instructions (T2) where emulation is asked for, else from the target's cost
-table; where none says anything it is not known, and a limit on it cannot be kept.
+RAM is the planner's and flash the emitter's, of an Ethos-U Vela's, exact for the model, plus what
+the profile says of its runtime. Latency is the best that can be had without a compile: measured on
+this machine (T3) for a host, from counted instructions (T2) where emulation is asked for, else from
+the target's cost table; where none says anything it is not known, and a limit on it cannot be kept.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .errors import CompileError
 from .gate import effective_budget
 from .graph import Graph
 from .kernel_loops import workload_on
+from .npu_footprint import footprint_on
 from .oracles import run_c_emulated
 from .pricing import arena_bytes, estimated_latency, flash_bytes, measure_artifact
 from .reference import quantize_input
@@ -57,7 +58,8 @@ class Suitability:
     """One format of a model on one target. `reasons` say why it does not fit; empty: it fits.
 
     No footprint: it cannot be written in that format, or the target does not run an operator.
-    `budget` are the limits that it was held to, `note` says why its latency is not known.
+    `budget` are the limits that it was held to, `note` says why its latency is not known,
+    and whose RAM and flash these are for an Ethos-U.
     """
 
     target_id: str
@@ -149,9 +151,10 @@ def _judged(
         except (NoCostTableError, UnsupportedOperatorError) as error:
             note = str(error)
     if emulation is not None:
-        cost = image_footprint(latency, emulation)
+        cost, said = image_footprint(latency, emulation), ""
     else:
-        cost = footprint(target, latency, written.arena_bytes, flash_bytes(artifact))
+        planned = footprint(target, latency, written.arena_bytes, flash_bytes(artifact))
+        cost, said = footprint_on(target, artifact, planned, budget.ram_bytes)
     return Suitability(
         target_id=target.id,
         format=artifact.format,
@@ -159,7 +162,7 @@ def _judged(
         budget=budget,
         footprint=cost,
         reasons=_reasons(cost, budget, note),
-        note=note,
+        note="; ".join(text for text in (note, said) if text),
     )
 
 

@@ -18,6 +18,7 @@ from .estimate import estimate_latency, footprint
 from .evidence import Budget, BudgetCheck, Estimate, Footprint, Tier
 from .fit import Sample, fit_cost_table
 from .measure import Measurement, measure_callable
+from .npu import Npu
 from .profile_text import profile_text
 from .profiles import check_profile_path, list_targets, load_target, read_profile
 from .target import CostTable, Evidence, Memory, OpCost, Runtime, Target
@@ -36,6 +37,7 @@ __all__ = [
     "Memory",
     "MissingToolError",
     "NoCostTableError",
+    "Npu",
     "OpCost",
     "ProfileError",
     "Runtime",

@@ -128,6 +128,11 @@ def _way_to_one(target: Target, engine: str) -> str:
             "its instructions can be counted (edgekiln targets measure), what they take cannot: "
             "state cycles_per_instruction = [low, value, high] in the profile"
         )
+    if target.npu is not None:
+        return (
+            "edgekiln targets measure shows Vela's cycles, which are no evidence for a budget: "
+            f'add [[costs]] of engine = "{engine}" to the profile'
+        )
     return f'nothing here runs it: add [[costs]] of engine = "{engine}" to the profile'
 
 

@@ -10,11 +10,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from .engines import ENGINE_NAMES, ENGINES, EngineName
+from .npu import AcceleratorName, MemoryModeName, SystemConfigName, npu_problem
 
 DeviceClass = Literal["host", "linux", "mcu", "npu"]
 Format = Literal["tflite", "onnx", "c"]
@@ -42,6 +43,9 @@ _ALLOWED = {
     "interval": "leave-one-out, split",
     "engine": ", ".join(ENGINE_NAMES),
     "runtime.name": ", ".join(ENGINE_NAMES),
+    "accelerator": ", ".join(get_args(AcceleratorName)),
+    "system_config": ", ".join(get_args(SystemConfigName)),
+    "memory_mode": ", ".join(get_args(MemoryModeName)),
     "id": ID_TEXT,
     "schema": "1",
     "clock_hz": _HZ,
@@ -80,6 +84,14 @@ class RuntimePart(Part):
     version: str = ""
     ram_overhead: int = 0
     flash_overhead: int = 0
+
+
+class NpuPart(Part):
+    """`[npu]`, in the words of Vela."""
+
+    accelerator: AcceleratorName
+    system_config: SystemConfigName
+    memory_mode: MemoryModeName
 
 
 class OpCostPart(Part):
@@ -175,6 +187,7 @@ class DeviceFile(Part, rename={"device_class": "class"}):
     evidence: tuple[EvidencePart, ...] = ()
     cycles_per_instruction: tuple[float, float, float] | None = None
     optional_formats: tuple[Format, ...] = ()
+    npu: NpuPart | None = None
 
 
 class InstructionsFile(Part):
@@ -202,6 +215,7 @@ _TABLES: dict[str, type[Part]] = {
     "": DeviceFile,
     "memory": MemoryPart,
     "runtime": RuntimePart,
+    "npu": NpuPart,
     "costs": CostsPart,
     "costs.ops": OpCostPart,
     "budget": BudgetPart,
@@ -229,6 +243,7 @@ def device_problem(device: DeviceFile, stem: str) -> str | None:
     """The first rule that the types cannot say and the profile breaks, or None."""
     rules = (*_identity_rules(device, stem), *_memory_rules(device.memory))
     broken = [text for holds, text in rules if not holds]
+    broken += _npu_problems(device)
     broken += _shared_problems(device.evidence, device.cycles_per_instruction)
     known = {item.id for item in device.evidence}
     broken += [text for costs in device.costs for text in _cost_problems(costs, known)]
@@ -285,6 +300,15 @@ def _memory_rules(memory: MemoryPart) -> tuple[tuple[object, str], ...]:
             "table 'memory': the reserved bytes must be below ram and flash",
         ),
     )
+
+
+def _npu_problems(device: DeviceFile) -> list[str]:
+    if device.npu is None:
+        return []
+    if device.device_class != "npu":
+        return [f"table 'npu': for class npu alone, and this is class {device.device_class}"]
+    problem = npu_problem(device.npu.accelerator, device.npu.system_config)
+    return [] if problem is None else [problem]
 
 
 def _shared_problems(

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from .errors import ProfileError
 from .evidence import Budget
+from .npu import Npu
 from .target import CostTable, Evidence, Memory, OpCost, Runtime, Target
 
 _DIGITS = 6  # of a cost: far finer than any fit
@@ -45,6 +46,8 @@ def profile_text(target: Target, target_id: str) -> str:
         _table("[runtime]", _fields(target.runtime)),
         _table("[ops]", target.ops.items()),
     ]
+    if target.npu is not None:
+        blocks.append(_table("[npu]", _fields(target.npu)))
     if budget := [item for item in _fields(target.budget) if item[1] is not None]:
         blocks.append(_table("[budget]", budget))
     blocks += [_costs(table) for table in target.costs]
@@ -124,5 +127,5 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
 
 
-def _fields(part: Memory | Runtime | Budget) -> list[tuple[str, object]]:
+def _fields(part: Memory | Runtime | Npu | Budget) -> list[tuple[str, object]]:
     return [(item.name, getattr(part, item.name)) for item in dataclasses.fields(part)]

@@ -23,6 +23,7 @@ from .core import Core, cost_table, cost_tables, read_core
 from .core_costs import core_evidence, loops_bytes, loops_table
 from .errors import ProfileError, UnknownTargetError
 from .evidence import Budget, Tier
+from .npu import Npu
 from .profile_schema import ID, ID_TEXT, DeviceFile, device_problem, explain
 from .target import CostTable, Evidence, Memory, Runtime, Target
 
@@ -176,6 +177,7 @@ def _target(device: DeviceFile, core: Core | None, digest: str) -> Target:
         cycles_per_instruction=cpi,
         digest=digest,
         optional_formats=device.optional_formats,
+        npu=Npu(**msgspec.structs.asdict(device.npu)) if device.npu is not None else None,
     )
 
 

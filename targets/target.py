@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .evidence import Budget, Tier
+from .npu import Npu
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Target:
     cycles_per_instruction: tuple[float, float, float] | None = None  # low, value, high
     digest: str = ""
     optional_formats: tuple[str, ...] = ()
+    npu: Npu | None = None
 
     @property
     def all_formats(self) -> tuple[str, ...]:

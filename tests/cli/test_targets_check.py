@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,21 @@ def run(*arguments: str) -> None:
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
     return [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+
+
+def test_measure_says_what_velas_cycles_are_worth_when_the_target_is_an_ethos_u(
+    folder: Path, capsys: pytest.CaptureFixture[str], require_package: Callable[[str, str], None]
+) -> None:
+    require_package("ethos-u-vela", "mcu")
+    run("measure", "dense.tflite", "--target", "alif-ensemble-e7-hp")
+    out, err = capsys.readouterr()
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert rows[1][1:4] == ["FullyConnected", "FullyConnected", "NPU"]
+    figures = {row[0]: row[1] for row in rows[3:]}
+    cycles = int(figures["cycles"].replace(",", ""))
+    assert figures["latency, emulated (T2)"] == f"{cycles / 400e3:.4g} ms, no interval"
+    assert "do not call its cycles accurate" in err
+    assert "generic system configuration" in err
 
 
 def test_list_has_ones_own_device_beside_the_catalogs(

@@ -1,4 +1,4 @@
-"""TensorFlow Lite Micro within a step of the reference, and Vela with every operator on the NPU."""
+"""TensorFlow Lite Micro within a step of the reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgekiln.compiler.errors import CompileError
 from edgekiln.compiler.graph import Array, Graph
 from edgekiln.compiler.importers import import_model
 from edgekiln.compiler.layer_parity import compare_alone
-from edgekiln.compiler.mcu import TFLM, VELA, run_tflm, run_vela
+from edgekiln.compiler.mcu import TFLM, run_tflm
 from edgekiln.compiler.numerics import numerics_of
 from edgekiln.compiler.ops import GeluAttrs, Op
 from edgekiln.compiler.oracles import Engine
@@ -72,19 +72,6 @@ def test_certificate_has_a_row_of_tflm_when_it_is_installed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
-def test_vela_leaves_nothing_to_the_cpu_when_a_model_is_emitted_again(
-    name: str, mlperf_models: Path, require_package: Require
-) -> None:
-    require_package(VELA, "mcu")
-    graph = import_model(mlperf_models / f"{name}_int8.tflite")
-    report = run_vela(emit_tflite(graph))
-    assert report.cpu_operators == 0
-    assert report.npu_operators >= 10
-    assert 0 < report.inference_ms < 10
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
 def test_tflm_is_within_a_step_a_layer_on_a_real_model(
     name: str, mlperf_models: Path, require_package: Require
 ) -> None:
@@ -124,13 +111,10 @@ def test_missing_kernel_is_named_in_the_line_alone_when_it_is_why(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("run", "package"), [(run_tflm, TFLM), (run_vela, VELA)])
-def test_install_line_is_said_when_the_package_is_absent(
-    run: Callable[..., object], package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_install_line_is_said_when_the_package_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgekiln.compiler.mcu.distribution_version", lambda name: "absent")
-    with pytest.raises(MissingToolError, match=rf"{package} is not installed; pip install edge"):
-        run(b"") if run is run_vela else run(b"", np.zeros((1, 4), np.float32))
+    with pytest.raises(MissingToolError, match=rf"{TFLM} is not installed; pip install edge"):
+        run_tflm(b"", np.zeros((1, 4), np.float32))
 
 
 @pytest.mark.parametrize("peer", [mcu_emlearn, mcu_tflm])

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from edgekiln.compiler.ops import Op
 from edgekiln.targets import (
     LayerWork,
+    NoCostTableError,
+    Npu,
     ProfileError,
     TargetError,
     Tier,
@@ -21,6 +23,7 @@ from edgekiln.targets import (
     Workload,
     check_profile_path,
     engine_of,
+    estimate_latency,
     list_targets,
     load_target,
     read_profile,
@@ -244,6 +247,60 @@ def test_read_names_file_key_and_choices_when_wrong(
         read_profile(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+NPU = """\
+schema = 1
+id = "board"
+title = "A board with an NPU"
+class = "npu"
+extends = "ethos-u55"
+clock_hz = 100_000_000
+[memory]
+ram = 1000
+flash = 2000
+[npu]
+accelerator = "ethos-u55-256"
+system_config = "Ethos_U55_Deep_Embedded"
+memory_mode = "Shared_Sram"
+"""
+
+
+def test_npu_is_read_in_velas_words_and_its_latency_points_there(tmp_path: Path) -> None:
+    target = read_profile(write(tmp_path, NPU))
+    assert target.npu == Npu("ethos-u55-256", "Ethos_U55_Deep_Embedded", "Shared_Sram")
+    with pytest.raises(NoCostTableError, match="targets measure shows Vela's cycles"):
+        estimate_latency(target, Workload((), "int8"), "tflm")
+    without = read_profile(write(tmp_path, NPU.partition("[npu]")[0]))
+    assert without.npu is None
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("u55-256", "u55-512", r"'npu.accelerator'.*'ethos-u55-512'.*allowed: ethos-u55-32, "),
+        ("U55_Deep", "U55_Depp", r"'npu.system_config'.*allowed: Ethos_U55_Deep_Embedded, "),
+        ("Shared_Sram", "Shared", r"'npu.memory_mode'.*allowed: Sram_Only, Shared_Sram, "),
+        ("u55-256", "u65-256", r"'Ethos_U55_Deep_Embedded' is none for ethos-u65-256; .*Ethos_U65"),
+        ('class = "npu"', 'class = "mcu"', r"table 'npu': for class npu alone, .* class mcu"),
+        ("memory_mode", "memorymode", r"`memorymode` in \[npu\]; it may have: accelerator, sys"),
+        ('memory_mode = "Shared_Sram"\n', "", r"`memory_mode` in \[npu\]; it may have"),
+    ],
+)
+def test_read_says_what_is_allowed_when_the_npu_is_wrong(
+    tmp_path: Path, right: str, wrong: str, message: str
+) -> None:
+    assert right in NPU
+    with pytest.raises(ProfileError, match=message) as caught:
+        read_profile(write(tmp_path, NPU.replace(right, wrong, 1)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("target", list_targets(), ids=lambda target: target.id)
+def test_shipped_npu_has_the_macs_of_its_title(target) -> None:
+    assert (target.npu is None) == (target.device_class != "npu")
+    if target.npu is not None:
+        assert target.npu.accelerator in target.title.lower()
 
 
 def test_every_operator_is_named_when_work_is_outside_the_profile(tmp_path: Path) -> None:
