@@ -65,7 +65,10 @@ def _field(
 
 
 def _work(bundle: Bundle, target: Target, engine: str) -> Workload:
-    """Of the .tflite with the numbers that the device computes in, for whatever target it is."""
+    """Of the .tflite with the numbers that the device computes in, for whatever target it is.
+
+    A pad that generated C has in its convolution may be an operator of its own there.
+    """
     numerics = bundle.artifact(target.id).numerics
     same = [a for a in bundle.manifest.artifacts if (a.format, a.numerics) == ("tflite", numerics)]
     if not same:
