@@ -1,29 +1,22 @@
 """A profile corrected by what its devices took in the field.
 
-The old table knows what operators cost beside each other; the field knows what whole bundles take.
-So each operator's predicted share is multiplied by a correction that is never negative, and
-corrections are drawn to one common scale, the median of observed over predicted:
-
-    minimise Σ_bundles (Σ_ops c·predicted / observed - 1)² + strength · Σ_ops (c / scale - 1)²
-
-(ridge regression towards a point; Hoerl and Kennard 1970, "Ridge Regression"). What no bundle has
-is scaled like all the rest. How strongly they are drawn is chosen by leaving out one bundle at a
-time; fewer than 4 bundles carry no more than the scale. The ratio of a bundle that was left out is
-made without it, that choice included.
+The old table knows what operators cost beside each other, the field what whole answers take;
+`corrections` says how one is fitted to the other. The ratio of a bundle that was left out is made
+without it, and half of a histogram's bin is part of the interval, because closer than that no
+report says what a median is.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from .conformal import ratio_interval
+from .corrections import READING, corrections, left_out_ratios
 from .errors import MeasurementError
 from .estimate import estimate_latency, layer_us, strongest_table
 from .evidence import Tier
@@ -31,20 +24,18 @@ from .field import FieldLatency, Median, median, merge
 from .target import CostTable, Evidence, OpCost, Target
 
 FloatArray = npt.NDArray[np.float64]
-Corrections = Callable[[FloatArray, FloatArray], FloatArray]
 
-CHOOSING = 4  # bundles that can tell one strength from another
 RATIOS = 3  # bundles whose left-out ratios have a spread
-# Strongest first; the first is the common scale alone.
-STRENGTHS = (math.inf, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 _RUN = "run"  # `per_run_us` beside the operators; no operator is called so
-_LEAST = 1e-3  # of the scaled prediction: corrections of 0 must not divide
 _INCLUDES = "a whole answer on the device: the contract's check and the labels are in it"
 
 
 @dataclass(frozen=True, slots=True)
 class Refit:
-    """The new profile, and a sentence for each bundle whose old interval missed the field."""
+    """The new profile, and a sentence for each bundle whose old interval missed the field.
+
+    Where one bundle is all that was seen of an engine, another says what that cannot tell.
+    """
 
     target: Target
     flags: tuple[str, ...]
@@ -100,7 +91,8 @@ def _fitted(target: Target, fields: tuple[FieldLatency, ...]) -> tuple[CostTable
     engine, dtype = fields[0].engine, fields[0].workload.dtype
     old = strongest_table(target, engine, dtype)
     seen = _seen(target, old, fields)
-    by_part = dict(zip(seen.parts, _corrections(seen.predicted, seen.observed), strict=True))
+    fit = corrections(seen.predicted, seen.observed)
+    by_part = dict(zip(seen.parts, fit.factors, strict=True))
     ratios = _interval_ratios(seen)
     low, high = ratio_interval(ratios) if len(ratios) else (old.low_ratio, old.high_ratio)
     evidence = _evidence(target, old, seen)
@@ -111,7 +103,7 @@ def _fitted(target: Target, fields: tuple[FieldLatency, ...]) -> tuple[CostTable
         evidence_id=evidence.id,
         low_ratio=low / seen.half_bin,
         high_ratio=high * seen.half_bin,
-        per_run_us=old.per_run_us * float(by_part[_RUN]),
+        per_run_us=old.per_run_us * float(by_part[_RUN]) + fit.answer_us,
         samples=len(fields),
         heldout_median_ape=float(np.median(np.abs(1 / ratios - 1))) if len(ratios) else None,
         interval="leave-one-out",
@@ -137,49 +129,11 @@ def _seen(target: Target, old: CostTable, fields: tuple[FieldLatency, ...]) -> _
     return _Seen(fields, parts, predicted, observed, max(found.half_bin for found in medians))
 
 
-def _corrections(predicted: FloatArray, observed: FloatArray) -> FloatArray:
-    """Factors (parts,) of the old costs."""
-    if len(observed) < CHOOSING:
-        return _drawn(predicted, observed, math.inf)
-
-    def error(strength: float) -> float:
-        fit = functools.partial(_drawn, strength=strength)
-        return float(np.mean(np.abs(np.log(_left_out(predicted, observed, fit)))))
-
-    return _drawn(predicted, observed, min(STRENGTHS, key=error))
-
-
-def _drawn(predicted: FloatArray, observed: FloatArray, strength: float) -> FloatArray:
-    """Factors (parts,) that are drawn to the common scale so strongly."""
-    from scipy.optimize import nnls
-
-    scale, parts = _scale(predicted, observed), predicted.shape[1]
-    if math.isinf(strength):
-        return np.full(parts, scale)
-    design = np.vstack((predicted * scale / observed[:, None], math.sqrt(strength) * np.eye(parts)))
-    wanted = np.concatenate((np.ones(len(observed)), np.full(parts, math.sqrt(strength))))
-    return np.asarray(scale * nnls(design, wanted)[0], np.float64)
-
-
-def _scale(predicted: FloatArray, observed: FloatArray) -> float:
-    return math.exp(float(np.median(np.log(observed / predicted.sum(axis=1)))))
-
-
 def _interval_ratios(seen: _Seen) -> FloatArray:
     """observed/predicted (bundles,), each told by the others; none where they are too few."""
     if len(seen.fields) < RATIOS:
         return np.zeros(0)
-    return _left_out(seen.predicted, seen.observed, _corrections)
-
-
-def _left_out(predicted: FloatArray, observed: FloatArray, fit: Corrections) -> FloatArray:
-    ratios = np.empty(len(observed))
-    for index in range(len(observed)):
-        others = np.arange(len(observed)) != index
-        scale = _scale(predicted[others], observed[others])
-        told = float(predicted[index] @ fit(predicted[others], observed[others]))
-        ratios[index] = observed[index] / max(told, _LEAST * scale * predicted[index].sum())
-    return ratios
+    return left_out_ratios(seen.predicted, seen.observed)
 
 
 def _times(cost: OpCost, factor: float) -> OpCost:
@@ -206,7 +160,16 @@ def _span(numbers: Sequence[int]) -> str:
 
 def _flags(target: Target, fields: tuple[FieldLatency, ...]) -> list[str]:
     found = (_flag(target, field, median(field)) for field in fields)
-    return [flag for flag in found if flag]
+    return [flag for flag in (*found, _alone(fields)) if flag]
+
+
+def _alone(fields: tuple[FieldLatency, ...]) -> str:
+    if len(fields) >= READING:
+        return ""
+    return (
+        f"{fields[0].label} is the only one seen there: a slower device and longer answers look "
+        "alike, and all costs were scaled; a model of another size may be far off"
+    )
 
 
 def _flag(target: Target, field: FieldLatency, seen: Median) -> str:

@@ -64,6 +64,12 @@ def device(**factors: float) -> Target:
     return dataclasses.replace(TARGET, costs=(dataclasses.replace(TABLE, ops=ops),))
 
 
+def answering(more_us: float) -> Target:
+    """The target whose runtime takes so much more around each inference."""
+    table = dataclasses.replace(TABLE, per_run_us=TABLE.per_run_us + more_us)
+    return dataclasses.replace(TARGET, costs=(table,))
+
+
 def times(cost: OpCost, factor: float) -> OpCost:
     return OpCost(*(factor * n for n in (cost.per_call_us, cost.ns_per_mac, cost.ns_per_byte)))
 
@@ -85,29 +91,55 @@ def fleet(truth: Target, count: int, seed: int) -> list[FieldLatency]:
 
 
 def test_planted_device_comes_back_when_its_convolution_takes_twice_the_profile() -> None:
-    truth, rng = device(conv2d=2.0), np.random.default_rng(99)
-    inside, total, corrections = 0, 0, []
-    for seed in range(2):
-        done = refit(TARGET, fleet(truth, 12, seed))
-        table = done.target.costs[0]
-        corrections.append([table.ops[op].ns_per_mac / OPS[op].ns_per_mac for op in list(OPS)[:3]])
-        for _ in range(20):
-            new = work(rng)
-            actual = estimate_latency(truth, new, "litert").value
-            told = estimate_latency(done.target, new, "litert")
-            inside += told.low <= actual <= told.high
-            total += 1
-            assert 1 / 1.5 < told.value / actual < 1.5
-    conv, depthwise, dense = np.median(corrections, axis=0)
-    assert 1.7 < conv < 2.2
+    truth = device(conv2d=2.0)
+    table = refit(TARGET, fleet(truth, 10, seed=0)).target.costs[0]
+    conv, depthwise, dense = (table.ops[op].ns_per_mac / OPS[op].ns_per_mac for op in list(OPS)[:3])
+    assert 1.6 < conv < 2.3
     assert 0.75 < depthwise < 1.35
     assert 0.75 < dense < 1.35
-    assert inside / total >= 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("truth", ["twice the convolution", "longer answers"])
+def test_interval_covers_what_was_held_out(truth: str) -> None:
+    true = device(conv2d=2.0) if truth == "twice the convolution" else answering(300.0)
+    rng, inside, errors = np.random.default_rng(99), [], []
+    for seed in range(8):
+        done = refit(TARGET, fleet(true, 9, seed + 100)).target
+        for new in (work(rng) for _ in range(20)):
+            actual = estimate_latency(true, new, "litert").value
+            told = estimate_latency(done, new, "litert")
+            inside.append(told.low <= actual <= told.high)
+            errors.append(abs(told.value / actual - 1))
+    assert np.mean(inside) >= 0.8
+    assert np.median(errors) < 0.12
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_longer_answers_are_told_from_a_slower_device(count: int) -> None:
+    """Inferences as the profile says, and 5 ms around each: a larger model must not pay them again.
+
+    Scaled alike, the larger one would be told several times too slow.
+    """
+    truth = answering(5_000.0)
+    fields = fleet(truth, count, seed=14)
+    done = refit(TARGET, fields).target
+    assert 3_500 < done.costs[0].per_run_us < 7_000
+    layers = tuple(layer for field in fields for layer in field.workload.layers) * 20
+    larger = Workload(layers, "int8")
+    told, actual = (estimate_latency(t, larger, "litert").value for t in (done, truth))
+    assert 1 / 2.2 < told / actual < 2.2
+
+
+def test_one_bundle_alone_is_said_to_tell_little() -> None:
+    done = refit(TARGET, fleet(TARGET, 1, seed=15))
+    assert len(done.flags) == 1
+    assert "is the only one seen there: a slower device and longer answers" in done.flags[0]
 
 
 def test_flags_name_the_bundles_that_the_old_interval_missed_and_no_others() -> None:
     truth = device(conv2d=2.0)
-    fields = fleet(truth, 14, seed=1)
+    fields = fleet(truth, 8, seed=1)
     flags = refit(TARGET, fields).flags
     assert flags
     half = math.sqrt(EDGES_MS[1] / EDGES_MS[0])
@@ -125,7 +157,7 @@ def test_flags_name_the_bundles_that_the_old_interval_missed_and_no_others() -> 
 
 
 def test_nothing_is_flagged_and_little_is_moved_when_the_profile_was_right() -> None:
-    done = refit(TARGET, fleet(TARGET, 8, seed=3))
+    done = refit(TARGET, fleet(TARGET, 6, seed=3))
     assert done.flags == ()
     for op, cost in done.target.costs[0].ops.items():
         assert 0.7 < cost.per_call_us / OPS[op].per_call_us < 1.4
@@ -148,10 +180,10 @@ def test_interval_is_the_old_one_with_half_a_bin_when_bundles_have_no_spread() -
 
 
 def test_interval_is_never_narrower_than_half_a_bin_when_the_fit_is_exact() -> None:
-    table = refit(TARGET, fleet(TARGET, 12, seed=6)).target.costs[0]
+    table = refit(TARGET, fleet(TARGET, 5, seed=6)).target.costs[0]
     assert table.high_ratio >= 10 ** (1 / 8) * 0.999
     assert table.low_ratio <= 10 ** (-1 / 8) * 1.001
-    assert len(table.heldout_ratios) == 12
+    assert len(table.heldout_ratios) == 5
 
 
 def test_new_table_is_used_and_its_evidence_counts_what_it_rests_on(tmp_path: Path) -> None:
@@ -168,7 +200,7 @@ def test_new_table_is_used_and_its_evidence_counts_what_it_rests_on(tmp_path: Pa
 
 
 def test_second_refit_replaces_the_first_and_changes_little() -> None:
-    fields = fleet(device(conv2d=2.0), 8, seed=8)
+    fields = fleet(device(conv2d=2.0), 6, seed=8)
     once = refit(TARGET, fields)
     twice = refit(once.target, fields)
     assert len(twice.target.costs) == len(once.target.costs)
@@ -189,7 +221,7 @@ def test_loops_are_scaled_when_the_table_prices_them() -> None:
     scaled = done.target.costs[0].ops["fully_connected"].loops
     assert scaled["dot_pairs"] / scaled["dot_call"] == pytest.approx(0.02)
     assert estimate_latency(done.target, workload, "c").value == pytest.approx(0.75, rel=0.01)
-    assert len(done.flags) == 1
+    assert "3.75 times the estimate of 0.2 ms" in done.flags[0]
 
 
 def test_each_engine_gets_a_table_of_its_own_when_several_were_seen() -> None:
