@@ -157,6 +157,51 @@ def devices(folder: Path, as_json: bool) -> None:
     print_table("Devices", columns, rows)
 
 
+@fleet.command()
+@fleet_option
+@click.option("--project", type=FOLDER, help="Default: edgekiln.toml here.")
+@common_options
+def latency(folder: Path, project: Path | None, as_json: bool) -> None:
+    """Show what bundles take on devices of each target; needs no running server.
+
+    Counts of all reports that are kept. The document of --json corrects a profile:
+    `edgekiln targets refit`.
+    """
+    need_extra("fleet")
+    from edgekiln.fleet.folder import open_fleet
+    from edgekiln.fleet.latency import fleet_latency
+
+    found = fleet_latency(open_fleet(folder), profile_folders(project))
+    if found.left_out:
+        say(f"{found.left_out} reports left out: other bins, or a device that is not enrolled")
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            row.bundle_id[:12],
+            row.name or "–",
+            row.target,
+            row.engine or "not known",
+            _field_text(row.median_ms),
+            _field_text(row.p95_ms),
+            str(row.devices),
+            f"{row.samples:,}",
+            row.tier,
+        )
+        for row in found.latencies
+    ]
+    columns = (
+        "bundle", "name", "target", "engine", "median, measured", "p95, measured", "devices",
+        "inferences", "tier",
+    )  # fmt: skip
+    print_table("Latencies in the field", columns, rows)
+
+
+def _field_text(latency_ms: float | None) -> str:
+    return "outside the bins" if latency_ms is None else f"{latency_ms:.3g} ms"
+
+
 @fleet.group()
 def rollout() -> None:
     """Start, watch and stop rollouts."""

@@ -17,6 +17,7 @@ from .targets_fewshot import fewshot
 from .targets_measure import measure
 from .targets_output import print_tables, project_option, table_options, write_page
 from .targets_predict import predict
+from .targets_refit import refit
 from .targets_tables import (
     Table,
     comparison_table,
@@ -44,6 +45,7 @@ targets.add_command(explain)
 targets.add_command(fewshot)
 targets.add_command(measure)
 targets.add_command(predict)
+targets.add_command(refit)
 
 
 @targets.command("list")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -30,6 +30,12 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     cohorts: tuple[str, ...]
     enrolled_s: float
+
+
+class _Latency(msgspec.Struct, frozen=True):
+    """The one part of a report that is read here; the rest is passed over."""
+
+    latency_us: tuple[int, ...]
 
 
 class ReportSpan(NamedTuple):
@@ -179,6 +185,14 @@ class Store(Database):
         with self.reading() as connection:
             rows = connection.execute(query).all()
         return tuple(ReportSpan(*row) for row in rows)
+
+    def report_latencies(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+        """(device, bundle, latency counts) of every report that is kept, in order of arrival."""
+        table = schema.report.c
+        query = select(table.device, table.bundle_id, table.record).order_by(table.id)
+        with self.reading() as connection:
+            for row in connection.execute(query):
+                yield row.device, row.bundle_id, decode(row.record, _Latency).latency_us
 
     def apply(self, batch: Sequence[Inbound], now_s: float) -> int:
         """Store messages in order, in one transaction; returns how many were new.
