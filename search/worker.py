@@ -102,6 +102,19 @@ class _Worker:
     started: float = 0.0
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits: a child whose parent is interrupted while it starts reads half a message."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class WorkerPool:
     """Use as a context manager: leaving it, however that happens, ends every worker."""
 
@@ -151,7 +164,8 @@ class WorkerPool:
         process = self._context.Process(
             target=work, args=(theirs, self._workplace), name="edgekiln-search", daemon=True
         )
-        process.start()
+        with _uninterrupted():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 

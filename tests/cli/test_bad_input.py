@@ -91,7 +91,7 @@ CASES = [
     (("search", "--data", "good.npz", "--deadline-s", "soon"), 2, "--deadline-s"),
     (("compile", "noise.pt2", "-o", "x.ekb"), 2, "--data"),
     (("compile", "noise.pt2", "--data", "good.npz", "--target", "m99", "-o", "x.ekb"), 2, "m99"),
-    (("compile", "noise.pt2", "--target", "host", "--format", "c", "-o", "x.ekb"), 2, "host"),
+    (("compile", "noise.pt2", "--target", "pixel-2", "--format", "c", "-o", "x.ekb"), 2, "pixel-2"),
     (("inspect", "empty.ekb"), 2, "empty.ekb: not a bundle"),
     (("fleet", "releases", "--fleet", "a_folder"), 2, "fleet init"),
     (("fleet", "rollout", "start", "prod", "--soak-s", "-1"), 2, "--soak-s"),

@@ -15,7 +15,7 @@ from edgekiln.compiler.errors import CompileError
 from edgekiln.compiler.ops import Op
 from edgekiln.compiler.oracles import answer_c_host
 from edgekiln.compiler.pipeline import compile_model
-from edgekiln.compiler.probes import calibrate
+from edgekiln.compiler.probes import Measuring, calibrate
 from edgekiln.compiler.request import CompileRequest, CompileResult, TargetRequest
 from edgekiln.compiler.verify import verify_bundle
 from edgekiln.runtime.bundle import write_bundle
@@ -130,10 +130,7 @@ def test_host_gets_a_measured_table_of_c_when_it_is_asked_for(
 ) -> None:
     require_tool("gcc")
     monkeypatch.setattr(probes, "HOST_BUDGET_S", 0.01)
-    monkeypatch.setattr(probes, "CONVOLUTIONAL_PROBES", 7)
-    monkeypatch.setattr(probes, "DENSE_PROBES", 2)
-    monkeypatch.setattr(probes, "LIGHT_PROBES", 1)
-    target = calibrate(load_target("host"), formats=("c",))
+    target = calibrate(load_target("host"), formats=("c",), measuring=Measuring(budget_s=0))
     (table,) = target.costs
     assert (table.engine, table.tier, table.dtype) == ("c", Tier.T3, "int8")
     (evidence,) = (item for item in target.evidence if item.id == table.evidence_id)
