@@ -42,8 +42,9 @@ __attribute__((noinline)) void ek_probe_end(void) {
     deepest = depth > deepest ? depth : deepest;
 }
 
-/* What a compiler may call without being asked to: a target without a C library needs them. */
-void *memset(void *to, int value, size_t count) {
+/* What a compiler may call without being asked to: a target without a C library needs them, one that
+ * has a library takes its own. */
+__attribute__((weak)) void *memset(void *to, int value, size_t count) {
     unsigned char *bytes = to;
     while (count-- != 0) {
         *bytes++ = (unsigned char)value;
@@ -51,7 +52,7 @@ void *memset(void *to, int value, size_t count) {
     return to;
 }
 
-void *memcpy(void *to, const void *from, size_t count) {
+__attribute__((weak)) void *memcpy(void *to, const void *from, size_t count) {
     unsigned char *bytes = to;
     const unsigned char *source = from;
     while (count-- != 0) {
