@@ -29,6 +29,7 @@ PARTS = (
     "mcu_tflm",
     "mcu_emlearn",
     "fewshot",
+    "host_latency",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"

@@ -199,7 +199,7 @@ def _document(model: Path, read: ReadModel, found: Sequence[Suitability]) -> Che
 
 def check_row(item: Suitability) -> CheckRow:
     """What was found, as data."""
-    from edgekiln.compiler.assemble import record
+    from edgekiln.runtime.manifest import EstimateRecord
 
     cost = item.footprint
     latency = cost.latency if cost is not None else None
@@ -208,9 +208,9 @@ def check_row(item: Suitability) -> CheckRow:
         format=item.format,
         engine=item.engine,
         fits=item.fits,
-        latency=record(latency) if latency is not None else None,
-        ram=record(cost.ram) if cost is not None else None,
-        flash=record(cost.flash) if cost is not None else None,
+        latency=EstimateRecord.of(latency) if latency is not None else None,
+        ram=EstimateRecord.of(cost.ram) if cost is not None else None,
+        flash=EstimateRecord.of(cost.flash) if cost is not None else None,
         latency_limit_ms=item.budget.latency_ms,
         ram_limit_bytes=item.budget.ram_bytes,
         flash_limit_bytes=item.budget.flash_bytes,

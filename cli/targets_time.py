@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from edgekiln.targets import Estimate, Target
+    from edgekiln.runtime.manifest import EstimateRecord
+    from edgekiln.targets import Target
     from edgekiln.targets.harness import Timing
 
 SUFFIXES = {".tflite": "tflite", ".onnx": "onnx"}
@@ -29,7 +30,7 @@ class HostTiming:
     target: str
     format: str
     engine: str
-    latency: Estimate | None
+    latency: EstimateRecord | None
     timing: Timing
 
 
@@ -61,12 +62,13 @@ def _timed(
     budget_s: float,
 ) -> HostTiming:
     from edgekiln.compiler.oracles import RUNTIME_CALLS
+    from edgekiln.runtime.manifest import EstimateRecord
     from edgekiln.targets import Tier, engine_of
     from edgekiln.targets.harness import time_callable
     from edgekiln.targets.steadiness import Rules
 
     timing = time_callable(RUNTIME_CALLS[fmt](data, sample), Rules(budget_s=budget_s))
-    latency = timing.estimate(Tier.T3) if timing.certified else None
+    latency = EstimateRecord.of(timing.estimate(Tier.T3)) if timing.certified else None
     return HostTiming(str(model), target.id, fmt, engine_of(target, fmt), latency, timing)
 
 

@@ -137,22 +137,10 @@ def _artifact(build: Build, model: CompiledModel, measured: Mapping[str, float |
         sha256=build.artifact.sha256,
         numerics=numerics_of(model.graph),
         accuracy=model.accuracy if accuracy is None else accuracy,
-        latency=None if cost.latency is None else record(cost.latency),
-        ram=record(cost.ram),
-        flash=record(cost.flash),
+        latency=None if cost.latency is None else EstimateRecord.of(cost.latency),
+        ram=EstimateRecord.of(cost.ram),
+        flash=EstimateRecord.of(cost.flash),
         golden_max_lsb=golden_steps(build.artifact.format, model.graph),
-    )
-
-
-def record(estimate: Estimate) -> EstimateRecord:
-    """An estimate as a manifest holds it."""
-    return EstimateRecord(
-        value=float(estimate.value),
-        low=float(estimate.low),
-        high=float(estimate.high),
-        unit=estimate.unit,
-        tier=estimate.tier.name,
-        evidence_id=estimate.evidence_id,
     )
 
 

@@ -6,6 +6,8 @@ import hashlib
 
 import msgspec
 
+from edgekiln.targets.evidence import Estimate
+
 from .errors import NotABundleError, SchemaVersionError
 
 SCHEMA = 1
@@ -20,6 +22,18 @@ class EstimateRecord(msgspec.Struct, frozen=True):
     unit: str
     tier: str
     evidence_id: str
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> EstimateRecord:
+        """An estimate as a manifest and every JSON document hold it."""
+        return cls(
+            value=float(estimate.value),
+            low=float(estimate.low),
+            high=float(estimate.high),
+            unit=estimate.unit,
+            tier=estimate.tier.name,
+            evidence_id=estimate.evidence_id,
+        )
 
 
 class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

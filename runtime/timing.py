@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekiln.targets.evidence import Estimate, Tier
+from edgekiln.targets.evidence import Tier
 from edgekiln.targets.harness import DEFAULT_RULES, Timing, time_callable
 from edgekiln.targets.steadiness import Rules
 
@@ -14,6 +14,7 @@ from .bundle import open_bundle
 from .c_library import carries_library
 from .engines import OutputScale, open_engine
 from .errors import EngineError
+from .manifest import EstimateRecord
 from .model import runnable
 
 
@@ -29,7 +30,7 @@ class DeviceTiming:
     format: str
     artifact_sha256: str
     machine: str
-    latency: Estimate | None
+    latency: EstimateRecord | None
     timing: Timing
 
 
@@ -59,6 +60,6 @@ def time_bundle(path: Path, target: str, rules: Rules = DEFAULT_RULES) -> Device
         format=artifact.format,
         artifact_sha256=artifact.sha256,
         machine=f"{platform.system()} {platform.machine()}",
-        latency=timing.estimate(Tier.T4) if timing.certified else None,
+        latency=EstimateRecord.of(timing.estimate(Tier.T4)) if timing.certified else None,
         timing=timing,
     )

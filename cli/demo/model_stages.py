@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekiln.compiler.assemble import record
 from edgekiln.compiler.data import Dataset, FloatArray, IntArray
 from edgekiln.compiler.distil import DistilSettings
 from edgekiln.compiler.gate import AccuracyLimits
 from edgekiln.compiler.pipeline import compile_model
 from edgekiln.compiler.reference import quantize_input, run_int8
 from edgekiln.compiler.request import CompileRequest, CompileResult, TargetRequest
-from edgekiln.runtime.manifest import Lineage
+from edgekiln.runtime.manifest import EstimateRecord, Lineage
 from edgekiln.runtime.model import Model
 from edgekiln.search import result as search
 from edgekiln.search.baseline import fit_baseline
@@ -113,7 +112,7 @@ def search_outcome(searched: Searched) -> SearchOutcome:
             candidate=member.candidate_id,
             kind="baseline" if member.candidate_id == BASELINE_ID else "network",
             accuracy=member.accuracy,
-            latency=record(member.footprint.timed),
+            latency=EstimateRecord.of(member.footprint.timed),
             ram_bytes=int(member.footprint.ram.high),
             flash_bytes=int(member.footprint.flash.high),
             chosen=member.candidate_id == front.chosen,
@@ -130,7 +129,7 @@ def search_outcome(searched: Searched) -> SearchOutcome:
             candidate=BASELINE_ID,
             kind="baseline",
             accuracy=accuracy,
-            latency=record(cost.footprint.timed),
+            latency=EstimateRecord.of(cost.footprint.timed),
             ram_bytes=int(cost.footprint.ram.high),
             flash_bytes=int(cost.footprint.flash.high),
             chosen=False,
@@ -246,7 +245,7 @@ def compile_outcomes(result: CompileResult) -> tuple[CompileOutcome, ...]:
             bytes=item.bytes,
             accuracy_float=result.manifest.accuracy_float,
             accuracy_int8=result.manifest.accuracy_int8,
-            latency=record(item.measured or item.footprint.timed),
+            latency=EstimateRecord.of(item.measured or item.footprint.timed),
             ram_bytes=int(item.footprint.ram.high),
             flash_bytes=int(item.footprint.flash.high),
             bundle_id=result.bundle_id,

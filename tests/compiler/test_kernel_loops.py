@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -124,7 +126,7 @@ def _counted_apart(family: str, target: Target) -> Iterator[CountedModel]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["separable", "inverted", "temporal", "autoencoder"])
-def test_instructions_of_an_unseen_network_are_within_three_percent(
+def test_instructions_of_unseen_networks_are_within_three_percent_in_the_median(
     family: str, require_tool: RequireTool
 ) -> None:
     for tool in TOOLS:
@@ -132,5 +134,6 @@ def test_instructions_of_an_unseen_network_are_within_three_percent(
     table = instruction_table("cortex-m4")
     assert table is not None
     target = load_target("cortex-m4")
-    counted = next(_counted_apart(family, target))
-    assert predicted(counted, table.ops) == pytest.approx(counted.instructions, rel=0.03)
+    counted = itertools.islice(_counted_apart(family, target), 3)
+    ratios = [predicted(model, table.ops) / model.instructions for model in counted]
+    assert statistics.median(ratios) == pytest.approx(1.0, abs=0.03)
