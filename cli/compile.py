@@ -22,8 +22,8 @@ from .project import (
     PREPROCESSING,
     Project,
     data_source,
-    input_schema,
     load_project,
+    open_dataset,
     profile_folders,
 )
 
@@ -101,7 +101,7 @@ def compile_(
     """
     need_extra("compile")
     from edgekiln.compiler.calibration_file import load_calibration
-    from edgekiln.compiler.data import described, load_dataset
+    from edgekiln.compiler.data import described
     from edgekiln.compiler.distil import DistilSettings
     from edgekiln.compiler.gate import AccuracyLimits
     from edgekiln.compiler.passes import untraced
@@ -119,8 +119,7 @@ def compile_(
     targets = [load_target(target_id, profiles) for target_id in ids]
     _check_formats(targets, formats)
     chosen = _choose(model, ids, name, teacher)
-    schema = input_schema(settings.contract, preprocessing)
-    dataset = load_dataset(data_source(source, settings), settings.data.seed, schema)
+    dataset = open_dataset(data_source(source, settings), settings, preprocessing)
     say(f"data: {described(dataset)}")
     _check_lineage(model, chosen, dataset)
     own = load_calibration(calibration, dataset.contract) if calibration else None

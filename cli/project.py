@@ -14,6 +14,7 @@ from msgspec import Meta
 from .errors import ProjectFileError
 
 if TYPE_CHECKING:
+    from edgekiln.compiler.data import Dataset
     from edgekiln.compiler.input_schema import InputSchema, Method
 
 FILE_NAME = "edgekiln.toml"
@@ -156,8 +157,17 @@ def data_source(flag: str | None, project: Project) -> str:
     return source
 
 
-def input_schema(section: ContractSection, preprocessing: Method | None) -> InputSchema:
-    """The section for `load_dataset`; `preprocessing` of the command line goes before its own."""
+def open_dataset(source: str, project: Project, preprocessing: Method | None = None) -> Dataset:
+    """The data as the file says what they are; `preprocessing` of the command line goes before.
+
+    Raises what `load_dataset` does.
+    """
+    from edgekiln.compiler.data import load_dataset
+
+    return load_dataset(source, project.data.seed, _input_schema(project.contract, preprocessing))
+
+
+def _input_schema(section: ContractSection, preprocessing: Method | None) -> InputSchema:
     from edgekiln.compiler.input_schema import InputSchema
 
     return InputSchema(

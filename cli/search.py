@@ -14,8 +14,8 @@ from .outputs import ready_folder
 from .project import (
     PREPROCESSING,
     data_source,
-    input_schema,
     load_project,
+    open_dataset,
     override,
     profile_folders,
 )
@@ -57,7 +57,7 @@ def search(
 ) -> None:
     """Sieve candidates by budget, train the survivors, keep a Pareto front per target."""
     need_extra("search")
-    from edgekiln.compiler.data import described, load_dataset
+    from edgekiln.compiler.data import described
     from edgekiln.search.loop import run_search
     from edgekiln.search.preflight import preflight
     from edgekiln.search.result import SearchRequest
@@ -69,8 +69,7 @@ def search(
         settings.search, candidates=candidates, workers=workers, seed=seed, deadline_s=deadline_s
     )
     folder = out if out is not None else Path(options.out)
-    schema = input_schema(settings.contract, preprocessing)
-    dataset = load_dataset(chosen, settings.data.seed, schema)
+    dataset = open_dataset(chosen, settings, preprocessing)
     say(f"data: {described(dataset)}")
     ids = target_ids or tuple(settings.targets) or ("host",)
     profiles = profile_folders(project)

@@ -13,7 +13,7 @@ import click
 from .calibrated import budget_of
 from .console import common_options, need_extra, print_json, say
 from .errors import CheckFailedError
-from .project import Project, load_project, profile_folders
+from .project import Project, load_project, open_dataset, profile_folders
 from .targets_output import print_tables, project_option, table_options, write_page
 from .targets_tables import Table
 
@@ -132,10 +132,9 @@ def over(flags: Budget, budget: Budget) -> Budget:
 
 def read_model(model: Path, source: str | None, settings: Project) -> ReadModel:
     """The model with the ranges of the data set that was given, if any."""
-    from edgekiln.compiler.data import load_dataset
     from edgekiln.compiler.model_file import read_for_check
 
-    dataset = load_dataset(source, seed=settings.data.seed) if source else None
+    dataset = open_dataset(source, settings) if source else None
     return read_for_check(model, dataset)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +13,13 @@ from edgekiln.targets.errors import MeasurementError
 from edgekiln.targets.fit_loops import CountedLayer, CountedModel
 from edgekiln.targets.target import Target
 
+from .c_report import named_calls
 from .emit_c import emit_c
 from .emit_c_family import Family, family_of_core
 from .graph import Graph
 from .kernel_loops import kernel_workload
 from .ops import Op
 
-_CALL = re.compile(r"^    /\* (?:\w+_)(\d+): .* \*/\n    \w+\(", re.M)  # of emit_c
 _SEED = 0
 
 
@@ -40,7 +39,7 @@ def layer_instructions(graph: Graph, target: Target) -> tuple[int, ...]:
         folder = Path(name)
         sources.write(folder)
         counts = measure_folder(folder, target).calls
-    calls = [int(index) for index in _CALL.findall(sources.files["model.c"].decode())]
+    calls = [int(layer.rpartition("_")[2]) for layer, _, _ in named_calls(sources.files)]
     layers = sum(node.op is not Op.RESHAPE for node in graph.nodes)
     if len(counts) != len(calls):
         msg = f"{graph.name}: {len(counts)} counted calls do not match {len(calls)} of model.c"

@@ -93,8 +93,8 @@ def compile_model(
     artifacts = _emit(model, request, golden, progress, trace)
     emulations = _emulate(artifacts, request, progress)
     progress("price: latency, RAM and flash on every target")
-    sample = _samples(request, model)[0]
-    builds, notes = price_builds(model.graph, request.targets, artifacts, emulations, sample)
+    samples = _samples(request, model)
+    builds, notes = price_builds(model.graph, request.targets, artifacts, emulations, samples[0])
     kept = {build.artifact.kind: build.artifact for build in builds}
     running_c = {build.target.id for build in builds if build.artifact.format == "c"}
     progress("certify: the same samples through every engine")
@@ -103,7 +103,7 @@ def compile_model(
         model.graph,
         kept.values(),
         {name: item for name, item in emulations.items() if name in running_c},
-        _samples(request, model),
+        samples,
         model_samples(model.graph, request.dataset, golden),
     )
     enforce_parity(certificate)

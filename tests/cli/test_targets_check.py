@@ -12,7 +12,8 @@ import pytest
 from edgekiln.cli import console
 from edgekiln.cli.errors import CheckFailedError, ModelChoiceError
 from edgekiln.cli.main import cli
-from edgekiln.cli.targets_check import CheckDocument, CheckRow, check_table
+from edgekiln.cli.project import ContractSection, Project
+from edgekiln.cli.targets_check import CheckDocument, CheckRow, check_table, read_model
 from edgekiln.cli.targets_output import markdown_text
 from edgekiln.cli.targets_page import CHART_WIDTH, check_page, render_check, render_tables
 from edgekiln.cli.targets_tables import Table
@@ -275,3 +276,21 @@ def test_markdown_escapes_what_would_end_a_cell() -> None:
         "| x\\|y | 1 2 |",
     ]
     assert "x|y" in render_tables("T", (table,))
+
+
+def test_ranges_are_those_of_samples_that_are_prepared_as_the_file_says(folder: Path) -> None:
+    build = GraphBuilder("float", (1, 16))
+    weights = np.linspace(-1, 1, 48, dtype=np.float32).reshape(3, 16)
+    graph = build.finish(build.fully_connected(build.input, weights))
+    (folder / "float.tflite").write_bytes(emit_tflite(graph))
+    y = np.arange(60) % 3
+    x = np.random.default_rng(0).normal(0, 100, (60, 16)).astype(np.float32)
+    np.savez(folder / "data.npz", x=x, y=y)
+
+    def span(settings: Project) -> float:
+        quant = read_model(Path("float.tflite"), "data.npz", settings).graph.input.quant
+        assert quant is not None
+        return 255 * quant.scale[0]
+
+    assert 4 < span(Project()) < 10  # standardized
+    assert 400 < span(Project(contract=ContractSection(preprocessing="none"))) < 1000
