@@ -32,8 +32,8 @@ from edgekiln.fleet.store import open_store
 from edgekiln.runtime.bundle import open_bundle
 from edgekiln.runtime.engines import OutputScale, open_engine
 from edgekiln.runtime.model import Model
+from edgekiln.runtime.monitor import Monitor
 from edgekiln.runtime.protocol import Report
-from edgekiln.runtime.telemetry import Monitor
 from edgekiln.search.lower import lower
 from edgekiln.search.mlp_space import space_for
 from edgekiln.search.perform import export_module

@@ -10,10 +10,10 @@ import numpy as np
 from .agent_ports import Clock
 from .errors import ContractError, DriftStateError, EngineError
 from .live import LiveModels
+from .monitor import Monitor
 from .protocol import Report
 from .session import LiveSession
 from .source import Samples, SampleSource
-from .telemetry import Monitor
 
 NO_MODEL_WAIT_S = 0.2
 
