@@ -16,6 +16,7 @@ RuntimeRoomError
 │   ├── JournalError          the journal cannot be read or written
 │   └── TransferError         a file of the repository cannot be fetched now
 │       └── AbsentFileError   the repository has no such file
+├── DeltaError                a delta is damaged, or not one for its base
 ├── DriftStateError           a saved drift state is damaged or of another model
 ├── SourceError               the samples to run on cannot be read
 └── DeviceConfigError         a device folder is missing, incomplete or wrong
@@ -86,6 +87,10 @@ class TransferError(AgentError):
 
 class AbsentFileError(TransferError):
     """The repository has no such file."""
+
+
+class DeltaError(RuntimeRoomError):
+    """A delta is damaged, or not one for its base."""
 
 
 class DriftStateError(RuntimeRoomError):
