@@ -142,15 +142,11 @@ def _imu(folder: Path, seed: int) -> Task:
     nn = torch.nn
     torch.manual_seed(seed)
     x, y = _strokes()
-    turn = np.array(
-        [[np.cos(TURN), -np.sin(TURN)], [np.sin(TURN), np.cos(TURN)]], dtype=np.float32
-    )
+    turn = np.array([[np.cos(TURN), -np.sin(TURN)], [np.sin(TURN), np.cos(TURN)]], dtype=np.float32)
     blocks: list[Any] = [*_conv(2, 96, (1, 9), stride=(1, 2))]
     for _ in range(4):
         blocks += [*_conv(96, 96, (1, 5), groups=96), *_conv(96, 96, 1)]
-    network = nn.Sequential(
-        *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10)
-    )
+    network = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10))
     return Task(
         "imu",
         _dataset(folder / "imu.npz", x, y, seed),

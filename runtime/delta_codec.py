@@ -48,8 +48,8 @@ class Segment:
     """`length` bytes of the new file.
 
     `offset`: where BASE, TENSOR and TEXT begin in the base, TURNED in the new file. `extent`: bytes
-    read there: for TEXT any number, for LITERAL none, else `length`. `width`: bytes of an element. `steady`: a TENSOR whose models do
-    not look at what came lately. `rows`, `columns`: of TURNED.
+    read there: for TEXT any number, for LITERAL none, else `length`. `width`: bytes of an element.
+    `steady`: a TENSOR whose models do not look at what came lately. `rows`, `columns`: of TURNED.
     """
 
     method: Method
@@ -124,8 +124,9 @@ def code_head(coder: Coder, segment: Segment, follows: int) -> Segment:
     return Segment(method, length, offset, extent, width, steady, rows, columns)
 
 
-def tensor_chunk(coder: Coder, segment: Segment, lately: int, old: Sequence[int],
-                 new: Sequence[int]) -> tuple[list[int], int]:
+def tensor_chunk(
+    coder: Coder, segment: Segment, lately: int, old: Sequence[int], new: Sequence[int]
+) -> tuple[list[int], int]:
     """Elements of the new file from as many of the base, both without sign, and `lately` anew.
 
     `lately` begins at 0 in each segment.
@@ -151,9 +152,7 @@ def tensor_chunk(coder: Coder, segment: Segment, lately: int, old: Sequence[int]
     return found, lately
 
 
-def text(
-    coder: Coder, length: int, base: Iterator[int], edits: Iterable[Edit]
-) -> Iterator[int]:
+def text(coder: Coder, length: int, base: Iterator[int], edits: Iterable[Edit]) -> Iterator[int]:
     """`length` bytes that follow `base`, of which no more than it has is taken.
 
     Raises ValueError where more of the base is left out than there is.
@@ -191,10 +190,7 @@ def literal(coder: Coder, width: int, length: int, data: Sequence[int]) -> Itera
         place, byte = index % width, data[index] if data else 0
         expected = echo.expected
         hit = expected >= 0 and coder.bit(_ECHOES + echo.luck, int(byte == expected))
-        if hit:
-            byte = expected
-        else:
-            byte = coder.byte(_plane(place, before[place]), byte)
+        byte = expected if hit else coder.byte(_plane(place, before[place]), byte)
         before[place] = byte
         echo.put(byte, bool(hit))
         yield byte
@@ -267,4 +263,3 @@ def _unsigned(value: int) -> int:
 
 def _signed(value: int) -> int:
     return value >> 1 if not value & 1 else -(value + 1 >> 1)
-

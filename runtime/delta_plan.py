@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .bundle import Bundle, parse_bundle
+from .bundle import parse_bundle
 from .delta import ELEMENTS
 from .delta_codec import LARGEST_TURN, Method, Segment
 from .delta_write import write_delta
@@ -130,7 +130,8 @@ class _Planner:
 
     def _from_made(self, made: _Stretch, stretch: _Stretch) -> list[Segment]:
         """The same tensor as another member of the new file has it; none where it cannot be had."""
-        assert made.span is not None and stretch.span is not None
+        assert made.span is not None
+        assert stretch.span is not None
         there, here = made.span.turn, stretch.span.turn
         width, length = stretch.span.width, stretch.length
         if made.length != length or made.span.width != width:
@@ -146,9 +147,7 @@ class _Planner:
         if array.transpose(0, 2, 1).tobytes() != self._bytes(stretch):
             return []
         return [
-            Segment(
-                Method.TURNED, length, made.start, length, width, rows=rows, columns=columns
-            )
+            Segment(Method.TURNED, length, made.start, length, width, rows=rows, columns=columns)
         ]
 
     def _text(self, stretch: _Stretch, old: _Stretch) -> Segment:
@@ -169,9 +168,7 @@ def _copies(offset: int, length: int) -> list[Segment]:
     whole = length - length % LARGEST_TURN
     for start, count, step in ((0, whole, LARGEST_TURN), (whole, length - whole, length - whole)):
         if count:
-            found.append(
-                Segment(Method.TURNED, count, offset + start, count, columns=step)
-            )
+            found.append(Segment(Method.TURNED, count, offset + start, count, columns=step))
     return found
 
 

@@ -105,7 +105,7 @@ def _code_tensor(coder: RangeEncoder, segment: Segment, old: bytes, new: bytes) 
 
 
 def edits(old: bytes, new: bytes) -> Iterator[Edit]:
-    """Steps of TEXT that give `new`: lines are matched, then words, then bytes laid side by side."""
+    """Steps of TEXT that give `new`: lines are matched, then words, then bytes one by one."""
     return _matched(old.splitlines(keepends=True), new.splitlines(keepends=True), _by_words)
 
 
@@ -126,10 +126,8 @@ def _matched(before: Sequence[bytes], after: Sequence[bytes], differing: Level) 
 
 
 def _by_words(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[Edit]:
-    words = [_TOKENS.findall(b"".join(parts)) for parts in (before, after)]
-    if len(words[0]) == len(words[1]):
-        return _by_bytes(*words)
-    return _matched(*words, _by_bytes)
+    were, are = (_TOKENS.findall(b"".join(parts)) for parts in (before, after))
+    return _by_bytes(were, are) if len(were) == len(are) else _matched(were, are, _by_bytes)
 
 
 def _by_bytes(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[Edit]:

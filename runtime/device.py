@@ -111,7 +111,7 @@ class _Process:
             trust=trust,
             slots=slots,
             transfer=self._transfer,
-            downloads=Downloads(config.slots, self._transfer),
+            downloads=Downloads(config.slots, self._transfer, config.ram_bytes),
             models=self.models,
             reporter=Reporter(self.outbox, self._boot_id),
             clock=clock,

@@ -23,7 +23,9 @@ from .errors import DeltaError
 LIMIT = 127
 RATES = tuple(65536 * 2 // (2 * seen + 3) for seen in range(LIMIT + 1))
 NUMBER_BITS = 33  # of the largest number: 2^32
-PREFIX_BITS = 3  # below the leading one of a number, that are modelled; others are taken as they are
+PREFIX_BITS = (
+    3  # below the leading one of a number, that are modelled; others are taken as they are
+)
 NUMBER_LENGTHS = NUMBER_BITS + 1  # models of a number's length, in one context
 NUMBER_PREFIXES = (NUMBER_BITS + 1) << PREFIX_BITS  # models that all contexts share
 BYTE_MODELS = 256
@@ -95,7 +97,7 @@ class RangeEncoder:
 
     def finish(self) -> bytes:
         """Everything written; the encoder cannot be used afterwards."""
-        self.out += self._high.to_bytes(4, "big")[:4]
+        self.out += self._high.to_bytes(4, "big")
         return bytes(self.out)
 
     def _split(self, chance: int, value: int) -> None:

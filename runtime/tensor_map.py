@@ -50,9 +50,7 @@ def tensors_of(bundle: Bundle) -> Spans:
     if TENSORS not in bundle.members:
         return {}
     try:
-        found = msgspec.json.decode(
-            bundle.read(TENSORS), type=dict[str, tuple[TensorSpan, ...]]
-        )
+        found = msgspec.json.decode(bundle.read(TENSORS), type=dict[str, tuple[TensorSpan, ...]])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MemberError(f"{bundle.source}: {TENSORS} breaks its schema: {error}") from error
     for member, spans in found.items():
