@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from .range_coder import BYTE_MODELS, NUMBER_LENGTHS, NUMBER_PREFIXES, Coder
 
-CHUNK = 2048  # bytes held at once
+CHUNK = 512  # bytes held at once
 RING = 8192  # bytes of a LITERAL that it looks back upon
 HEADS = 2048  # places in them that are found again
 MISSES = 8  # in a row, after which a place is given up
