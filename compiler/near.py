@@ -28,7 +28,7 @@ from .recipe import Recipe
 from .streams import some_of
 from .weight_scales import LIMITS
 
-PRICES = tuple(float(2.0**-exponent) for exponent in range(6, 24))
+PRICES = tuple(float(2.0 ** (-halves / 2)) for halves in range(14, 47))
 """Of a bit, in mean squares of a layer's output; the highest first."""
 
 Floats = npt.NDArray[np.float32]

@@ -20,6 +20,7 @@ from .delta_codec import (
     CHUNK,
     LARGEST_TURN,
     MODELS,
+    MOST_BACK,
     WIDTHS,
     Edit,
     Method,
@@ -111,6 +112,7 @@ class _Applying:
             and 0 <= segment.extent <= known - segment.offset
             and segment.width in WIDTHS
             and 0 < element <= LARGEST_TURN
+            and 0 <= segment.back <= MOST_BACK
             and (segment.length % element == 0 or segment.method is Method.LITERAL)
         )
         if not sound:
@@ -139,7 +141,7 @@ class _Applying:
         return _in_chunks(text(self._coder, segment.length, base, itertools.repeat(Edit())))
 
     def _literal(self, segment: Segment) -> Iterator[bytes]:
-        return _in_chunks(literal(self._coder, segment.width, segment.length, ()))
+        return _in_chunks(literal(self._coder, segment, ()))
 
     def _bytes_of_base(self, segment: Segment) -> Iterator[int]:
         for start, count in _chunks(segment.extent, CHUNK):

@@ -10,8 +10,8 @@ A file is rebuilt from its beginning in segments, each by one method:
   differences were lately; its sign has models by the sign of the base's element.
 - TEXT: bytes that follow a stretch of the base. Each is the next one there (a hit), or it
   replaces that, or is put before it; or some of the base are left out.
-- LITERAL: bytes of their own, with models by their place in an element and what stood there before,
-  or hits of what followed the same four bytes earlier in the segment.
+- LITERAL: bytes of their own, with models by their place in an element and what stood there before
+  (or by a byte some way back), or hits of what followed the same four bytes earlier in the segment.
 
 The functions serve reading and writing: see `range_coder`. None holds more than it is given.
 """
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from .range_coder import BYTE_MODELS, NUMBER_LENGTHS, NUMBER_PREFIXES, Coder
 
 CHUNK = 512  # bytes held at once
+MOST_BACK = 16  # bytes
 RING = 8192  # bytes of a LITERAL that it looks back upon
 HEADS = 2048  # places in them that are found again
 MISSES = 8  # in a row, after which a place is given up
@@ -50,6 +51,7 @@ class Segment:
     `offset`: where BASE, TENSOR and TEXT begin in the base, TURNED in the new file. `extent`: bytes
     read there: for TEXT any number, for LITERAL none, else `length`. `width`: bytes of an element.
     `steady`: a TENSOR whose models do not look at what came lately. `rows`, `columns`: of TURNED.
+    `back`: a LITERAL whose models look at the byte that many before, not at its place; 0: none.
     """
 
     method: Method
@@ -60,6 +62,7 @@ class Segment:
     steady: bool = False
     rows: int = 1
     columns: int = 1
+    back: int = 0
 
     @property
     def follows(self) -> bool:
@@ -79,12 +82,11 @@ class Edit:
 
 # Where the models of each purpose begin -----------------------------------------------------------
 
-_FIELDS = 8  # numbers in a segment's head that have models of their own
+_FIELDS = 9  # numbers in a segment's head that have models of their own
 _CLASSES = 35  # of recent magnitudes; the last one is for steady tensors
 _MOST_HITS = 15  # in a row that a LITERAL tells apart
 _HISTORIES = 16  # of the last four hits and misses
 _BYTE_CLASSES = 4  # of a byte by its two highest bits
-_TEXT_LITERALS = max(WIDTHS)  # the plane of TEXT, after those of elements
 
 _HEADS = 0
 _METHODS = _HEADS + _FIELDS * (NUMBER_LENGTHS + NUMBER_PREFIXES)
@@ -92,7 +94,8 @@ _HITS = _METHODS + BYTE_MODELS
 _KINDS = _HITS + _HISTORIES * 8
 _ECHOES = _KINDS + NUMBER_LENGTHS + NUMBER_PREFIXES
 _LITERALS = _ECHOES + _MOST_HITS + 1 + MISSES
-_TENSORS = _LITERALS + (max(WIDTHS) + 1) * _BYTE_CLASSES * BYTE_MODELS
+_TEXTS = _LITERALS + max(WIDTHS) * _BYTE_CLASSES * BYTE_MODELS
+_TENSORS = _TEXTS + _BYTE_CLASSES * BYTE_MODELS
 _TENSOR_MODELS = _CLASSES * NUMBER_LENGTHS + NUMBER_PREFIXES + 2
 MODELS = _TENSORS + len(WIDTHS) * _TENSOR_MODELS
 
@@ -105,7 +108,7 @@ def code_head(coder: Coder, segment: Segment, follows: int) -> Segment:
     method = Method(coder.byte(_METHODS, segment.method) & 7)
     length = _field(coder, 0, segment.length)
     offset = extent = 0
-    width, steady, rows, columns = 1, False, 1, 1
+    width, steady, rows, columns, back = 1, False, 1, 1, 0
     if method is Method.TURNED:
         offset = _field(coder, 1, segment.offset)
     elif method is not Method.LITERAL:
@@ -121,7 +124,9 @@ def code_head(coder: Coder, segment: Segment, follows: int) -> Segment:
     if method is Method.TURNED:
         rows = _field(coder, 6, segment.rows)
         columns = _field(coder, 7, segment.columns)
-    return Segment(method, length, offset, extent, width, steady, rows, columns)
+    if method is Method.LITERAL:
+        back = _field(coder, 8, segment.back)
+    return Segment(method, length, offset, extent, width, steady, rows, columns, back)
 
 
 def tensor_chunk(
@@ -176,21 +181,25 @@ def text(coder: Coder, length: int, base: Iterator[int], edits: Iterable[Edit]) 
                 continue
         else:
             kind = 1
-        plane = _plane(_TEXT_LITERALS, expected or 0)
-        yield coder.byte(plane, step.byte)
+        yield coder.byte(_TEXTS + ((expected or 0) >> 6) * BYTE_MODELS, step.byte)
         produced += 1
         if kind == 0:
             expected = next(base, None)
 
 
-def literal(coder: Coder, width: int, length: int, data: Sequence[int]) -> Iterator[int]:
-    """`length` bytes of elements of `width` bytes; what they repeat of themselves is a hit."""
+def literal(coder: Coder, segment: Segment, data: Sequence[int]) -> Iterator[int]:
+    """Bytes of their own; what they repeat of themselves is a hit."""
+    width, back = segment.width, segment.back
     before, echo = [0] * width, _Echo()
-    for index in range(length):
+    for index in range(segment.length):
         place, byte = index % width, data[index] if data else 0
         expected = echo.expected
         hit = expected >= 0 and coder.bit(_ECHOES + echo.luck, int(byte == expected))
-        byte = expected if hit else coder.byte(_plane(place, before[place]), byte)
+        if hit:
+            byte = expected
+        else:
+            plane = echo.byte(back) >> 4 if back else place * _BYTE_CLASSES + (before[place] >> 6)
+            byte = coder.byte(_LITERALS + plane * BYTE_MODELS, byte)
         before[place] = byte
         echo.put(byte, bool(hit))
         yield byte
@@ -208,6 +217,10 @@ class _Echo:
         self._heads = array("H", [0]) * HEADS
         self._at = self._follow = self._word = 0
         self.luck = _MOST_HITS + MISSES  # hits in a row up to _MOST_HITS, misses above that
+
+    def byte(self, back: int) -> int:
+        """The byte that came `back` before the next one, up to MOST_BACK; 0 where none did."""
+        return self._ring[self._at - back]
 
     def put(self, byte: int, hit: bool) -> None:
         """The byte that came, and whether it was the expected one."""
@@ -240,10 +253,6 @@ def _left_out(base: Iterator[int], count: int) -> int | None:
         if next(base, None) is None:
             raise ValueError("more is left out than there is")
     return next(base, None)
-
-
-def _plane(place: int, before: int) -> int:
-    return _LITERALS + (place * _BYTE_CLASSES + (before >> 6)) * BYTE_MODELS
 
 
 def _class_of(lately: int) -> int:

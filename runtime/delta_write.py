@@ -14,7 +14,6 @@ from .delta import ELEMENTS, HEADER, MAGIC
 from .delta_codec import (
     CHUNK,
     MODELS,
-    WIDTHS,
     Edit,
     Method,
     Segment,
@@ -28,6 +27,7 @@ from .range_coder import Models, RangeEncoder
 _TOKENS = re.compile(rb"[0-9A-Za-z_]+|.", re.DOTALL)
 _MOST_PAIRS = 4_000_000  # of tokens that are compared; longer texts are laid side by side
 _HIT = Edit(hit=True)
+_LITERALS = ((1, 0), (4, 0), (1, 4))  # widths and bytes back that are tried
 _WORTH_COMPARING = 0.2  # of its bytes, that TEXT may take before other methods are tried
 
 
@@ -80,7 +80,7 @@ class _Writer:
             steps = edits(old, new)
             _run(text(coder, len(new), iter(old), steps))
         elif segment.method is Method.LITERAL:
-            _run(literal(coder, segment.width, len(new), new))
+            _run(literal(coder, segment, new))
 
 
 def _forms(segment: Segment) -> Iterator[Segment]:
@@ -92,8 +92,8 @@ def _forms(segment: Segment) -> Iterator[Segment]:
     if segment.method is not Method.LITERAL:
         yield segment
     if segment.method in (Method.LITERAL, Method.TEXT):
-        for width in WIDTHS:
-            yield Segment(Method.LITERAL, segment.length, width=width)
+        for width, back in _LITERALS:
+            yield Segment(Method.LITERAL, segment.length, width=width, back=back)
 
 
 def _code_tensor(coder: RangeEncoder, segment: Segment, old: bytes, new: bytes) -> None:
