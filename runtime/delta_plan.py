@@ -32,9 +32,26 @@ def make_delta(base: bytes, new: bytes) -> bytes:
     return write_delta(base, new, plan_delta(base, new))
 
 
+def make_file_delta(base: SpannedFile, new: SpannedFile) -> bytes:
+    """The delta between two files whose tensors are known, such as two artifacts."""
+    layouts = [
+        _Layout(file.data, {"": list(_stretches(0, 0, len(file.data), file.spans))}, _Stretch(0, 0))
+        for file in (base, new)
+    ]
+    return write_delta(base.data, new.data, _merged(_Planner(*layouts).segments()))
+
+
 def plan_delta(base: bytes, new: bytes) -> list[Segment]:
     """Segments that cover `new` in order. Raises BundleError as `make_delta`."""
     return _merged(_Planner(_laid_out(base, "base"), _laid_out(new, "bundle")).segments())
+
+
+@dataclass(frozen=True)
+class SpannedFile:
+    """A file and where its tensors are, in the order of their offsets."""
+
+    data: bytes
+    spans: tuple[TensorSpan, ...]
 
 
 @dataclass(frozen=True)
@@ -96,7 +113,8 @@ class _Planner:
     def segments(self) -> Iterator[Segment]:
         for name, stretches in self._new.members.items():
             yield from self._member(stretches, self._base.members.get(name, []))
-        yield self._text(self._new.rest, self._base.rest)
+        if self._new.rest.length:
+            yield self._text(self._new.rest, self._base.rest)
 
     def _member(self, stretches: list[_Stretch], before: list[_Stretch]) -> Iterator[Segment]:
         known = {old.span.name: at for at, old in enumerate(before) if old.span is not None}
