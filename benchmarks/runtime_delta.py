@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import io
 import lzma
-import os
 import subprocess
 import tempfile
 import time
@@ -69,6 +67,7 @@ class Pair:
 
     @property
     def share(self) -> float:
+        """The delta's bytes over the new file's."""
         return len(self.delta) / len(self.new)
 
 
@@ -109,9 +108,10 @@ def _task(task: Task, folder: Path, scale: Scale) -> Iterator[tuple[Pair, tuple[
 
 
 def _bound(update: Update, kind: str) -> float:
-    if update.head_only:
-        return MOST_HEAD
-    return MOST_EXACT if kind == "exact" else MOST_NEAR
+    """Of a model's delta over the whole model."""
+    if kind == "exact":
+        return MOST_EXACT
+    return MOST_HEAD if update.head_only else MOST_NEAR
 
 
 def _compiled(
@@ -175,7 +175,7 @@ def _zstd(data: bytes, base: bytes | None = None) -> int:
         if base is not None:
             old.write_bytes(base)
             options = [f"--patch-from={old}"]
-        command = ["zstd", "-q", "-19", "--single-thread", *options, str(new), "-o", str(out)]
+        command = ["zstd", "-qq", "-19", "--single-thread", *options, str(new), "-o", str(out)]
         subprocess.run(command, check=True)
         return out.stat().st_size
 
@@ -216,13 +216,13 @@ def _file(graph: Graph, samples: np.ndarray) -> SpannedFile:
 
 
 def _noisy(graph: Graph, share: float, rng: np.random.Generator) -> Graph:
-    values = []
-    for value in graph.values.values():
+    values = dict(graph.values)
+    for name, value in graph.values.items():
         if value.data is not None and value.dtype is DType.FLOAT32:
             noise = share * value.data.std() * rng.normal(size=value.shape)
-            value = dataclasses.replace(value, data=(value.data + noise).astype(np.float32))
-        values.append(value)
-    return graph.replace(values=values)
+            data = (value.data + noise).astype(np.float32)
+            values[name] = dataclasses.replace(value, data=data)
+    return graph.replace(values=values.values())
 
 
 def _applied(pair: Pair, folder: Path) -> Iterator[Figure]:
@@ -247,6 +247,5 @@ def _applied(pair: Pair, folder: Path) -> Iterator[Figure]:
 
 
 def _rebuild(pair: Pair, base: Path, delta: Path, out: Path) -> None:
-    handle = os.open(out, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    with base.open("rb") as old, delta.open("rb") as source, io.open(handle, "w+b") as target:
+    with base.open("rb") as old, delta.open("rb") as source, out.open("w+b") as target:
         apply_delta(old, source.read, target, (len(pair.base), len(pair.new)))

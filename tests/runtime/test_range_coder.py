@@ -73,10 +73,9 @@ def test_size_is_near_the_entropy_when_bits_are_independent(share: float) -> Non
 def test_reading_ends_in_an_error_when_bytes_are_missing_or_left() -> None:
     steps = [("number", value) for value in range(500)]
     data = written(steps)
+    short = decoder_of(data[:-6])
     with pytest.raises(DeltaError, match="too early"):
-        decoder = decoder_of(data[:-6])
-        for kind, _ in steps:
-            code(decoder, kind, 0)
+        [code(short, kind, 0) for kind, _ in steps]
     decoder = decoder_of(data + b"\0")
     for kind, _ in steps:
         code(decoder, kind, 0)
