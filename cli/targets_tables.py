@@ -130,6 +130,10 @@ def _facts(target: Target) -> list[tuple[str, str]]:
     if target.cycles_per_instruction is not None:
         low, value, high = target.cycles_per_instruction
         facts.append(("cycles per instruction", f"{value:g} ({low:g} to {high:g})"))
+    if target.power is not None:
+        power = target.power
+        drawn = f"{power.value_mw:g} mW ({power.low_mw:g} to {power.high_mw:g}), {power.tier.name}"
+        facts.append(("draws, active", drawn))
     return [*facts, ("latency", latency_text(target))]
 
 

@@ -234,7 +234,8 @@ def estimate(low: float, value: float, high: float) -> EstimateRecord:
 
 def row(name: str, latency: EstimateRecord | None, reasons: tuple[str, ...] = ()) -> CheckRow:
     size = EstimateRecord(50.0, 50.0, 50.0, "bytes", "T0", "planner")
-    return CheckRow(*(name, "c", "c", not reasons, latency, size, size, 20.0, 100, 40, reasons, ""))
+    limits = 20.0, 100, 40, None
+    return CheckRow(*(name, "c", "c", not reasons, latency, size, size, None), *limits, reasons, "")
 
 
 def test_page_puts_what_fits_first_by_latency_and_the_unknown_behind() -> None:
@@ -263,9 +264,9 @@ def test_page_puts_what_fits_first_by_latency_and_the_unknown_behind() -> None:
 
 
 def test_row_without_a_footprint_has_no_figures() -> None:
-    refused = CheckRow(*("t", "c", "c", False, None, None, None, None, None, None, ("no",), ""))
+    refused = CheckRow("t", "c", "c", False, *(None,) * 8, ("no",), "")
     table = check_table(CheckDocument("m", "int8", 1, 1, (), (refused,)))
-    assert table.rows == (("t", "c", "no", "–", "–", "–", "–", "–", "no"),)
+    assert table.rows == (("t", "c", "no", "–", "–", "–", "–", "–", "–", "no"),)
 
 
 def test_markdown_escapes_what_would_end_a_cell() -> None:
