@@ -86,8 +86,10 @@ def issue(folder: FleetFolder, request_pem: bytes, device: str, now: datetime) -
 
 def write_revoked(folder: FleetFolder, serials: Iterable[int], now: datetime) -> None:
     """Write the list of revoked certificates."""
+    signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(_key(folder).public_key())
     builder = (
         x509.CertificateRevocationListBuilder()
+        .add_extension(signer, critical=False)
         .issuer_name(_authority(folder).subject)
         .last_update(now - SKEW)
         .next_update(now + timedelta(days=LIST_DAYS))
@@ -111,6 +113,7 @@ def _make_authority(folder: FleetFolder, now: datetime) -> None:
         _builder(name, name, key.public_key(), now, AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     write_atomic(folder.key_file("authority"), _private(key), 0o600)
@@ -141,6 +144,10 @@ def _signed(
     builder = _builder(name, _authority(folder).subject, key, now, days).add_extension(
         x509.BasicConstraints(ca=False, path_length=None), critical=True
     )
+    # Python 3.13 and OpenSSL in strict mode refuse certificates without these two.
+    signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(_key(folder).public_key())
+    own = x509.SubjectKeyIdentifier.from_public_key(key)
+    extensions = (*extensions, signer, own)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
     for extension in extensions:
         builder = builder.add_extension(extension, critical=False)

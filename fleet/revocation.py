@@ -2,7 +2,7 @@
 
 Three locks, since none of them closes at once everywhere: its password is gone, its certificates
 are on the list that the broker reads, and the access rules give its name nothing, which also holds
-for a connection that is open.
+for a connection that is open, until it is ended.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .broker import remove_passwords, set_access
 from .database import Database
 from .errors import UnknownDeviceError
 from .folder import FleetFolder
+from .kick import kick
 from .store import Store
 
 
@@ -35,6 +36,8 @@ def revoke(folder: FleetFolder, store: Store, device: str, reason: str, now_s: f
     withdraw_certificates(folder, store, device)
     remove_passwords(folder, (device,))
     set_access(folder, revoked(store))
+    kick(folder, device)
+    store.set_offline(device)  # its last will is not heard any more
 
 
 def readmit(folder: FleetFolder, store: Database, device: str) -> None:

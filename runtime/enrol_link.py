@@ -122,6 +122,8 @@ class EnrolLink:
             client.username_pw_set(config.username, config.password)
         client.on_connect = self._connected
         client.on_subscribe = lambda *_: self._up.put("")
+        # A certificate that the broker does not take ends the connection without an answer.
+        client.on_disconnect = lambda *_: self._up.put("it ends the connection")
         client.on_message = self._received
         return client
 

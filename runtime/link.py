@@ -137,6 +137,7 @@ class Link:
         client.max_queued_messages_set(MAX_QUEUED)
         client.on_socket_open = _without_delay
         client.on_connect = self._connected
+        client.on_connect_fail = self._failed
         client.on_message = self._received
         return client
 
@@ -173,6 +174,16 @@ class Link:
         client.subscribe([(topic, QOS) for topic in (down, *cohorts)])
         self._publish_birth(True)
         self._on_up()
+
+    def _failed(self, _client: mqtt.Client, _data: Any) -> None:
+        """No connection at all: no network, no broker, or one that TLS does not get along with."""
+        if self._refused != "unreachable":
+            self._refused = "unreachable"
+            config = self._config
+            _LOG.warning(
+                "device '%s' cannot reach the broker at %s:%d; it goes on trying",
+                *(config.device, config.host, config.port),
+            )
 
     def _received(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         self._on_message(message.topic, bytes(message.payload))
