@@ -173,7 +173,7 @@ def changed_share(graph: Graph, base: Base) -> float:
     for value in graph.values.values():
         if _is_weight(value, base):
             there = base.codes(value.name).reshape(value.shape)
-            changed += int((value.data != there).sum())
+            changed += int(np.count_nonzero(value.data != there))
             total += value.elements
     return changed / max(total, 1)
 

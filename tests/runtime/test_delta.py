@@ -256,5 +256,8 @@ def test_known_delta_gives_the_same_file_for_ever() -> None:
     """Devices in the field read what this version wrote."""
     base, new, delta = small_sample()
     assert delta[:4] == MAGIC
-    assert hashlib.sha256(delta).hexdigest() == "54f6ef6cbf609abe0e5070c867dbabe4679a1e3a753b4475c53033150f582d59"
+    assert (
+        hashlib.sha256(delta).hexdigest()
+        == "54f6ef6cbf609abe0e5070c867dbabe4679a1e3a753b4475c53033150f582d59"
+    )
     assert applied(base, delta, len(new)) == new
