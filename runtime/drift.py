@@ -42,6 +42,8 @@ PERIOD = 32  # observations between two changes of the learned bets: they need t
 PRIOR = 32  # observations that the reference's own shares weigh in what was learned
 CAP = 10  # times the threshold: bounds the evidence and how long an alarm outlasts its cause
 PARTS = len(STARTS)
+# In the place of what is not above 0: no bound, and no division by 0 either.
+_NO_SPARE = np.float32(1e-30)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -189,7 +191,7 @@ class DriftDetector:
         self._parts[:] = parts
         self._fresh += np.bincount(cells.ravel(), minlength=self._fresh.size)
         # Only where a part is large can a sum of so few be.
-        if path.max() * (2 * PARTS) >= self.threshold:
+        if np.maximum.reduce(path, axis=None) * (2 * PARTS) >= self.threshold:
             self._raised |= (_total(path) >= self.threshold).any(axis=0)
 
     def _end_period(self) -> None:
@@ -216,7 +218,7 @@ class _EvenLearner:
     def __init__(self, radius: Float, seen: Float, bets: Float) -> None:
         count = np.arange(1, BINS + 1, dtype=np.float32)[:, None]
         self._seen, self._bets = seen.reshape(BINS, -1), bets.reshape(BINS, -1)
-        self._spare = np.where(count > radius, count - radius, np.float32(1e-30))
+        self._spare = np.maximum(count - radius, _NO_SPARE)
         self._filled = (count + radius)[-2::-1]
 
     def learn(self) -> None:
@@ -229,7 +231,8 @@ class _EvenLearner:
         highest = whole - lowest[:-1]
         highest /= self._filled
         lowest /= self._spare
-        low, high = np.minimum(lowest.min(axis=0), total), np.maximum(highest.max(axis=0), total)
+        low = np.minimum(np.minimum.reduce(lowest), total)
+        high = np.maximum(np.maximum.reduce(highest), total)
         _set_bets(self._bets, weights, low, high, total)
 
 
@@ -247,14 +250,14 @@ class _ClassLearner:
         """Set the bets; sums of floats go from the lowest weight up and from the highest down."""
         masses = self._seen + self._prior
         weights = masses / self._shares
-        total = self._seen.sum() + np.float32(PRIOR)
-        order = np.argsort(weights, kind="stable")
+        total = np.add.reduce(self._seen) + np.float32(PRIOR)
+        order = weights.argsort(kind="stable")
         masses, shares = masses[order], self._shares[order]
-        lowest, low_shares = masses.cumsum(), shares.cumsum()
-        behind = low_shares > self._radius
-        low = (lowest[behind] / (low_shares[behind] - self._radius)).min(initial=total)
-        highest, high_shares = masses[::-1].cumsum(), shares[::-1].cumsum()
-        high = (highest / (high_shares + self._radius)).max(initial=total)
+        spare = shares.cumsum() - self._radius
+        lowest = masses.cumsum() / np.maximum(spare, _NO_SPARE)
+        highest = masses[::-1].cumsum() / (shares[::-1].cumsum() + self._radius)
+        low = min(np.minimum.reduce(lowest), total)
+        high = max(np.maximum.reduce(highest), total)
         _set_bets(self._bets, weights, low, high, total)
 
 
