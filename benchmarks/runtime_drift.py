@@ -25,7 +25,7 @@ from edgekiln.runtime.contract import Contract, TensorSpec
 from edgekiln.runtime.drift import RUN_LENGTH, DriftDetector
 from edgekiln.runtime.reference import BINS, build_reference
 
-from . import drift_peers, drift_series
+from . import drift_mcu, drift_peers, drift_series
 from .figure import FULL, Figure, Scale, median_seconds
 
 Array = npt.NDArray[np.float32]
@@ -55,7 +55,7 @@ class Contender:
 
 
 def run(scale: Scale) -> Iterator[Figure]:
-    """False alarms, delays, cost, and real series."""
+    """False alarms, delays, cost, C on emulated cores, and real series."""
     streams = 1000 if scale == FULL else 100
     yield Figure(
         "peers: figures that differ from scipy's and river's", _wrong(scale), "of 40", "exact", 0
@@ -75,6 +75,7 @@ def run(scale: Scale) -> Iterator[Figure]:
             yield from _delays(f"{change}: {contender.name}", contender, values)
     yield from _class_mix(scale)
     yield from _costs(scale)
+    yield from drift_mcu.figures(scale.seed)
     yield from drift_series.figures()
 
 
