@@ -36,7 +36,7 @@ void model_invoke(int32_t at) {
     for (int32_t row = 0; row < DRIFT_ROWS; row++) {
         bins[row] = ek_drift_bin(&drift_features[row], values[at][row], 0.5f);
     }
-    ek_drift_observe(&drift, bins, at %% DRIFT_CLASSES);
+    ek_drift_observe(&drift_detector, bins, at %% DRIFT_CLASSES);
 }
 
 int main(void) {
@@ -44,7 +44,7 @@ int main(void) {
     *(volatile uint32_t *)0xE000ED88 |= 0xF00000; /* CPACR: the floating-point unit */
     __asm__ volatile("dsb\\nisb");
 #endif
-    ek_drift_start(&drift);
+    ek_drift_start(&drift_detector);
     for (int32_t at = 0; at < %(count)d; at++) {
         ek_probe_begin();
         model_invoke(at);

@@ -63,7 +63,7 @@ typedef struct {{
 extern const ek_drift_feature drift_features[DRIFT_ROWS];
 extern const ek_drift_reference drift_reference;
 extern drift_state drift_memory;
-extern const ek_drift drift; /* the reference, and the memory */
+extern const ek_drift drift_detector; /* the reference, and the memory */
 
 #ifdef __cplusplus
 }}
@@ -114,7 +114,7 @@ def _tables(reference: Reference, run_length: float, tolerance: float) -> str:
         statement("const ek_drift_reference drift_reference", braces(fields)),
         "drift_state drift_memory;\n",
         "static uint16_t class_order[DRIFT_CLASSES];\n",
-        statement("const ek_drift drift", braces(state)),
+        statement("const ek_drift drift_detector", braces(state)),
     ]
     return "".join(parts)
 
