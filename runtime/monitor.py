@@ -12,9 +12,9 @@ from .drift import DriftDetector
 from .errors import MemberError
 from .features import extract_features, feature_names
 from .model import Model, Prediction
-from .protocol import FeatureWindow, Report
+from .protocol import Report
 from .reference import Binner, IntArray, Reference
-from .telemetry import Window
+from .telemetry import OTHER_RULE, Verdict, Window
 
 
 class Monitor:
@@ -36,7 +36,8 @@ class Monitor:
         self._columns = _columns(model.contract, reference)
         self._binner = Binner((*reference.features, reference.confidence))
         self._rng = rng
-        self._start(start_s)
+        self._window = Window(len(self.drift.names), len(self._contract.classes), start_s, rng)
+        self._calm()
 
     def observe(self, raw: FloatArray, prediction: Prediction) -> None:
         """Raw samples (n, *input.shape), or one, and the answers to them."""
@@ -44,59 +45,39 @@ class Monitor:
         features = extract_features(self._contract, samples)[:, self._columns]
         values = np.concatenate((features, prediction.confidences[:, None]), axis=1)
         bins = self._binner.bins(values, self._rng.random(values.shape, np.float32))
-        self._window.add(bins, prediction.indices, prediction.latency_us)
+        self._window.add(bins, prediction.indices, prediction.latency_us, values)
         for row, answer in zip(bins, prediction.indices, strict=True):
             self.drift.observe(row[None], answer[None])
             self._raised |= self.drift.binned.alarms
             self._class_raised |= bool(self.drift.classes.alarms[0])
 
-    def violation(self) -> None:
-        """Count a sample that the contract refused."""
-        self._window.violations += 1
+    def violation(self, rule: str = OTHER_RULE) -> None:
+        """Count a sample that the contract refused, by the rule that it broke."""
+        self._window.violation(rule)
+
+    def engine_error(self) -> None:
+        """Count a sample that the engine could not answer."""
+        self._window.engine_errors += 1
 
     def close(self, end_s: float) -> Report:
         """End the window and start the next; the sender fills in who and how many.
 
         A detector's alarm stands in every window in which it was over its threshold.
         """
-        window, drift = self._window, self.drift
-        watched = tuple(
-            FeatureWindow(name=name, bins=tuple(bins), evidence=evidence, alarm=alarm)
-            for name, bins, evidence, alarm in zip(
-                drift.names,
-                window.bins.tolist(),
-                drift.binned.evidence.tolist(),
-                self._raised.tolist(),
-                strict=True,
-            )
+        drift = self.drift
+        verdict = Verdict(
+            names=drift.names,
+            evidence=drift.binned.evidence,
+            raised=self._raised,
+            class_evidence=float(drift.classes.evidence[0]),
+            class_raised=self._class_raised,
         )
-        classes = tuple(window.classes.tolist())
-        report = Report(
-            boot_id="",
-            seq=0,
-            bundle_id=self.bundle_id,
-            start_s=window.start_s,
-            end_s=end_s,
-            samples=window.samples,
-            violations=window.violations,
-            latency_us=window.latency.counts,
-            confidence=watched[-1],
-            classes=classes,
-            class_drift=FeatureWindow(
-                name="classes",
-                bins=classes,
-                evidence=float(drift.classes.evidence[0]),
-                alarm=self._class_raised,
-            ),
-            features=watched[:-1],
-        )
-        self._start(end_s)
+        report = self._window.close(self.bundle_id, end_s, verdict)
+        self._calm()
         return report
 
-    def _start(self, start_s: float) -> None:
-        names = len(self.drift.names)
-        self._window = Window(names, len(self._contract.classes), start_s)
-        self._raised = np.zeros(names, np.bool_)
+    def _calm(self) -> None:
+        self._raised = np.zeros(len(self.drift.names), np.bool_)
         self._class_raised = False
 
 
