@@ -255,9 +255,7 @@ class Agent:
             self._take(message.topic, message.payload)
         tools = self._tools
         for window in self._inbox.windows():
-            tools.reporter.send_report(
-                window.report, tools.models.rss_bytes, self._inbox.lost_windows
-            )
+            tools.reporter.send_report(window.report, tools.models.rss_bytes)
             self._desk.keep_drift(window.drift)
 
     def _take(self, topic: str, payload: bytes) -> None:

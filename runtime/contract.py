@@ -72,15 +72,16 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if tuple(samples.shape[1:]) != self.input.shape:
             raise ContractError(
                 f"input '{name}' has shape {tuple(samples.shape[1:])}, "
-                f"the contract says {self.input.shape}"
+                f"the contract says {self.input.shape}",
+                rule="shape",
             )
         if samples.dtype.kind not in "fiu":
             msg = f"input '{name}' has dtype {samples.dtype}, the contract needs numbers"
-            raise ContractError(msg)
+            raise ContractError(msg, rule="dtype")
         values = samples.astype(np.float32)
         if not np.isfinite(values).all():
             msg = f"input '{name}' holds a value that is not finite"
-            raise ContractError(msg)
+            raise ContractError(msg, rule="finite")
         self._check_range(values)
         return values
 
@@ -91,10 +92,10 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         low, high = float(values.min()), float(values.max())
         if spec.minimum is not None and low < spec.minimum:
             msg = f"input '{spec.name}' holds {low:g}, the contract's minimum is {spec.minimum:g}"
-            raise ContractError(msg)
+            raise ContractError(msg, rule="range")
         if spec.maximum is not None and high > spec.maximum:
             msg = f"input '{spec.name}' holds {high:g}, the contract's maximum is {spec.maximum:g}"
-            raise ContractError(msg)
+            raise ContractError(msg, rule="range")
 
     def preprocess(self, samples: FloatArray) -> FloatArray:
         """Raw samples to model input, the same steps in training and on the device."""

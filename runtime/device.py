@@ -35,6 +35,7 @@ from .recovery import Recovery
 from .reporter import Reporter
 from .slots import SlotStore
 from .source import SampleSource
+from .system import SystemProbe
 from .transfer import Transfer
 from .trust import Trust
 
@@ -113,7 +114,7 @@ class _Process:
             transfer=self._transfer,
             downloads=Downloads(config.slots, self._transfer),
             models=self.models,
-            reporter=Reporter(self.outbox, self._boot_id),
+            reporter=Reporter(self.outbox, self._boot_id, SystemProbe(config.folder)),
             clock=clock,
         )
         desk = Desk(

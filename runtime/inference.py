@@ -71,10 +71,10 @@ class Inference:
         """One sample, and the window's end where it is due."""
         try:
             prediction = session.predict(raw)
-        except ContractError:
-            self._watch(session).violation()
+        except ContractError as error:
+            self._watch(session).violation(error.rule)
         except EngineError:
-            pass  # no answer: a trial counts it, a window shows that samples are missing
+            self._watch(session).engine_error()
         else:
             monitor = self._watch(session)
             if monitor.bundle_id == prediction.bundle_id:

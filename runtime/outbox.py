@@ -2,22 +2,37 @@
 
 MQTT client libraries keep their sessions in memory only, so a restart would lose what was on its
 way. Delivery is at least once: `boot_id` and `seq`, which every message carries, let the fleet
-drop a second copy. The box is bounded; when it is full the oldest report goes first, because a
-report is one window of many while a state or an event is said once.
+drop a second copy. The box is bounded; `relief` says what it gives up when it is full.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import AgentError
+import msgspec
+import numpy as np
 
-REPORT = "report"
+from .errors import AgentError
+from .protocol import Report, encode
+from .relief import (
+    EXPIRED,
+    REPORT,
+    Freed,
+    clear_losses,
+    drop_expired,
+    is_rich,
+    read_losses,
+    relieve,
+)
+from .rollup import add_lost
+
 MAX_MESSAGES = 4000
 MAX_BYTES = 16 << 20
+_SPARE_BYTES = 256 << 10  # of journal that is kept, so that a full disk does not stop the box
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (
@@ -31,33 +46,63 @@ CREATE TABLE IF NOT EXISTS message (
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT OR IGNORE INTO counter VALUES ('dropped', 0);
 """
-_VICTIM = "SELECT id FROM message ORDER BY kind != ?, id LIMIT 1"
+# Columns that a box of an earlier version lacks. Nobody knows which of its messages have left.
+_ADDED = {
+    "sent": "INTEGER NOT NULL DEFAULT 1",  # 1: it may have left the device
+    "bundle_id": "TEXT NOT NULL DEFAULT ''",  # of a report that may be merged
+    "start_s": "REAL NOT NULL DEFAULT 0",
+    "rich": "INTEGER NOT NULL DEFAULT 0",  # 1: a report with features' sketches
+    "expires_s": "REAL NOT NULL DEFAULT 0",  # Unix seconds; 0: never
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message on its way: `kind` is its topic's last word, `id` grows with age's end."""
+    """One message on its way: `kind` is its topic's last word, `id` grows with age's end.
+
+    `sent`: it may have left before, and must not change its meaning any more.
+    """
 
     id: int
     kind: str
     boot_id: str
     seq: int
     payload: bytes
+    sent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What a message's row holds besides its id."""
+
+    kind: str
+    boot_id: str
+    seq: int
+    payload: bytes
+    bundle_id: str = ""
+    start_s: float = 0.0
+    rich: bool = False
+    expires_s: float = 0.0
 
 
 class Outbox:
     """The box at `path`; used by one thread. A damaged file is put aside and a new box begun."""
 
     def __init__(
-        self, path: Path, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES
+        self,
+        path: Path,
+        max_messages: int = MAX_MESSAGES,
+        max_bytes: int = MAX_BYTES,
+        rng: np.random.Generator | None = None,
     ) -> None:
-        """Open or begin the box.
+        """Open or begin the box; `rng` is for merging sketches, seeded by the system without one.
 
         Raises:
             AgentError: the disk is full, or the folder cannot be written.
         """
         self._max_messages = max_messages
         self._max_bytes = max_bytes
+        self._rng = rng or np.random.default_rng()
         try:
             self._db = _open(path)
         except sqlite3.OperationalError as error:  # a full disk, a folder without permission
@@ -69,39 +114,66 @@ class Outbox:
             self._db = _open(path)
         row = self._db.execute("SELECT COUNT(*), TOTAL(LENGTH(payload)) FROM message").fetchone()
         self._count, self._bytes = int(row[0]), int(row[1])
-        self._dropped = int(self._db.execute("SELECT value FROM counter").fetchone()[0])
 
     @property
     def dropped(self) -> int:
         """Messages that had to go unsent since the box was made."""
-        return self._dropped
+        return self.counter("dropped")
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all messages."""
+        return self._bytes
 
     def __len__(self) -> int:
         return self._count
 
-    def put(self, kind: str, boot_id: str, seq: int, payload: bytes) -> None:
-        """Keep a message; it is on disk when this returns. A known (boot_id, seq) is kept once."""
-        with self._db:
-            added = self._db.execute(
-                "INSERT OR IGNORE INTO message (kind, boot_id, seq, payload) VALUES (?, ?, ?, ?)",
-                (kind, boot_id, seq, payload),
-            ).rowcount
-            count, size = self._count + added, self._bytes + added * len(payload)
-            dropped = self._dropped
-            while count > self._max_messages or (size > self._max_bytes and count > 1):
-                size -= self._drop_oldest()
-                count -= 1
-                dropped += 1
-            self._db.execute("UPDATE counter SET value = ?", (dropped,))
-        self._count, self._bytes, self._dropped = count, size, dropped
+    def put(
+        self, kind: str, boot_id: str, seq: int, payload: bytes, expires_s: float = 0.0
+    ) -> None:
+        """Keep a message; it is on disk when this returns. A known (boot_id, seq) is kept once.
+
+        `expires_s`: Unix seconds, for `expire`; 0 for what never does.
+        """
+        with self._changing():
+            self._insert(_Row(kind, boot_id, seq, payload, expires_s=expires_s))
+
+    def put_report(self, report: Report) -> None:
+        """Keep a report, and let it tell what was lost since the one before."""
+        with self._changing():
+            losses = read_losses(self._db)
+            told = msgspec.structs.replace(
+                report,
+                dropped=report.dropped + losses.windows,
+                lost=add_lost((report.lost, losses.lost)),
+            )
+            row = _Row(
+                kind=REPORT,
+                boot_id=report.boot_id,
+                seq=report.seq,
+                payload=encode(told),
+                bundle_id=report.bundle_id,
+                start_s=report.start_s,
+                rich=is_rich(report),
+            )
+            if self._insert(row):
+                clear_losses(self._db)
 
     def pending(self, after_id: int, limit: int) -> tuple[Message, ...]:
         """The oldest messages behind `after_id`, in the order in which they were put."""
         rows = self._db.execute(
-            "SELECT id, kind, boot_id, seq, payload FROM message WHERE id > ? ORDER BY id LIMIT ?",
+            "SELECT id, kind, boot_id, seq, payload, sent FROM message "
+            "WHERE id > ? ORDER BY id LIMIT ?",
             (after_id, limit),
         )
         return tuple(Message(*row) for row in rows)
+
+    def mark_sent(self, ids: Sequence[int]) -> None:
+        """Note, before they leave, that these messages may be with the fleet from now on."""
+        with self._db:
+            self._db.executemany(
+                "UPDATE message SET sent = 1 WHERE id = ?", [(one,) for one in ids]
+            )
 
     def ack(self, boot_id: str, seq: int) -> int:
         """Forget a message that the fleet has; its id, 0 where there is none."""
@@ -116,16 +188,78 @@ class Outbox:
         self._bytes -= int(row[1])
         return int(row[0])
 
+    def expire(self, now_s: float) -> None:
+        """Drop the captures whose time to live is over, and count them."""
+        due = f"SELECT 1 FROM message WHERE {EXPIRED} LIMIT 1"
+        if self._db.execute(due, (now_s,)).fetchone() is None:
+            return
+        with self._changing():
+            while (freed := drop_expired(self._db, now_s)) is not None:
+                self._take(freed)
+
+    def held_bytes(self, kind: str) -> int:
+        """Bytes of the messages of a kind."""
+        query = "SELECT TOTAL(LENGTH(payload)) FROM message WHERE kind = ?"
+        return int(self._db.execute(query, (kind,)).fetchone()[0])
+
+    def counter(self, name: str) -> int:
+        """A number that is kept with the messages; 0 where it was never set."""
+        row = self._db.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def set_counter(self, name: str, value: int) -> None:
+        """Keep a number."""
+        with self._db:
+            self._db.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", (name, value))
+
     def close(self) -> None:
         """Close the file; messages stay."""
         self._db.close()
 
-    def _drop_oldest(self) -> int:
-        """Remove the oldest report, or the oldest message where there is none; its bytes."""
-        row = self._db.execute(
-            f"DELETE FROM message WHERE id = ({_VICTIM}) RETURNING LENGTH(payload)", (REPORT,)
-        ).fetchone()
-        return int(row[0])
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One transaction that ends within the bounds, and counts that are as the file's."""
+        before = self._count, self._bytes
+        try:
+            with self._db:
+                yield
+                self._make_room()
+        except BaseException:
+            self._count, self._bytes = before
+            raise
+
+    def _insert(self, row: _Row) -> bool:
+        """Whether it was not there yet."""
+        added = self._db.execute(
+            "INSERT OR IGNORE INTO message (kind, boot_id, seq, payload, sent, bundle_id, start_s, "
+            "rich, expires_s) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?)",
+            (
+                row.kind,
+                row.boot_id,
+                row.seq,
+                row.payload,
+                row.bundle_id,
+                row.start_s,
+                row.rich,
+                row.expires_s,
+            ),
+        ).rowcount
+        self._count += added
+        self._bytes += added * len(row.payload)
+        return added == 1
+
+    def _make_room(self) -> None:
+        while self._full and (freed := relieve(self._db, self._rng)) is not None:
+            self._take(freed)
+
+    @property
+    def _full(self) -> bool:
+        too_large = self._bytes > self._max_bytes and self._count > 1  # a huge message fits alone
+        return too_large or self._count > self._max_messages
+
+    def _take(self, freed: Freed) -> None:
+        self._count -= freed.messages
+        self._bytes -= freed.bytes
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -134,9 +268,26 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.executescript(_SCHEMA)
+        there = {row[1] for row in db.execute("PRAGMA table_info(message)")}
+        for name, kind in _ADDED.items():
+            if name not in there:
+                db.execute(f"ALTER TABLE message ADD COLUMN {name} {kind}")
         db.execute("SELECT COUNT(*) FROM message").fetchone()
     except sqlite3.DatabaseError:
         with contextlib.suppress(sqlite3.Error):
             db.close()
         raise
+    with contextlib.suppress(sqlite3.OperationalError):
+        _keep_spare(db)
     return db
+
+
+def _keep_spare(db: sqlite3.Connection) -> None:
+    """Grow file and journal while there is room: SQLite writes over what they hold later.
+
+    So acknowledgements, and the marks in front of sending, can be written on a full disk.
+    """
+    with db:
+        db.execute("INSERT OR REPLACE INTO counter VALUES ('spare', zeroblob(?))", (_SPARE_BYTES,))
+        db.execute("DELETE FROM counter WHERE name = 'spare'")
+    db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
