@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 
+from .ballast import Ballast
 from .errors import AgentError
 from .protocol import Report, encode
 from .relief import (
@@ -32,7 +34,9 @@ from .rollup import add_lost
 
 MAX_MESSAGES = 4000
 MAX_BYTES = 16 << 20
-_SPARE_BYTES = 256 << 10  # of journal that is kept, so that a full disk does not stop the box
+_JOURNAL_PAGES = 64  # of SQLite's journal before it starts from the beginning again
+
+Result = TypeVar("Result")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (
@@ -112,6 +116,8 @@ class Outbox:
             for tail in ("-wal", "-shm"):
                 path.with_name(path.name + tail).unlink(missing_ok=True)
             self._db = _open(path)
+        self._ballast = Ballast(path.with_name(path.name + ".ballast"))
+        self._ballast.hold()
         row = self._db.execute("SELECT COUNT(*), TOTAL(LENGTH(payload)) FROM message").fetchone()
         self._count, self._bytes = int(row[0]), int(row[1])
 
@@ -135,29 +141,12 @@ class Outbox:
 
         `expires_s`: Unix seconds, for `expire`; 0 for what never does.
         """
-        with self._changing():
-            self._insert(_Row(kind, boot_id, seq, payload, expires_s=expires_s))
+        row = _Row(kind, boot_id, seq, payload, expires_s=expires_s)
+        self._change(lambda: self._insert(row))
 
     def put_report(self, report: Report) -> None:
         """Keep a report, and let it tell what was lost since the one before."""
-        with self._changing():
-            losses = read_losses(self._db)
-            told = msgspec.structs.replace(
-                report,
-                dropped=report.dropped + losses.windows,
-                lost=add_lost((report.lost, losses.lost)),
-            )
-            row = _Row(
-                kind=REPORT,
-                boot_id=report.boot_id,
-                seq=report.seq,
-                payload=encode(told),
-                bundle_id=report.bundle_id,
-                start_s=report.start_s,
-                rich=is_rich(report),
-            )
-            if self._insert(row):
-                clear_losses(self._db)
+        self._change(lambda: self._insert_report(report))
 
     def pending(self, after_id: int, limit: int) -> tuple[Message, ...]:
         """The oldest messages behind `after_id`, in the order in which they were put."""
@@ -170,32 +159,18 @@ class Outbox:
 
     def mark_sent(self, ids: Sequence[int]) -> None:
         """Note, before they leave, that these messages may be with the fleet from now on."""
-        with self._db:
-            self._db.executemany(
-                "UPDATE message SET sent = 1 WHERE id = ?", [(one,) for one in ids]
-            )
+        rows = [(one,) for one in ids]
+        self._change(lambda: self._db.executemany("UPDATE message SET sent = 1 WHERE id = ?", rows))
 
     def ack(self, boot_id: str, seq: int) -> int:
         """Forget a message that the fleet has; its id, 0 where there is none."""
-        with self._db:
-            row = self._db.execute(
-                "DELETE FROM message WHERE boot_id = ? AND seq = ? RETURNING id, LENGTH(payload)",
-                (boot_id, seq),
-            ).fetchone()
-        if row is None:
-            return 0
-        self._count -= 1
-        self._bytes -= int(row[1])
-        return int(row[0])
+        return self._change(lambda: self._forget(boot_id, seq))
 
     def expire(self, now_s: float) -> None:
         """Drop the captures whose time to live is over, and count them."""
         due = f"SELECT 1 FROM message WHERE {EXPIRED} LIMIT 1"
-        if self._db.execute(due, (now_s,)).fetchone() is None:
-            return
-        with self._changing():
-            while (freed := drop_expired(self._db, now_s)) is not None:
-                self._take(freed)
+        if self._db.execute(due, (now_s,)).fetchone() is not None:
+            self._change(lambda: self._drop_expired(now_s))
 
     def held_bytes(self, kind: str) -> int:
         """Bytes of the messages of a kind."""
@@ -209,24 +184,76 @@ class Outbox:
 
     def set_counter(self, name: str, value: int) -> None:
         """Keep a number."""
-        with self._db:
-            self._db.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", (name, value))
+        statement = "INSERT OR REPLACE INTO counter VALUES (?, ?)"
+        self._change(lambda: self._db.execute(statement, (name, value)))
 
     def close(self) -> None:
         """Close the file; messages stay."""
         self._db.close()
 
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """One transaction that ends within the bounds, and counts that are as the file's."""
+    def _change(self, action: Callable[[], Result]) -> Result:
+        """Do it in one transaction that ends within the bounds; on a full disk, in what is held."""
+        try:
+            return self._transact(action)
+        except sqlite3.OperationalError:
+            if not self._ballast.release():
+                raise
+            self._stop_growing()
+            return self._transact(action)
+
+    def _transact(self, action: Callable[[], Result]) -> Result:
         before = self._count, self._bytes
         try:
             with self._db:
-                yield
+                result = action()
                 self._make_room()
         except BaseException:
             self._count, self._bytes = before
             raise
+        return result
+
+    def _stop_growing(self) -> None:
+        """Live in the file as it is, a third of it for payloads, until the next start."""
+        self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        pages, page_bytes = (
+            int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "page_size")
+        )
+        self._db.execute(f"PRAGMA max_page_count = {max(pages, _JOURNAL_PAGES)}").fetchall()
+        self._max_bytes = min(self._max_bytes, max(pages, _JOURNAL_PAGES) * page_bytes // 3)
+
+    def _insert_report(self, report: Report) -> None:
+        losses = read_losses(self._db)
+        told = msgspec.structs.replace(
+            report,
+            dropped=report.dropped + losses.windows,
+            lost=add_lost((report.lost, losses.lost)),
+        )
+        row = _Row(
+            kind=REPORT,
+            boot_id=report.boot_id,
+            seq=report.seq,
+            payload=encode(told),
+            bundle_id=report.bundle_id,
+            start_s=report.start_s,
+            rich=is_rich(report),
+        )
+        if self._insert(row):
+            clear_losses(self._db)
+
+    def _forget(self, boot_id: str, seq: int) -> int:
+        row = self._db.execute(
+            "DELETE FROM message WHERE boot_id = ? AND seq = ? RETURNING id, LENGTH(payload)",
+            (boot_id, seq),
+        ).fetchone()
+        if row is None:
+            return 0
+        self._take(Freed(1, int(row[1])))
+        return int(row[0])
+
+    def _drop_expired(self, now_s: float) -> None:
+        while (freed := drop_expired(self._db, now_s)) is not None:
+            self._take(freed)
 
     def _insert(self, row: _Row) -> bool:
         """Whether it was not there yet."""
@@ -267,6 +294,7 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_JOURNAL_PAGES}")
         db.executescript(_SCHEMA)
         there = {row[1] for row in db.execute("PRAGMA table_info(message)")}
         for name, kind in _ADDED.items():
@@ -277,17 +305,4 @@ def _open(path: Path) -> sqlite3.Connection:
         with contextlib.suppress(sqlite3.Error):
             db.close()
         raise
-    with contextlib.suppress(sqlite3.OperationalError):
-        _keep_spare(db)
     return db
-
-
-def _keep_spare(db: sqlite3.Connection) -> None:
-    """Grow file and journal while there is room: SQLite writes over what they hold later.
-
-    So acknowledgements, and the marks in front of sending, can be written on a full disk.
-    """
-    with db:
-        db.execute("INSERT OR REPLACE INTO counter VALUES ('spare', zeroblob(?))", (_SPARE_BYTES,))
-        db.execute("DELETE FROM counter WHERE name = 'spare'")
-    db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()

@@ -183,6 +183,40 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
 
 
+class CaptureReason(enum.StrEnum):
+    """Why a sample was kept."""
+
+    RANDOM = "random"
+    LOW_CONFIDENCE = "low_confidence"
+    DRIFTED = "drifted"
+    DISAGREEMENT = "disagreement"  # of the model on trial and the last known good one
+    VIOLATION = "violation"  # of the contract
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One raw sample that a device was allowed to keep, on `up/capture`.
+
+    `sample` is the array in C order, little-endian, of `dtype` and `shape`: what the contract was
+    shown, or what the redaction hook made of it.
+    """
+
+    boot_id: str
+    seq: int
+    at_s: float
+    bundle_id: str
+    reason: CaptureReason
+    dtype: str
+    shape: tuple[int, ...]
+    sample: bytes
+    ttl_s: float  # from `at_s`, on the device and in the fleet alike
+    redacted_by: str = ""  # `module:function`, empty where there is no hook
+    label: str = ""  # the answer; empty where there is none
+    confidence: float | None = None
+    other_label: str = ""  # the last known good model's answer, on a disagreement
+    detail: str = ""  # the rule that was broken, the features that drift
+    schema: int = 1
+
+
 class TrialEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """What a device saw of a release on trial, paired with the last known good model."""
 

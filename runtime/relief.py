@@ -31,6 +31,7 @@ HOUR_S, DAY_S = 3600, 86400
 EXPIRED = "expires_s BETWEEN 0.001 AND ?"  # of a message, with the time now
 _AT_ONCE = 256  # reports merged in one step: bounds memory and the time of a step
 _WINDOWS = "lost_windows"
+_FIRST = "ORDER BY sent, id LIMIT 1"  # the oldest, but last what may have arrived already
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def _merge(db: sqlite3.Connection, rng: np.random.Generator, span_s: int) -> Fre
 
 def _thin_report(db: sqlite3.Connection, _rng: np.random.Generator) -> Freed | None:
     row = db.execute(
-        "SELECT id, payload FROM message WHERE kind = ? AND rich = 1 ORDER BY id LIMIT 1", (REPORT,)
+        f"SELECT id, payload FROM message WHERE kind = ? AND rich = 1 {_FIRST}", (REPORT,)
     ).fetchone()
     if row is None:
         return None
@@ -159,9 +160,7 @@ def _thin_report(db: sqlite3.Connection, _rng: np.random.Generator) -> Freed | N
 
 
 def _drop_report(db: sqlite3.Connection, _rng: np.random.Generator) -> Freed | None:
-    row = db.execute(
-        "SELECT payload FROM message WHERE kind = ? ORDER BY id LIMIT 1", (REPORT,)
-    ).fetchone()
+    row = db.execute(f"SELECT payload FROM message WHERE kind = ? {_FIRST}", (REPORT,)).fetchone()
     if row is None:
         return None
     try:
@@ -185,7 +184,7 @@ def _drop(
 ) -> Freed | None:
     """Drop the oldest message for which `where` holds of `value`, and count what goes with it."""
     row = db.execute(
-        f"DELETE FROM message WHERE id = (SELECT id FROM message WHERE {where} ORDER BY id LIMIT 1)"
+        f"DELETE FROM message WHERE id = (SELECT id FROM message WHERE {where} {_FIRST})"
         " RETURNING LENGTH(payload)",
         (value,),
     ).fetchone()
