@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from .capture import CaptureTable, check_capture
 from .engines import FORMATS
 from .errors import DeviceConfigError, TrustError
 from .signing import public_key_from_hex
@@ -36,6 +37,7 @@ class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ram_bytes: int = 0  # 0: not known, not checked
     flash_bytes: int = 0  # of one slot
     engine: str = ""  # litert | onnxruntime | c; empty: that of the bundle's best format
+    capture: CaptureTable | None = None  # None: no sample ever leaves the device
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class DeviceConfig:
     password: str
     root: bytes  # trust/root.json
     rollout_key: Ed25519PublicKey
+    capture: CaptureTable | None = None
 
     @property
     def factory(self) -> Path:
@@ -117,6 +120,7 @@ def load_device(path: Path) -> DeviceConfig:
         password=_text(path / "password").strip(),
         root=_bytes(path / "trust" / "root.json"),
         rollout_key=rollout_key,
+        capture=table.capture,
     )
 
 
@@ -143,6 +147,11 @@ def _check(path: Path, table: DeviceTable) -> None:
     if table.engine not in ("", *FORMATS):
         known = ", ".join(FORMATS)
         raise DeviceConfigError(f"{path}: 'engine' is '{table.engine}'; there are: {known}")
+    if table.capture is not None:
+        try:
+            check_capture(table.capture)
+        except DeviceConfigError as error:
+            raise DeviceConfigError(f"{path}: {error}") from error
     if not 0 < table.broker.port < 65536:
         raise DeviceConfigError(f"{path}: 'broker.port' is {table.broker.port}, not 1 to 65535")
 

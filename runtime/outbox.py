@@ -19,12 +19,15 @@ import numpy as np
 
 from .ballast import Ballast
 from .errors import AgentError
-from .protocol import Report, encode
+from .protocol import Lost, Report, encode
 from .relief import (
+    CAPTURE,
     EXPIRED,
     REPORT,
     Freed,
+    add_losses,
     clear_losses,
+    drop_capture,
     drop_expired,
     is_rich,
     read_losses,
@@ -172,10 +175,13 @@ class Outbox:
         if self._db.execute(due, (now_s,)).fetchone() is not None:
             self._change(lambda: self._drop_expired(now_s))
 
-    def held_bytes(self, kind: str) -> int:
-        """Bytes of the messages of a kind."""
-        query = "SELECT TOTAL(LENGTH(payload)) FROM message WHERE kind = ?"
-        return int(self._db.execute(query, (kind,)).fetchone()[0])
+    def trim_captures(self, max_bytes: int) -> None:
+        """Drop the oldest captures until the others have at most so many bytes; count them."""
+        self._change(lambda: self._trim_captures(max_bytes))
+
+    def count_lost(self, lost: Lost) -> None:
+        """Let the next report tell of it."""
+        self._change(lambda: add_losses(self._db, lost))
 
     def counter(self, name: str) -> int:
         """A number that is kept with the messages; 0 where it was never set."""
@@ -253,6 +259,13 @@ class Outbox:
 
     def _drop_expired(self, now_s: float) -> None:
         while (freed := drop_expired(self._db, now_s)) is not None:
+            self._take(freed)
+
+    def _trim_captures(self, max_bytes: int) -> None:
+        query = "SELECT TOTAL(LENGTH(payload)) FROM message WHERE kind = ?"
+        held = int(self._db.execute(query, (CAPTURE,)).fetchone()[0])
+        while held > max_bytes and (freed := drop_capture(self._db)) is not None:
+            held -= freed.bytes
             self._take(freed)
 
     def _insert(self, row: _Row) -> bool:

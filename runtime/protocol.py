@@ -208,7 +208,7 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dtype: str
     shape: tuple[int, ...]
     sample: bytes
-    ttl_s: float  # from `at_s`, on the device and in the fleet alike
+    ttl_s: float  # on the device since `at_s`, and in the fleet since it arrived
     redacted_by: str = ""  # `module:function`, empty where there is no hook
     label: str = ""  # the answer; empty where there is none
     confidence: float | None = None

@@ -101,8 +101,13 @@ def drop_expired(db: sqlite3.Connection, now_s: float) -> Freed | None:
     return _drop(db, EXPIRED, now_s, Lost(captures=1))
 
 
-def _drop_capture(db: sqlite3.Connection, _rng: np.random.Generator) -> Freed | None:
+def drop_capture(db: sqlite3.Connection) -> Freed | None:
+    """Drop the oldest capture."""
     return _drop(db, "kind = ?", CAPTURE, Lost(captures=1))
+
+
+def _drop_capture(db: sqlite3.Connection, _rng: np.random.Generator) -> Freed | None:
+    return drop_capture(db)
 
 
 def _merge_hour(db: sqlite3.Connection, rng: np.random.Generator) -> Freed | None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from .holding import HeldReports
 from .outbox import Outbox
-from .protocol import Event, Report, State, SystemFigures, TrialEvidence, encode
+from .protocol import Capture, Event, Report, State, SystemFigures, TrialEvidence, encode
 from .record import AgentRecord, Slot
+from .relief import CAPTURE
 
 
 class Reporter:
@@ -96,6 +97,12 @@ class Reporter:
             system=self._probe(),
         )
         self._held.add(numbered)
+
+    def send_capture(self, capture: Capture) -> None:
+        """Put a captured sample into the outbox, numbered; it expires at the end of its time."""
+        numbered = msgspec.structs.replace(capture, boot_id=self.boot_id, seq=self._next())
+        expires_s = capture.at_s + capture.ttl_s
+        self._outbox.put(CAPTURE, self.boot_id, numbered.seq, encode(numbered), expires_s)
 
     def _next(self) -> int:
         self._seq += 1
