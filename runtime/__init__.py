@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from .bundle import Bundle, open_bundle
     from .contract import Affine, Contract, TensorSpec
     from .errors import RuntimeRoomError
-    from .model import GoldenResult, Model, Prediction
+    from .model import GoldenResult, Model
+    from .options import EngineOptions
+    from .prediction import Prediction
     from .session import LiveSession
 
 __all__ = [
     "Affine",
     "Bundle",
     "Contract",
+    "EngineOptions",
     "GoldenResult",
     "LiveSession",
     "Model",
@@ -32,10 +35,11 @@ _HOMES = {
     "Affine": "contract",
     "Bundle": "bundle",
     "Contract": "contract",
+    "EngineOptions": "options",
     "GoldenResult": "model",
     "LiveSession": "session",
     "Model": "model",
-    "Prediction": "model",
+    "Prediction": "prediction",
     "RuntimeRoomError": "errors",
     "TensorSpec": "contract",
     "open_bundle": "bundle",

@@ -11,7 +11,8 @@ from .contract import Contract, FloatArray
 from .drift import DriftDetector
 from .errors import MemberError
 from .features import extract_features, feature_names
-from .model import Model, Prediction
+from .model import Model
+from .prediction import Prediction
 from .protocol import FeatureWindow, Report
 from .reference import Binner, IntArray, Reference
 from .telemetry import Window

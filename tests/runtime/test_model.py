@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import subprocess
 import sys
@@ -26,9 +27,10 @@ from edgekiln.runtime.contract import Affine, Contract, TensorSpec
 from edgekiln.runtime.engines import ENGINES, OutputScale, open_engine
 from edgekiln.runtime.errors import ContractError, EngineError, MemberError
 from edgekiln.runtime.golden import Golden, pack_golden
+from edgekiln.runtime.lanes import Lanes
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
 from edgekiln.runtime.model import Model
-from edgekiln.runtime.quant import FloatArray, Logits, dequantize_array, softmax
+from edgekiln.runtime.quant import End, FloatArray, Logits, dequantize_array, softmax
 from edgekiln.runtime.reference import build_reference
 
 CONTRACT = Contract(
@@ -111,10 +113,16 @@ def test_run_golden_is_near_when_any_engine_runs_it(
 
 
 class Recording:
-    """An engine of a model that remembers: it gives the next expected rows until it is reset."""
+    """An engine of a model that remembers: it gives the next expected rows until it is reset.
+
+    It is its own only lane.
+    """
 
     def __init__(self) -> None:
         self.frame = 0
+        self.outputs = 3
+        self.input = End(36, np.int8, 1.0, 0)
+        self.lanes = Lanes([RecordingLane(self)])
 
     def run(self, x: FloatArray) -> Logits:
         first, self.frame = self.frame, self.frame + len(x)
@@ -122,6 +130,18 @@ class Recording:
 
     def reset(self) -> None:
         self.frame = 0
+
+
+class RecordingLane:
+    def __init__(self, engine: Recording) -> None:
+        self.input = np.zeros(36, np.int8)
+        self._engine = engine
+
+    def run(self) -> Logits:
+        return self._engine.run(self.input[None])[0]
+
+    def forget(self) -> None:
+        self._engine.reset()
 
 
 def test_golden_vectors_are_a_recording_of_their_own_when_a_model_remembers(
@@ -218,6 +238,9 @@ def test_run_golden_refuses_when_classes_and_outputs_differ(bundle: Bundle) -> N
     model.contract = msgspec.structs.replace(CONTRACT, classes=("a", "b"))
     with pytest.raises(EngineError, match="3 outputs for 2 classes"):
         model.run_golden()
+    narrow = {**bundle.members, "contract.json": msgspec.json.encode(model.contract)}
+    with pytest.raises(EngineError, match="3 outputs for 2 classes"):
+        Model.open(dataclasses.replace(bundle, members=narrow))
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:
