@@ -89,11 +89,12 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if tuple(samples.shape[1:]) != spec.shape:
             raise ContractError(
                 f"input '{spec.name}' has shape {tuple(samples.shape[1:])}, "
-                f"the contract says {spec.shape}"
+                f"the contract says {spec.shape}",
+                "shape",
             )
         if samples.dtype.kind not in "fiu":
             msg = f"input '{spec.name}' has dtype {samples.dtype}, the contract needs numbers"
-            raise ContractError(msg)
+            raise ContractError(msg, "dtype")
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
             values = samples.astype(np.float32)
         if values.size:
@@ -105,15 +106,15 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         low, high = float(values.min()), float(values.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             place = int(np.argmin(np.isfinite(values)))
-            raise ContractError(f"{self._place(values, place)} is not finite")
+            raise ContractError(f"{self._place(values, place)} is not finite", "finite")
         if spec.minimum is not None and low < spec.minimum:
             place = int(values.argmin())
             rule = f"is {low:g}, the contract's minimum is {spec.minimum:g}"
-            raise ContractError(f"{self._place(values, place)} {rule}")
+            raise ContractError(f"{self._place(values, place)} {rule}", "range")
         if spec.maximum is not None and high > spec.maximum:
             place = int(values.argmax())
             rule = f"is {high:g}, the contract's maximum is {spec.maximum:g}"
-            raise ContractError(f"{self._place(values, place)} {rule}")
+            raise ContractError(f"{self._place(values, place)} {rule}", "range")
 
     def _place(self, values: FloatArray, place: int) -> str:
         """A value's name; `place` is its index in the flattened samples."""

@@ -53,7 +53,11 @@ class SizeLimitError(BundleError):
 
 
 class ContractError(RuntimeRoomError):
-    """An input breaks the model's contract."""
+    """An input breaks the model's contract; `rule` is a field of `protocol.BrokenRules`."""
+
+    def __init__(self, message: str, rule: str = "other") -> None:
+        super().__init__(message)
+        self.rule = rule
 
 
 class EngineError(RuntimeRoomError):

@@ -18,10 +18,10 @@ from .errors import MemberError
 from .features import extract_features, feature_names
 from .model import Model
 from .prediction import Prediction
-from .protocol import FeatureWindow, Report
+from .protocol import Report
 from .reference import Binner, IntArray, Reference
 from .ring import Ring
-from .telemetry import LATENCY_EDGES_US, Window
+from .telemetry import OTHER_RULE, Verdict, Window
 
 
 class Monitor:
@@ -38,7 +38,7 @@ class Monitor:
         """
         reference = model.reference
         self.bundle_id = model.bundle_id
-        self.drift = DriftDetector(reference)  # up to date after `drain`
+        self.drift = DriftDetector(reference)  # knows of what has left the ring
         self._contract = model.contract
         self._shape = model.contract.input.shape
         self._columns = _columns(model.contract, reference)
@@ -46,7 +46,8 @@ class Monitor:
         self._rng = rng
         self._ring = Ring(self._shape)
         self._lock = threading.Lock()
-        self._start(start_s)
+        self._window = Window(len(self.drift.names), len(self._contract.classes), start_s, rng)
+        self._calm()
 
     def observe(self, raw: npt.NDArray[np.generic], prediction: Prediction) -> None:
         """Raw samples (n, *input.shape), or one, and the answers to them; the samples are copied.
@@ -59,15 +60,15 @@ class Monitor:
             elif self._ring.put(raw, prediction):
                 self._drain()
 
-    def violation(self) -> None:
-        """Count a sample that the contract refused."""
+    def violation(self, rule: str = OTHER_RULE) -> None:
+        """Count a sample that the contract refused, by the rule that it broke."""
         with self._lock:
-            self._window.violations += 1
+            self._window.violation(rule)
 
-    def drain(self) -> None:
-        """Count what waits in the ring."""
+    def engine_error(self) -> None:
+        """Count a sample that the engine could not answer."""
         with self._lock:
-            self._drain()
+            self._window.engine_errors += 1
 
     def close(self, end_s: float) -> Report:
         """End the window and start the next; the sender fills in who and how many.
@@ -76,9 +77,16 @@ class Monitor:
         """
         with self._lock:
             self._drain()
-            report = self._report(end_s)
-            self._start(end_s)
-            return report
+            drift = self.drift
+            verdict = Verdict(
+                names=drift.names,
+                evidence=drift.binned.evidence,
+                raised=self._raised,
+                class_evidence=float(drift.classes.evidence[0]),
+                class_raised=self._class_raised,
+            )
+            self._calm()
+            return self._window.close(self.bundle_id, end_s, verdict)
 
     def _observe_batch(self, raw: npt.NDArray[np.generic], prediction: Prediction) -> None:
         samples = np.asarray(raw, np.float32).reshape(-1, *self._shape)
@@ -87,8 +95,10 @@ class Monitor:
         for start in range(0, len(samples), step):
             part = slice(start, start + step)
             chunk = samples[part]
-            latencies = np.full(len(chunk), prediction.latency_us, np.float32)
-            self._count(chunk, prediction.indices[part], prediction.confidences[part], latencies)
+            latencies_us = np.full(len(chunk), prediction.latency_us, np.float32)
+            self._count(
+                chunk, prediction.indices[part], prediction.confidences[part], latencies_us
+            )
 
     def _drain(self) -> None:
         if len(self._ring):
@@ -104,53 +114,14 @@ class Monitor:
         features = extract_features(self._contract, samples)[:, self._columns]
         values = np.concatenate((features, confidences[:, None]), axis=1)
         bins = self._binner.bins(values, self._rng.random(values.shape, np.float32))
-        places = np.searchsorted(LATENCY_EDGES_US, latencies_us, side="right")
-        for place in np.unique(places):
-            of_place = places == place
-            mean_us = float(latencies_us[of_place].mean())
-            self._window.add(bins[of_place], indices[of_place], mean_us)
+        self._window.add(bins, indices, latencies_us, values)
         for row, answer in zip(bins, indices, strict=True):
             self.drift.observe(row[None], answer[None])
             self._raised |= self.drift.binned.alarms
             self._class_raised |= bool(self.drift.classes.alarms[0])
 
-    def _report(self, end_s: float) -> Report:
-        window, drift = self._window, self.drift
-        watched = tuple(
-            FeatureWindow(name=name, bins=tuple(bins), evidence=evidence, alarm=alarm)
-            for name, bins, evidence, alarm in zip(
-                drift.names,
-                window.bins.tolist(),
-                drift.binned.evidence.tolist(),
-                self._raised.tolist(),
-                strict=True,
-            )
-        )
-        classes = tuple(window.classes.tolist())
-        return Report(
-            boot_id="",
-            seq=0,
-            bundle_id=self.bundle_id,
-            start_s=window.start_s,
-            end_s=end_s,
-            samples=window.samples,
-            violations=window.violations,
-            latency_us=window.latency.counts,
-            confidence=watched[-1],
-            classes=classes,
-            class_drift=FeatureWindow(
-                name="classes",
-                bins=classes,
-                evidence=float(drift.classes.evidence[0]),
-                alarm=self._class_raised,
-            ),
-            features=watched[:-1],
-        )
-
-    def _start(self, start_s: float) -> None:
-        names = len(self.drift.names)
-        self._window = Window(names, len(self._contract.classes), start_s)
-        self._raised = np.zeros(names, np.bool_)
+    def _calm(self) -> None:
+        self._raised = np.zeros(len(self.drift.names), np.bool_)
         self._class_raised = False
 
 

@@ -111,20 +111,54 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
 
 
-class FeatureWindow(msgspec.Struct, frozen=True, kw_only=True):
+class FeatureWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One feature in one window: counts in the reference's 16 equal-mass bins.
 
-    `evidence` is the e-detector's current value, `alarm` whether it passed its threshold.
+    `evidence` is the e-detector's current value, `alarm` whether it passed its threshold. `sketch`
+    is a KLL sketch of the values (`kll_bytes`), empty where there was no room for it; its own n
+    says how many samples it has seen.
     """
 
     name: str
     bins: tuple[int, ...]
     evidence: float
     alarm: bool
+    sketch: bytes = b""
+
+
+class BrokenRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Samples that the contract refused, by the rule that they broke."""
+
+    shape: int = 0
+    dtype: int = 0
+    finite: int = 0
+    range: int = 0
+    other: int = 0
+
+
+class SystemFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The machine in one window; None where it does not tell."""
+
+    cpu_s: float = 0.0  # that this process used; merged: the sum
+    wall_s: float = 0.0  # in which it did; the sum
+    load: float | None = None  # runnable tasks a core, mean of a minute; the highest
+    temperature_c: float | None = None  # of the hottest zone; the highest
+    throttled: bool | None = None  # the processor was slowed to cool or to save; ever
+    disk_free_bytes: int | None = None  # where the device folder is; the lowest
+    uptime_s: float | None = None  # of the machine; the highest
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Detail that this device let go of since the report before; merged: the sums."""
+
+    captures: int = 0
+    sketches: int = 0  # of features: for want of room, in a window or in the outbox
+    samples: int = 0  # counted in windows that are gone, `Report.dropped` says how many
+    messages: int = 0  # states and events
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One telemetry window. Every aggregate can be merged by addition."""
+    """One telemetry window, or several as one. Every aggregate can be merged, see `rollup`."""
 
     boot_id: str
     seq: int
@@ -139,7 +173,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     class_drift: FeatureWindow
     features: tuple[FeatureWindow, ...]
     rss_bytes: int = 0
-    dropped: int = 0  # windows that the outbox had to drop
+    dropped: int = 0  # windows that had to be dropped since the report before
+    merged: int = 1  # windows in this one
+    engine_errors: int = 0  # samples without an answer
+    broken_rules: BrokenRules = BrokenRules()  # the violations, by rule
+    latency_sketch: bytes = b""  # KLL of µs a sample
+    system: SystemFigures = SystemFigures()
+    lost: Lost = Lost()
     schema: int = 1
 
 
