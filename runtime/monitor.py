@@ -7,8 +7,6 @@ ends: one numpy call costs as much for a hundred samples as for one.
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import numpy.typing as npt
 
@@ -25,7 +23,7 @@ from .telemetry import OTHER_RULE, Verdict, Window
 
 
 class Monitor:
-    """Watches one model's answers on one device; its methods may be called from any thread.
+    """Watches one model's answers on one device; for one thread at a time.
 
     The randomness that the constructor takes spreads values that carry mass over their bins.
     """
@@ -45,60 +43,56 @@ class Monitor:
         self._binner = Binner((*reference.features, reference.confidence))
         self._rng = rng
         self._ring = Ring(self._shape)
-        self._lock = threading.Lock()
         self._window = Window(len(self.drift.names), len(self._contract.classes), start_s, rng)
         self._calm()
 
     def observe(self, raw: npt.NDArray[np.generic], prediction: Prediction) -> None:
         """Raw samples (n, *input.shape), or one, and the answers to them; the samples are copied.
 
-        Those of one call with n samples count with the mean of their latencies.
+        Samples of one call count with the mean of their latencies.
         """
-        with self._lock:
-            if raw.shape != self._shape:
-                self._observe_batch(raw, prediction)
-            elif self._ring.put(raw, prediction):
-                self._drain()
+        if raw.shape != self._shape:
+            self._observe_batch(raw, prediction)
+        elif self._ring.put(raw, prediction):
+            self._drain()
 
     def violation(self, rule: str = OTHER_RULE) -> None:
         """Count a sample that the contract refused, by the rule that it broke."""
-        with self._lock:
-            self._window.violation(rule)
+        self._window.violation(rule)
 
     def engine_error(self) -> None:
         """Count a sample that the engine could not answer."""
-        with self._lock:
-            self._window.engine_errors += 1
+        self._window.engine_errors += 1
 
     def close(self, end_s: float) -> Report:
         """End the window and start the next; the sender fills in who and how many.
 
         A detector's alarm stands in every window in which it was over its threshold.
         """
-        with self._lock:
-            self._drain()
-            drift = self.drift
-            verdict = Verdict(
-                names=drift.names,
-                evidence=drift.binned.evidence,
-                raised=self._raised,
-                class_evidence=float(drift.classes.evidence[0]),
-                class_raised=self._class_raised,
-            )
-            self._calm()
-            return self._window.close(self.bundle_id, end_s, verdict)
+        self._drain()
+        drift = self.drift
+        verdict = Verdict(
+            names=drift.names,
+            evidence=drift.binned.evidence,
+            raised=self._raised,
+            class_evidence=float(drift.classes.evidence[0]),
+            class_raised=self._class_raised,
+        )
+        self._calm()
+        return self._window.close(self.bundle_id, end_s, verdict)
 
     def _observe_batch(self, raw: npt.NDArray[np.generic], prediction: Prediction) -> None:
         samples = np.asarray(raw, np.float32).reshape(-1, *self._shape)
+        if len(samples) == 1:
+            self.observe(samples[0], prediction)
+            return
         self._drain()
         step = self._ring.capacity
         for start in range(0, len(samples), step):
             part = slice(start, start + step)
             chunk = samples[part]
             latencies_us = np.full(len(chunk), prediction.latency_us, np.float32)
-            self._count(
-                chunk, prediction.indices[part], prediction.confidences[part], latencies_us
-            )
+            self._count(chunk, prediction.indices[part], prediction.confidences[part], latencies_us)
 
     def _drain(self) -> None:
         if len(self._ring):
