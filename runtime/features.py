@@ -65,7 +65,8 @@ def _moments(rows: FloatArray) -> tuple[Doubles, Doubles]:
     the rows does where `ndarray.std` takes three.
     """
     first = rows[:, :1]
-    away = np.subtract(rows, first, dtype=np.float64)
+    away = rows.astype(np.float64)
+    away -= first
     shift = away.sum(axis=1) / rows.shape[1]
     squares = np.vecdot(away, away) / rows.shape[1]
     mean: Doubles = first[:, 0] + shift

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +26,11 @@ class Head:
 class Prediction:
     """Answers to n samples, and the model that gave them.
 
-    `latency_us` is the wall time of a sample, from the contract's check to the logits. Confidences
-    and probabilities are computed when they are first looked at.
+    `latency_us` is the wall time of a sample, from the contract's check to the logits. All else is
+    worked out when it is first looked at.
     """
 
-    __slots__ = ("_confidences", "_head", "_indices", "_labels", "_logits", "_probabilities",
-                 "bundle_id", "latency_us")  # fmt: skip
+    __slots__ = ("_head", "_logits", "_told", "latency_us")
 
     def __init__(
         self,
@@ -45,12 +43,8 @@ class Prediction:
     ) -> None:
         """(n,), n labels, (n,), (n, classes)."""
         self._logits: Logits | None = None
-        self._head: Head | None = None
-        self._indices: IntArray | None = indices
-        self._labels: tuple[str, ...] | None = labels
-        self._confidences: FloatArray | None = confidences
-        self._probabilities: FloatArray | None = probabilities
-        self.bundle_id = bundle_id
+        self._head = Head(bundle_id, (), 1.0, 0)
+        self._told: _Told | None = _Told(indices, labels, confidences, probabilities)
         self.latency_us = latency_us
 
     @classmethod
@@ -59,48 +53,41 @@ class Prediction:
         made = cls.__new__(cls)
         made._logits = logits
         made._head = head
-        made._indices = made._labels = made._confidences = made._probabilities = None
-        made.bundle_id = head.bundle_id
+        made._told = None
         made.latency_us = latency_us
         return made
 
     @property
+    def bundle_id(self) -> str:
+        """The model that answered."""
+        return self._head.bundle_id
+
+    @property
     def indices(self) -> IntArray:
         """The classes answered, (n,): of equal logits the first, as every emitter does."""
-        if self._indices is None:
-            self._indices = self._rows().argmax(axis=1)
-        return self._indices
+        return self._answers().indices
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Their names, n of them."""
-        if self._labels is None:
-            assert self._head is not None
-            self._labels = tuple(self._head.classes[index] for index in self.indices)
-        return self._labels
+        return self._answers().labels
 
     @property
     def confidences(self) -> FloatArray:
         """The probability of each answer, (n,)."""
-        if self._confidences is None:
-            self._confidences = self.probabilities[np.arange(len(self.indices)), self.indices]
-        return self._confidences
+        return self._answers().confidences
 
     @property
     def probabilities(self) -> FloatArray:
         """Of every class, (n, classes)."""
-        if self._probabilities is None:
-            assert self._head is not None
-            real = real_logits(self._rows(), self._head.scale, self._head.zero_point)
-            self._probabilities = softmax(real)
-        return self._probabilities
+        return self._answers().probabilities
 
     @property
     def label(self) -> str:
         """The answer to the first sample, or the only one."""
-        if self._logits is not None and self._logits.ndim == 1:
-            assert self._head is not None
-            return self._head.classes[self._logits.argmax()]
+        logits = self._logits
+        if logits is not None and logits.ndim == 1:
+            return self._head.classes[logits.argmax()]
         return self.labels[0]
 
     @property
@@ -110,26 +97,45 @@ class Prediction:
 
     def __len__(self) -> int:
         """n."""
-        return len(self._rows()) if self._indices is None else len(self._indices)
+        return len(self.indices)
 
     def __repr__(self) -> str:
         return f"Prediction(labels={self.labels!r}, bundle_id={self.bundle_id!r})"
 
-    def _rows(self) -> npt.NDArray[Any]:
-        assert self._logits is not None
-        return self._logits if self._logits.ndim == 2 else self._logits[None]
+    def _answers(self) -> _Told:
+        if self._told is None:
+            assert self._logits is not None
+            self._told = _told(self._logits.reshape(-1, len(self._head.classes)), self._head)
+        return self._told
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    indices: IntArray
+    labels: tuple[str, ...]
+    confidences: FloatArray
+    probabilities: FloatArray
+
+
+def _told(logits: Logits, head: Head) -> _Told:
+    """What logits (n, classes) say."""
+    indices = logits.argmax(axis=1)
+    probabilities = softmax(real_logits(logits, head.scale, head.zero_point))
+    confidences = probabilities[np.arange(len(indices)), indices]
+    labels = tuple(head.classes[index] for index in indices)
+    return _Told(indices, labels, confidences, probabilities)
 
 
 def joined(predictions: Sequence[Prediction]) -> tuple[IntArray, FloatArray]:
     """Classes (n,) and confidences (n,) of predictions of one model, n samples in all."""
-    parts = [p._logits for p in predictions if p._logits is not None]
-    head = predictions[0]._head
-    if head is None or len(parts) < len(predictions):
+    parts = [made._logits for made in predictions if made._logits is not None]
+    if len(parts) < len(predictions):
         return (
-            np.concatenate([prediction.indices for prediction in predictions]),
-            np.concatenate([prediction.confidences for prediction in predictions]),
+            np.concatenate([made.indices for made in predictions]),
+            np.concatenate([made.confidences for made in predictions]),
         )
-    width = len(head.classes)
-    logits = np.concatenate([part.reshape(-1) for part in parts]).reshape(-1, width)
-    whole = Prediction.of_logits(logits, head, 0.0)
-    return whole.indices, whole.confidences
+    head = predictions[0]._head
+    logits = np.concatenate(parts, axis=None).reshape(-1, len(head.classes))
+    real = real_logits(logits, head.scale, head.zero_point)
+    indices = logits.argmax(axis=1)
+    return indices, softmax(real)[np.arange(len(indices)), indices]
