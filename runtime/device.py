@@ -96,7 +96,7 @@ class _Process:
         self._boot_id = secrets.token_hex(8)
         self.drift = _DriftFile(config.drift, clock)
         rng = random.Random(secrets.randbits(64))
-        self.models = LiveModels(config.target, config.engine)
+        self.models = LiveModels(config.target, config.engine, config.inference)
         self.link = Link(_link_config(config), self._birth, self._receive, self._up, rng)
         self.outbox = Outbox(config.outbox)
         self._transfer = Transfer(

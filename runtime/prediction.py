@@ -93,7 +93,12 @@ class Prediction:
     @property
     def confidence(self) -> float:
         """The probability of `label`."""
-        return float(self.confidences[0])
+        logits = self._logits
+        if logits is None or logits.ndim > 1:
+            return float(self.confidences[0])
+        # `softmax` of one row, without what else it tells.
+        real = real_logits(logits, self._head.scale, self._head.zero_point)
+        return float(np.float32(1) / np.exp(real - real.max()).sum())
 
     def __len__(self) -> int:
         """n."""

@@ -63,7 +63,8 @@ def quantize_to(
 
 def dequantize_array(q: Logits, scale: float, zero_point: int) -> FloatArray:
     """Codes of any shape to the float32 that they stand for."""
-    return ((q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)).astype(np.float32)
+    real: FloatArray = (q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    return real
 
 
 def real_logits(logits: Logits, scale: float, zero_point: int) -> FloatArray:
