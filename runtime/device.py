@@ -7,7 +7,6 @@ session, which it reads without a lock, and queues that never block it.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import random
 import secrets
 import threading
@@ -220,6 +219,8 @@ def _link_config(config: DeviceConfig) -> LinkConfig:
 
 
 def _version() -> str:
+    import importlib.metadata
+
     try:
         return importlib.metadata.version("edgekiln")
     except importlib.metadata.PackageNotFoundError:

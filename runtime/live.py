@@ -7,8 +7,6 @@ import resource
 import sys
 from pathlib import Path
 
-from edgekiln.targets.measure import measure_callable
-
 from .agent_checks import SelfTest
 from .bundle import open_bundle
 from .errors import AgentError, EngineError, RuntimeRoomError
@@ -64,6 +62,8 @@ class LiveModels:
 
     def self_test(self, path: Path) -> SelfTest:
         """Golden vectors, and the latency of one sample at a time."""
+        from edgekiln.targets.measure import measure_callable
+
         model = self._open(path)
         sample = open_bundle(path).golden().inputs[:1]
         try:
