@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from .capture import CaptureTable, check_capture
 from .engines import FORMATS
-from .errors import DeviceConfigError, TrustError
+from .errors import DeviceConfigError, EngineError, TrustError
+from .options import EngineOptions
 from .signing import public_key_from_hex
 
 CONFIG_NAME = "device.toml"
@@ -36,7 +37,8 @@ class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker: BrokerTable
     ram_bytes: int = 0  # 0: not known, not checked
     flash_bytes: int = 0  # of one slot
-    engine: str = ""  # litert | onnxruntime | c; empty: that of the bundle's best format
+    engine: str = ""  # litert | onnxruntime | c; empty: `choice.choose` decides
+    inference: EngineOptions = EngineOptions()
     capture: CaptureTable | None = None  # None: no sample ever leaves the device
 
 
@@ -52,6 +54,7 @@ class DeviceConfig:
     ram_bytes: int
     flash_bytes: int
     engine: str
+    inference: EngineOptions
     broker: BrokerTable
     password: str
     root: bytes  # trust/root.json
@@ -116,6 +119,7 @@ def load_device(path: Path) -> DeviceConfig:
         ram_bytes=table.ram_bytes,
         flash_bytes=table.flash_bytes,
         engine=table.engine,
+        inference=table.inference,
         broker=table.broker,
         password=_text(path / "password").strip(),
         root=_bytes(path / "trust" / "root.json"),
@@ -152,6 +156,10 @@ def _check(path: Path, table: DeviceTable) -> None:
             check_capture(table.capture)
         except DeviceConfigError as error:
             raise DeviceConfigError(f"{path}: {error}") from error
+    try:
+        table.inference.check()
+    except EngineError as error:
+        raise DeviceConfigError(f"{path}: 'inference': {error}") from error
     if not 0 < table.broker.port < 65536:
         raise DeviceConfigError(f"{path}: 'broker.port' is {table.broker.port}, not 1 to 65535")
 

@@ -7,7 +7,6 @@ session, which it reads without a lock, and queues that never block it.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import random
 import secrets
 import threading
@@ -97,7 +96,7 @@ class _Process:
         self._boot_id = secrets.token_hex(8)
         self.drift = _DriftFile(config.drift, clock)
         rng = random.Random(secrets.randbits(64))
-        self.models = LiveModels(config.target, config.engine)
+        self.models = LiveModels(config.target, config.engine, config.inference)
         self.link = Link(_link_config(config), self._birth, self._receive, self._up, rng)
         self.outbox = Outbox(config.outbox)
         self._transfer = Transfer(
@@ -221,6 +220,8 @@ def _link_config(config: DeviceConfig) -> LinkConfig:
 
 
 def _version() -> str:
+    import importlib.metadata
+
     try:
         return importlib.metadata.version("edgekiln")
     except importlib.metadata.PackageNotFoundError:

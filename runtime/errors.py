@@ -55,8 +55,8 @@ class SizeLimitError(BundleError):
 class ContractError(RuntimeRoomError):
     """An input breaks the model's contract; `rule` is a field of `protocol.BrokenRules`."""
 
-    def __init__(self, text: str, rule: str = "other") -> None:
-        super().__init__(text)
+    def __init__(self, message: str, rule: str = "other") -> None:
+        super().__init__(message)
         self.rule = rule
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy.typing as npt
 
 from .errors import ContractError
-from .model import Model, Prediction
+from .model import Model
+from .prediction import Prediction
 from .protocol import TrialEvidence
 from .telemetry import LatencyHistogram
 

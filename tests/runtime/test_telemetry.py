@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from edgekiln.runtime.contract import Contract, TensorSpec
 from edgekiln.runtime.errors import MemberError
 from edgekiln.runtime.kll_bytes import decode_sketch
-from edgekiln.runtime.model import Prediction
 from edgekiln.runtime.monitor import Monitor
+from edgekiln.runtime.prediction import Prediction
 from edgekiln.runtime.protocol import BrokenRules, Report, decode, encode
 from edgekiln.runtime.reference import build_reference
 from edgekiln.runtime.telemetry import (

@@ -1,0 +1,146 @@
+"""`Prediction`: a model's answers, worked out as far as somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .quant import FloatArray, Logits, real_logits, softmax
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What turns a bundle's logits into answers: real = scale · (logit - zero_point)."""
+
+    bundle_id: str
+    classes: tuple[str, ...]
+    scale: float
+    zero_point: int
+
+
+class Prediction:
+    """Answers to n samples, and the model that gave them.
+
+    `latency_us` is the wall time of a sample, from the contract's check to the logits. All else is
+    worked out when it is first looked at.
+    """
+
+    __slots__ = ("_head", "_logits", "_told", "latency_us")
+
+    def __init__(
+        self,
+        indices: IntArray,
+        labels: tuple[str, ...],
+        confidences: FloatArray,
+        probabilities: FloatArray,
+        bundle_id: str,
+        latency_us: float,
+    ) -> None:
+        """(n,), n labels, (n,), (n, classes)."""
+        self._logits: Logits | None = None
+        self._head = Head(bundle_id, (), 1.0, 0)
+        self._told: _Told | None = _Told(indices, labels, confidences, probabilities)
+        self.latency_us = latency_us
+
+    @classmethod
+    def of_logits(cls, logits: Logits, head: Head, latency_us: float) -> Prediction:
+        """Answers that logits (n, classes) or, of one sample, (classes,) give; they are kept."""
+        made = cls.__new__(cls)
+        made._logits = logits
+        made._head = head
+        made._told = None
+        made.latency_us = latency_us
+        return made
+
+    @property
+    def bundle_id(self) -> str:
+        """The model that answered."""
+        return self._head.bundle_id
+
+    @property
+    def indices(self) -> IntArray:
+        """The classes answered, (n,): of equal logits the first, as every emitter does."""
+        return self._answers().indices
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Their names, n of them."""
+        return self._answers().labels
+
+    @property
+    def confidences(self) -> FloatArray:
+        """The probability of each answer, (n,)."""
+        return self._answers().confidences
+
+    @property
+    def probabilities(self) -> FloatArray:
+        """Of every class, (n, classes)."""
+        return self._answers().probabilities
+
+    @property
+    def label(self) -> str:
+        """The answer to the first sample, or the only one."""
+        logits = self._logits
+        if logits is not None and logits.ndim == 1:
+            return self._head.classes[logits.argmax()]
+        return self.labels[0]
+
+    @property
+    def confidence(self) -> float:
+        """The probability of `label`."""
+        logits = self._logits
+        if logits is None or logits.ndim > 1:
+            return float(self.confidences[0])
+        # `softmax` of one row, without what else it tells.
+        real = real_logits(logits, self._head.scale, self._head.zero_point)
+        return float(np.float32(1) / np.exp(real - real.max()).sum())
+
+    def __len__(self) -> int:
+        """n."""
+        return len(self.indices)
+
+    def __repr__(self) -> str:
+        return f"Prediction(labels={self.labels!r}, bundle_id={self.bundle_id!r})"
+
+    def _answers(self) -> _Told:
+        if self._told is None:
+            assert self._logits is not None
+            self._told = _told(self._logits.reshape(-1, len(self._head.classes)), self._head)
+        return self._told
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    indices: IntArray
+    labels: tuple[str, ...]
+    confidences: FloatArray
+    probabilities: FloatArray
+
+
+def _told(logits: Logits, head: Head) -> _Told:
+    """What logits (n, classes) say."""
+    indices = logits.argmax(axis=1)
+    probabilities = softmax(real_logits(logits, head.scale, head.zero_point))
+    confidences = probabilities[np.arange(len(indices)), indices]
+    labels = tuple(head.classes[index] for index in indices)
+    return _Told(indices, labels, confidences, probabilities)
+
+
+def joined(predictions: Sequence[Prediction]) -> tuple[IntArray, FloatArray]:
+    """Classes (n,) and confidences (n,) of predictions of one model, n samples in all."""
+    parts = [made._logits for made in predictions if made._logits is not None]
+    if len(parts) < len(predictions):
+        return (
+            np.concatenate([made.indices for made in predictions]),
+            np.concatenate([made.confidences for made in predictions]),
+        )
+    head = predictions[0]._head
+    logits = np.concatenate(parts, axis=None).reshape(-1, len(head.classes))
+    real = real_logits(logits, head.scale, head.zero_point)
+    indices = logits.argmax(axis=1)
+    return indices, softmax(real)[np.arange(len(indices)), indices]
