@@ -41,7 +41,8 @@ MAX_STRANGERS = 64  # forged documents of one boot that are told of
 class Desk:
     """How the agent talks, and what it keeps for others.
 
-    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state.
+    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state, and
+    `keep_captures` what was captured.
     """
 
     topics: Topics
@@ -49,6 +50,7 @@ class Desk:
     courier: Courier
     announce: Callable[[], None]
     keep_drift: Callable[[bytes], None] = lambda state: None
+    keep_captures: Callable[[], None] = lambda: None
 
 
 class Agent:
@@ -257,6 +259,7 @@ class Agent:
         for window in self._inbox.windows():
             tools.reporter.send_report(window.report, tools.models.rss_bytes)
             self._desk.keep_drift(window.drift)
+        self._desk.keep_captures()
 
     def _take(self, topic: str, payload: bytes) -> None:
         if not topic:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from .protocol import CaptureReason
 DAY_S = 86400.0
 NO_REDACTION = "none"
 MAX_SAMPLE_BYTES = 256 << 10
+_NAMES_TOLD = 8
 
 Samples = npt.NDArray[np.generic]
 
@@ -72,6 +74,25 @@ _ALLOWED = {
 }
 
 
+def is_sample(value: object) -> TypeGuard[Samples]:
+    """Whether it is an array of numbers of a size that can be sent."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
+        return False
+    return 0 < value.nbytes <= MAX_SAMPLE_BYTES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """Samples (n, *shape) and one model's answers to them; `drifting` names what is in alarm."""
+
+    bundle_id: str
+    classes: tuple[str, ...]
+    samples: Samples
+    indices: npt.NDArray[np.int64]  # (n,)
+    confidences: FloatArray  # (n,)
+    drifting: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """One chosen sample, a copy, as it came in; nothing is redacted yet."""
@@ -86,10 +107,11 @@ class Candidate:
 
 
 class CaptureTap:
-    """Looks at what was answered or refused, and hands on what `table` asks for; one thread.
+    """Looks at what was answered or refused, and hands on what `table` asks for.
 
-    Each reason has its share of a day's quota and spreads it: after one capture it rests for the
-    time that its share allows. So a drift that lasts a day is seen all day.
+    For one thread at a time. Each reason has its share of a day's quota and spreads it: after one
+    capture it rests for the time that its share allows, so a drift that lasts a day is seen all
+    day.
     """
 
     def __init__(
@@ -108,71 +130,54 @@ class CaptureTap:
         self._next_s = dict.fromkeys(table.reasons, -math.inf)
         self._until_random = self._draw()
 
-    def answered(
-        self,
-        raw: Samples,
-        labels: Sequence[str],
-        confidences: FloatArray,
-        bundle_id: str,
-        drifting: Sequence[str] = (),
-    ) -> None:
-        """Samples (n, …) or one, and the answers to them; `drifting` names what is in alarm."""
-        self._until_random -= len(labels)
-        row = int(confidences.argmin())
-        if confidences[row] < self._table.confidence_below:
-            self._offer(CaptureReason.LOW_CONFIDENCE, raw, row, labels, confidences, bundle_id)
-        if drifting:
-            told = ", ".join(drifting[:8])
-            self._offer(CaptureReason.DRIFTED, raw, 0, labels, confidences, bundle_id, told)
+    def answered(self, answered: Answered) -> None:
+        """One or more samples that were answered."""
+        count = len(answered.indices)
+        least = int(answered.confidences.argmin())
+        if answered.confidences[least] < self._table.confidence_below:
+            self._offer(CaptureReason.LOW_CONFIDENCE, answered, least)
+        if answered.drifting:
+            told = ", ".join(answered.drifting[:_NAMES_TOLD])
+            self._offer(CaptureReason.DRIFTED, answered, count - 1, told)
+        self._until_random -= count
         if self._until_random < 0:
+            self._offer(CaptureReason.RANDOM, answered, int(self._rng.integers(count)))
             self._until_random = self._draw()
-            row = int(self._rng.integers(len(labels)))
-            self._offer(CaptureReason.RANDOM, raw, row, labels, confidences, bundle_id)
 
     def refused(self, raw: Samples, rule: str, bundle_id: str) -> None:
-        """A sample that broke the contract."""
-        if self._due(CaptureReason.VIOLATION):
-            self._hand_on(Candidate(CaptureReason.VIOLATION, bundle_id, raw, detail=rule))
+        """What broke the contract, as it came."""
+        self._hand_on(Candidate(CaptureReason.VIOLATION, bundle_id, raw, detail=rule))
 
-    def disagreed(
-        self, raw: Samples, label: str, confidence: float, other_label: str, bundle_id: str
-    ) -> None:
-        """One sample that the model on trial and the last known good one answer differently."""
-        if self._due(CaptureReason.DISAGREEMENT):
-            reason = CaptureReason.DISAGREEMENT
-            self._hand_on(Candidate(reason, bundle_id, raw, label, confidence, other_label))
+    def disagreed(self, answered: Answered, row: int, other_label: str) -> None:
+        """A sample that the model on trial and the last known good one answer differently."""
+        self._offer(CaptureReason.DISAGREEMENT, answered, row, other_label=other_label)
 
     def _offer(
         self,
         reason: CaptureReason,
-        raw: Samples,
+        answered: Answered,
         row: int,
-        labels: Sequence[str],
-        confidences: FloatArray,
-        bundle_id: str,
         detail: str = "",
+        other_label: str = "",
     ) -> None:
-        if not self._due(reason):
-            return
-        sample = raw[row] if len(labels) > 1 else raw
-        self._hand_on(
-            Candidate(
-                reason=reason,
-                bundle_id=bundle_id,
-                sample=sample,
-                label=labels[row],
-                confidence=float(confidences[row]),
-                detail=detail,
-            )
+        candidate = Candidate(
+            reason=reason,
+            bundle_id=answered.bundle_id,
+            sample=answered.samples[row],
+            label=answered.classes[answered.indices[row]],
+            confidence=float(answered.confidences[row]),
+            other_label=other_label,
+            detail=detail,
         )
+        self._hand_on(candidate)
 
     def _due(self, reason: CaptureReason) -> bool:
         return reason in self._next_s and self._monotonic_s() >= self._next_s[reason]
 
     def _hand_on(self, candidate: Candidate) -> None:
-        """What is no number, or too large, is no sample that anybody could use."""
+        """Unless its reason rests. What is no number, or too large, nobody could use."""
         sample = candidate.sample
-        if sample.dtype.kind not in "fiub" or sample.nbytes > MAX_SAMPLE_BYTES:
+        if not self._due(candidate.reason) or not is_sample(sample):
             return
         self._next_s[candidate.reason] = self._monotonic_s() + self._rest_s
         self._post(dataclasses.replace(candidate, sample=sample.copy()))

@@ -6,9 +6,7 @@ import importlib
 import queue
 from collections.abc import Callable
 
-import numpy as np
-
-from .capture import DAY_S, MAX_SAMPLE_BYTES, NO_REDACTION, Candidate, CaptureTable, Samples
+from .capture import DAY_S, NO_REDACTION, Candidate, CaptureTable, Samples, is_sample
 from .errors import DeviceConfigError
 from .outbox import Outbox
 from .protocol import Capture, Lost
@@ -60,7 +58,9 @@ class CaptureDesk:
         self._reporter = reporter
         self._now_s = now_s
         self._waiting: queue.Queue[Candidate] = queue.Queue(MAX_WAITING)
-        self._refused = 0  # in the inference thread, because too many waited
+        self._refused = 0  # because too many waited; written by the inference thread only
+        self._told = 0  # of those
+        self._not_kept = 0  # and not yet counted in the outbox
 
     def post(self, candidate: Candidate) -> None:
         """From the inference thread; never waits."""
@@ -77,15 +77,17 @@ class CaptureDesk:
         """
         now_s = self._now_s()
         self._outbox.expire(now_s)
-        refused, self._refused = self._refused, 0
         while True:
             try:
                 candidate = self._waiting.get_nowait()
             except queue.Empty:
                 break
-            refused += not self._keep(candidate, now_s)
-        if refused:
-            self._outbox.count_lost(Lost(captures=refused))
+            self._not_kept += 1
+            self._not_kept -= self._keep(candidate, now_s)
+        refused = self._refused
+        if lost := self._not_kept + refused - self._told:
+            self._outbox.count_lost(Lost(captures=lost))
+            self._not_kept, self._told = 0, refused
 
     def _keep(self, candidate: Candidate, now_s: float) -> bool:
         """Whether it is in the outbox now."""
@@ -119,9 +121,7 @@ class CaptureDesk:
         # Somebody else's function: whatever it raises, the sample stays here.
         except Exception:
             return None
-        if not isinstance(sample, np.ndarray) or sample.dtype.kind not in "fiub":
-            return None
-        return sample if sample.nbytes <= MAX_SAMPLE_BYTES else None
+        return sample if is_sample(sample) else None
 
     def _quota_left(self, now_s: float) -> bool:
         """Take one of the day's captures; the count outlives restarts."""

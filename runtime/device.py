@@ -19,6 +19,8 @@ from .agent import Agent, Desk
 from .agent_checks import Device
 from .agent_ports import Clock
 from .agent_steps import Tools
+from .capture import CaptureTap
+from .capture_desk import CaptureDesk, load_hook
 from .config import DeviceConfig
 from .courier import Courier
 from .download import Downloads
@@ -82,6 +84,7 @@ def run_device(
             clock,
             np.random.default_rng(secrets.randbits(64)),
             _read(config.drift),
+            process.tap,
         )
         on_ready(process.models.running)
         inference.run(stop)
@@ -104,6 +107,9 @@ class _Process:
             lambda: secrets.token_hex(6),
             clock.monotonic_s,
         )
+        reporter = Reporter(self.outbox, self._boot_id, SystemProbe(config.folder))
+        captures = _capture_desk(config, self.outbox, reporter, clock)
+        self.tap = _capture_tap(config, captures, clock)
         trust = Trust(config.tuf, config.root)
         slots = SlotStore(config.slots)
         tools = Tools(
@@ -113,7 +119,7 @@ class _Process:
             transfer=self._transfer,
             downloads=Downloads(config.slots, self._transfer),
             models=self.models,
-            reporter=Reporter(self.outbox, self._boot_id, SystemProbe(config.folder)),
+            reporter=reporter,
             clock=clock,
         )
         desk = Desk(
@@ -122,6 +128,7 @@ class _Process:
             courier=Courier(self.outbox, self.link.publish, clock.monotonic_s),
             announce=self.link.announce,
             keep_drift=self.drift.keep,
+            keep_captures=captures.keep if captures else lambda: None,
         )
         recovery = Recovery(trust, slots, self.models, config.factory)
         self.agent = Agent(tools, Journal(config.journal), recovery, desk, rng)
@@ -195,6 +202,22 @@ def _only_one(config: DeviceConfig) -> Iterator[None]:
                 f"device '{config.device}' already runs from {config.folder}; stop it first"
             ) from error
         yield
+
+
+def _capture_desk(
+    config: DeviceConfig, outbox: Outbox, reporter: Reporter, clock: Clock
+) -> CaptureDesk | None:
+    if config.capture is None:
+        return None
+    redact = load_hook(config.capture.redact)
+    return CaptureDesk(config.capture, redact, outbox, reporter, clock.now_s)
+
+
+def _capture_tap(config: DeviceConfig, desk: CaptureDesk | None, clock: Clock) -> CaptureTap | None:
+    if config.capture is None or desk is None:
+        return None
+    rng = np.random.default_rng(secrets.randbits(64))
+    return CaptureTap(config.capture, desk.post, clock.monotonic_s, rng)
 
 
 def _device(config: DeviceConfig) -> Device:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .capture import Answered, CaptureTap
 from .contract import Contract, FloatArray
 from .drift import DriftDetector
 from .errors import MemberError
@@ -28,8 +29,14 @@ class Monitor:
     The randomness that the constructor takes spreads values that carry mass over their bins.
     """
 
-    def __init__(self, model: Model, rng: np.random.Generator, start_s: float) -> None:
-        """Watch `model` from `start_s` on.
+    def __init__(
+        self,
+        model: Model,
+        rng: np.random.Generator,
+        start_s: float,
+        tap: CaptureTap | None = None,
+    ) -> None:
+        """Watch `model` from `start_s` on; `tap` chooses samples that the owner wants captured.
 
         Raises:
             MemberError: the bundle's reference does not suit its contract.
@@ -42,6 +49,7 @@ class Monitor:
         self._columns = _columns(model.contract, reference)
         self._binner = Binner((*reference.features, reference.confidence))
         self._rng = rng
+        self._tap = tap
         self._ring = Ring(self._shape)
         self._window = Window(len(self.drift.names), len(self._contract.classes), start_s, rng)
         self._calm()
@@ -113,6 +121,19 @@ class Monitor:
             self.drift.observe(row[None], answer[None])
             self._raised |= self.drift.binned.alarms
             self._class_raised |= bool(self.drift.classes.alarms[0])
+        if self._tap is not None:
+            self._tap.answered(self._answered(samples, indices, confidences))
+
+    def _answered(
+        self, samples: FloatArray, indices: IntArray, confidences: FloatArray
+    ) -> Answered:
+        alarms = zip(self.drift.names, self.drift.binned.alarms, strict=True)
+        drifting = (*(name for name, alarm in alarms if alarm), *self._drifting_classes())
+        classes = self._contract.classes
+        return Answered(self.bundle_id, classes, samples, indices, confidences, drifting)
+
+    def _drifting_classes(self) -> tuple[str, ...]:
+        return ("classes",) if self.drift.classes.alarms[0] else ()
 
     def _calm(self) -> None:
         self._raised = np.zeros(len(self.drift.names), np.bool_)
