@@ -30,6 +30,7 @@ from edgekiln.runtime.protocol import (
 )
 from edgekiln.runtime.telemetry import LATENCY_EDGES_US
 
+from .captures import forget_captures
 from .inbound import Inbound
 from .link import Publisher
 from .store import Store
@@ -125,7 +126,7 @@ class Ingest:
             now_s = self._clock()
             if abs(now_s - self._forgot_s) >= FORGET_EVERY_S:
                 self._forgot_s = now_s
-                self._store.forget_captures(now_s)
+                forget_captures(self._store, now_s)
 
     def step(self, wait_s: float = 0.0) -> int:
         """Store one batch; returns the number of messages that were new."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, func, select, update
+from sqlalchemy import Connection, Table, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from edgekiln.runtime.protocol import Birth, Capture, Event, Report, State, decode
+from edgekiln.runtime.protocol import Birth, Event, Report, State, decode
 
 from . import schema
 from .database import Database
@@ -32,18 +32,11 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
     enrolled_s: float
 
 
-class _Latency(msgspec.Struct, frozen=True):
-    """The one part of a report that is read here; the rest is passed over."""
+class Latency(msgspec.Struct, frozen=True):
+    """The part of a report that says how long answers took; the rest is passed over."""
 
     latency_us: tuple[int, ...]
-
-
-class Captured(NamedTuple):
-    """A sample that a device was allowed to send; `received_s` is the server's clock."""
-
-    device: str
-    received_s: float
-    capture: Capture
+    latency_sketch: bytes = b""
 
 
 class ReportSpan(NamedTuple):
@@ -194,13 +187,13 @@ class Store(Database):
             rows = connection.execute(query).all()
         return tuple(ReportSpan(*row) for row in rows)
 
-    def report_latencies(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-        """(device, bundle, latency counts) of every report that is kept, in order of arrival."""
+    def report_latencies(self) -> Iterator[tuple[str, str, Latency]]:
+        """(device, bundle, latencies) of every report that is kept, in order of arrival."""
         table = schema.report.c
         query = select(table.device, table.bundle_id, table.record).order_by(table.id)
         with self.reading() as connection:
             for row in connection.execute(query):
-                yield row.device, row.bundle_id, decode(row.record, _Latency).latency_us
+                yield row.device, row.bundle_id, decode(row.record, Latency)
 
     def apply(self, batch: Sequence[Inbound], now_s: float) -> int:
         """Store messages in order, in one transaction; returns how many were new.
@@ -210,27 +203,6 @@ class Store(Database):
         """
         with self.writing() as connection:
             return sum(store_inbound(connection, inbound, now_s) for inbound in batch)
-
-    def captures(self, now_s: float, device: str = "") -> tuple[Captured, ...]:
-        """Samples of one device, or of all, whose time is not over, in order of arrival."""
-        table = schema.capture.c
-        query = select(table.device, table.received_s, table.record).where(table.expires_s > now_s)
-        if device:
-            query = query.where(table.device == device)
-        with self.reading() as connection:
-            rows = connection.execute(query.order_by(table.id)).all()
-        return tuple(
-            Captured(row.device, row.received_s, decode(row.record, Capture)) for row in rows
-        )
-
-    def forget_captures(self, now_s: float) -> int:
-        """Delete samples whose time is over; how many there were."""
-        over = schema.capture.c.expires_s <= now_s
-        with self.reading() as connection:
-            if connection.execute(select(schema.capture.c.id).where(over).limit(1)).first() is None:
-                return 0
-        with self.writing() as connection:
-            return connection.execute(delete(schema.capture).where(over)).rowcount
 
     def events(self, rollout_id: str) -> tuple[tuple[str, Event], ...]:
         """(device, event) of a rollout, in the order of arrival."""
