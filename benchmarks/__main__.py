@@ -30,6 +30,7 @@ PARTS = (
     "mcu_emlearn",
     "fewshot",
     "host_latency",
+    "runtime_telemetry",
     "runtime_predict",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
