@@ -15,7 +15,7 @@ import datasketches
 import msgspec
 import numpy as np
 
-from edgekiln.runtime.capture import Answered, CaptureTable, CaptureTap
+from edgekiln.runtime.capture import CaptureTable, CaptureTap, Seen
 from edgekiln.runtime.kll import KllSketch, merge_sketches, rank_error, sketch_of
 from edgekiln.runtime.kll_bytes import decode_sketch, encode_sketch
 from edgekiln.runtime.outbox import Outbox
@@ -97,7 +97,7 @@ def _window(scale: Scale, rng: np.random.Generator) -> Iterator[Figure]:
     tap = CaptureTap(table, lambda candidate: None, time.monotonic, rng)
     classes = tuple(map(str, range(CLASSES)))
     confident = np.full(64, 0.9, np.float32)
-    answered = Answered("b", classes, load.values[:64], load.classes[:64], confident)
+    answered = Seen("b", classes, load.values[:64], load.classes[:64], confident)
     spent = _cpu_us(lambda: [tap.answered(answered) for _ in range(100)], scale.repeats)
     yield Figure("capture: looking at one sample, batches of 64", spent / 6400, "µs")
 

@@ -82,7 +82,7 @@ def is_sample(value: object) -> TypeGuard[Samples]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answered:
+class Seen:
     """Samples (n, *shape) and one model's answers to them; `drifting` names what is in alarm."""
 
     bundle_id: str
@@ -130,42 +130,43 @@ class CaptureTap:
         self._next_s = dict.fromkeys(table.reasons, -math.inf)
         self._until_random = self._draw()
 
-    def answered(self, answered: Answered) -> None:
+    def answered(self, seen: Seen) -> None:
         """One or more samples that were answered."""
-        count = len(answered.indices)
-        least = int(answered.confidences.argmin())
-        if answered.confidences[least] < self._table.confidence_below:
-            self._offer(CaptureReason.LOW_CONFIDENCE, answered, least)
-        if answered.drifting:
-            told = ", ".join(answered.drifting[:_NAMES_TOLD])
-            self._offer(CaptureReason.DRIFTED, answered, count - 1, told)
+        count = len(seen.indices)
+        least = int(seen.confidences.argmin())
+        if seen.confidences[least] < self._table.confidence_below:
+            self._offer(CaptureReason.LOW_CONFIDENCE, seen, least)
+        if seen.drifting:
+            told = ", ".join(seen.drifting[:_NAMES_TOLD])
+            self._offer(CaptureReason.DRIFTED, seen, count - 1, told)
         self._until_random -= count
         if self._until_random < 0:
-            self._offer(CaptureReason.RANDOM, answered, int(self._rng.integers(count)))
+            self._offer(CaptureReason.RANDOM, seen, int(self._rng.integers(count)))
             self._until_random = self._draw()
 
     def refused(self, raw: Samples, rule: str, bundle_id: str) -> None:
         """What broke the contract, as it came."""
         self._hand_on(Candidate(CaptureReason.VIOLATION, bundle_id, raw, detail=rule))
 
-    def disagreed(self, answered: Answered, row: int, other_label: str) -> None:
+    def disagreed(self, seen: Seen, row: int, other_label: str) -> None:
         """A sample that the model on trial and the last known good one answer differently."""
-        self._offer(CaptureReason.DISAGREEMENT, answered, row, other_label=other_label)
+        self._offer(CaptureReason.DISAGREEMENT, seen, row, other_label=other_label)
 
     def _offer(
         self,
         reason: CaptureReason,
-        answered: Answered,
+        seen: Seen,
         row: int,
         detail: str = "",
         other_label: str = "",
     ) -> None:
+        confidence = float(seen.confidences[row])
         candidate = Candidate(
             reason=reason,
-            bundle_id=answered.bundle_id,
-            sample=answered.samples[row],
-            label=answered.classes[answered.indices[row]],
-            confidence=float(answered.confidences[row]),
+            bundle_id=seen.bundle_id,
+            sample=seen.samples[row],
+            label=seen.classes[seen.indices[row]],
+            confidence=confidence if math.isfinite(confidence) else None,
             other_label=other_label,
             detail=detail,
         )

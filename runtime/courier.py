@@ -7,6 +7,7 @@ from collections.abc import Callable
 from .outbox import Outbox
 
 IN_FLIGHT = 32
+CAPTURES_IN_FLIGHT = 4
 RESEND_S = 10.0
 
 
@@ -42,7 +43,7 @@ class Courier:
     def pump(self) -> None:
         """Send what is new and what has waited too long for its acknowledgement."""
         now = self._monotonic()
-        waiting = self._outbox.pending(0, IN_FLIGHT)
+        waiting = self._outbox.waiting(IN_FLIGHT, CAPTURES_IN_FLIGHT)
         if fresh := [message.id for message in waiting if not message.sent]:
             self._outbox.mark_sent(fresh)
         for message in waiting:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .capture import Answered, CaptureTap
+from .capture import CaptureTap, Seen
 from .contract import Contract, FloatArray
 from .drift import DriftDetector
 from .errors import MemberError
@@ -124,13 +124,11 @@ class Monitor:
         if self._tap is not None:
             self._tap.answered(self._answered(samples, indices, confidences))
 
-    def _answered(
-        self, samples: FloatArray, indices: IntArray, confidences: FloatArray
-    ) -> Answered:
+    def _answered(self, samples: FloatArray, indices: IntArray, confidences: FloatArray) -> Seen:
         alarms = zip(self.drift.names, self.drift.binned.alarms, strict=True)
         drifting = (*(name for name, alarm in alarms if alarm), *self._drifting_classes())
         classes = self._contract.classes
-        return Answered(self.bundle_id, classes, samples, indices, confidences, drifting)
+        return Seen(self.bundle_id, classes, samples, indices, confidences, drifting)
 
     def _drifting_classes(self) -> tuple[str, ...]:
         return ("classes",) if self.drift.classes.alarms[0] else ()

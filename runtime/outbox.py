@@ -160,6 +160,21 @@ class Outbox:
         )
         return tuple(Message(*row) for row in rows)
 
+    def waiting(self, messages: int, captures: int) -> tuple[Message, ...]:
+        """The oldest messages of all other kinds, and behind them the oldest captures.
+
+        Apart, so that a fleet which takes no captures holds nothing else up.
+        """
+        rows = [
+            self._db.execute(
+                "SELECT id, kind, boot_id, seq, payload, sent FROM message "
+                "WHERE (kind = ?) = ? ORDER BY id LIMIT ?",
+                (CAPTURE, are_captures, limit),
+            ).fetchall()
+            for are_captures, limit in ((0, messages), (1, captures))
+        ]
+        return tuple(Message(*row) for part in rows for row in part)
+
     def mark_sent(self, ids: Sequence[int]) -> None:
         """Note, before they leave, that these messages may be with the fleet from now on."""
         rows = [(one,) for one in ids]

@@ -14,10 +14,10 @@ import pytest
 
 from edgekiln.runtime.capture import (
     MAX_SAMPLE_BYTES,
-    Answered,
     Candidate,
     CaptureTable,
     CaptureTap,
+    Seen,
     check_capture,
 )
 from edgekiln.runtime.capture_desk import MAX_WAITING, CaptureDesk, Redact, load_hook
@@ -36,11 +36,11 @@ def table(**changes: Any) -> CaptureTable:
     return CaptureTable(**(base | changes))
 
 
-def answered(confidences: list[float], drifting: tuple[str, ...] = ()) -> Answered:
+def answered(confidences: list[float], drifting: tuple[str, ...] = ()) -> Seen:
     count = len(confidences)
     samples = np.arange(count * 6, dtype=np.float32).reshape(count, 2, 3)
     told = np.array(confidences, np.float32)
-    return Answered("b1", ("no", "yes"), samples, np.arange(count) % 2, told, drifting)
+    return Seen("b1", ("no", "yes"), samples, np.arange(count) % 2, told, drifting)
 
 
 class Taken:
@@ -69,6 +69,12 @@ def test_least_confident_sample_of_a_batch_is_taken_with_its_answer() -> None:
     assert candidate.sample.any()  # a copy
     taken.tap.answered(answered([0.6]))
     assert len(taken.candidates) == 1
+
+
+def test_confidence_that_is_no_number_is_not_told() -> None:
+    taken = Taken(reasons=("random",), random_share=1.0)
+    taken.tap.answered(answered([float("nan")]))
+    assert [candidate.confidence for candidate in taken.candidates] == [None]
 
 
 def test_drifting_samples_name_what_drifts() -> None:

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edgekiln.runtime.courier import IN_FLIGHT, Courier
+from edgekiln.runtime.courier import CAPTURES_IN_FLIGHT, IN_FLIGHT, Courier
 from edgekiln.runtime.outbox import Outbox
 
 
@@ -191,4 +191,21 @@ def test_courier_keeps_to_its_window(tmp_path: Path) -> None:
     post.courier.acknowledged("b", 3)
     post.courier.pump()
     assert post.sent[-1] == str(IN_FLIGHT + 1).encode()
+    box.close()
+
+
+def test_captures_that_nobody_takes_hold_up_nothing_else(tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "o")
+    post = Post(box)
+    for seq in range(1, 100):
+        box.put("capture", "b", seq, b"capture")
+    for seq in range(100, 105):
+        box.put("event", "b", seq, b"event")
+    post.courier.pump()
+    assert post.sent == [b"event"] * 5 + [b"capture"] * CAPTURES_IN_FLIGHT
+    for seq in range(100, 105):
+        post.courier.acknowledged("b", seq)
+    box.put("event", "b", 105, b"later")
+    post.courier.pump()
+    assert post.sent[-1] == b"later"
     box.close()
