@@ -44,7 +44,6 @@ class Monitor:
         self._rng = rng
         self._ring = Ring(self._shape)
         self._window = Window(len(self.drift.names), len(self._contract.classes), start_s, rng)
-        self._calm()
 
     def observe(self, raw: npt.NDArray[np.generic], prediction: Prediction) -> None:
         """Raw samples (n, *input.shape), or one, and the answers to them; the samples are copied.
@@ -71,14 +70,14 @@ class Monitor:
         """
         self._drain()
         drift = self.drift
+        raised, class_raised = drift.take_raised()
         verdict = Verdict(
             names=drift.names,
             evidence=drift.binned.evidence,
-            raised=self._raised,
+            raised=raised,
             class_evidence=float(drift.classes.evidence[0]),
-            class_raised=self._class_raised,
+            class_raised=class_raised,
         )
-        self._calm()
         return self._window.close(self.bundle_id, end_s, verdict)
 
     def _observe_batch(self, raw: npt.NDArray[np.generic], prediction: Prediction) -> None:
@@ -109,14 +108,7 @@ class Monitor:
         values = np.concatenate((features, confidences[:, None]), axis=1)
         bins = self._binner.bins(values, self._rng.random(values.shape, np.float32))
         self._window.add(bins, indices, latencies_us, values)
-        for row, answer in zip(bins, indices, strict=True):
-            self.drift.observe(row[None], answer[None])
-            self._raised |= self.drift.binned.alarms
-            self._class_raised |= bool(self.drift.classes.alarms[0])
-
-    def _calm(self) -> None:
-        self._raised = np.zeros(len(self.drift.names), np.bool_)
-        self._class_raised = False
+        self.drift.observe(bins, indices)
 
 
 def _columns(contract: Contract, reference: Reference) -> IntArray:
