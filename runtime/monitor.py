@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .contract import Contract, FloatArray
+from .contract import Contract
 from .drift import DriftDetector
 from .errors import MemberError
 from .features import extract_features, feature_names
@@ -18,7 +18,7 @@ from .model import Model
 from .prediction import Prediction
 from .protocol import Report
 from .reference import Binner, IntArray, Reference
-from .ring import Ring
+from .ring import Answered, Ring
 from .telemetry import OTHER_RULE, Verdict, Window
 
 
@@ -50,7 +50,7 @@ class Monitor:
 
         Samples of one call count with the mean of their latencies.
         """
-        if raw.shape != self._shape:
+        if raw.shape != self._shape or prediction.logits is None:
             self._observe_batch(raw, prediction)
         elif self._ring.put(raw, prediction):
             self._drain()
@@ -82,7 +82,7 @@ class Monitor:
 
     def _observe_batch(self, raw: npt.NDArray[np.generic], prediction: Prediction) -> None:
         samples = np.asarray(raw, np.float32).reshape(-1, *self._shape)
-        if len(samples) == 1:
+        if len(samples) == 1 and prediction.logits is not None:
             self.observe(samples[0], prediction)
             return
         self._drain()
@@ -91,24 +91,19 @@ class Monitor:
             part = slice(start, start + step)
             chunk = samples[part]
             latencies_us = np.full(len(chunk), prediction.latency_us, np.float32)
-            self._count(chunk, prediction.indices[part], prediction.confidences[part], latencies_us)
+            indices, confidences = prediction.indices[part], prediction.confidences[part]
+            self._count(Answered(chunk, indices, confidences, latencies_us))
 
     def _drain(self) -> None:
         if len(self._ring):
-            self._count(*self._ring.take())
+            self._count(self._ring.take())
 
-    def _count(
-        self,
-        samples: FloatArray,
-        indices: IntArray,
-        confidences: FloatArray,
-        latencies_us: FloatArray,
-    ) -> None:
-        features = extract_features(self._contract, samples)[:, self._columns]
-        values = np.concatenate((features, confidences[:, None]), axis=1)
+    def _count(self, answered: Answered) -> None:
+        features = extract_features(self._contract, answered.samples)[:, self._columns]
+        values = np.concatenate((features, answered.confidences[:, None]), axis=1)
         bins = self._binner.bins(values, self._rng.random(values.shape, np.float32))
-        self._window.add(bins, indices, latencies_us, values)
-        self.drift.observe(bins, indices)
+        self._window.add(bins, answered.indices, answered.latencies_us, values)
+        self.drift.observe(bins, answered.indices)
 
 
 def _columns(contract: Contract, reference: Reference) -> IntArray:
