@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import msgspec
+import numpy as np
 
 from edgekiln.compiler.pipeline import compile_model
 from edgekiln.compiler.request import CompileRequest, TargetRequest
@@ -57,7 +58,8 @@ def run(scale: Scale) -> Iterator[Figure]:
             first = model == MODEL
             compile_to(model, ("tflite", "onnx", "c") if first and full else ("tflite",), bundle)
             for engine in ("litert", "onnxruntime", "c") if first and full else ("litert",):
-                timed = msgspec.json.decode(_child("time", bundle, engine, blocks), type=Timed)
+                told = _child("time", bundle, engine, blocks, bundle.with_suffix(".npy"))
+                timed = msgspec.json.decode(told, type=Timed)
                 bounded = first and engine == "litert"
                 yield from _figures(f"{model} in {engine}", timed, bounded)
             if first:
@@ -108,17 +110,21 @@ def _python(*arguments: str) -> bytes:
 
 
 def compile_to(name: str, formats: Sequence[str], out: Path) -> None:
-    """Compile a float model of MLPerf Tiny for the host, at made-up prices."""
+    """Compile a float model of MLPerf Tiny for the host, at made-up prices; beside `out`, in a
+    `.npy`, samples that it was not calibrated on.
+    """
     folder = models_folder()
     assert folder is not None
     path = folder / f"{name}_float.tflite"
     host = priced_host()
     c_costs = dataclasses.replace(host.costs[0], engine="c", evidence_id="made-up-c")
     host = dataclasses.replace(host, costs=(*host.costs, c_costs))
+    dataset = dataset_for(path)
+    np.save(out.with_suffix(".npy"), dataset.x[dataset.validation])
     request = CompileRequest(
         name=name,
         model=path,
-        dataset=dataset_for(path),
+        dataset=dataset,
         targets=(TargetRequest(host, tuple(formats)),),
         force_reason="benchmark: accuracy does not matter",
     )

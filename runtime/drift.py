@@ -93,12 +93,9 @@ class DriftDetector:
         self._parts: Float = np.zeros((rows + 1, PARTS), np.float32)
         self._raised: Mask = np.zeros(rows + 1, np.bool_)
         self._age = 0
-        learned = self._bets[:, -1]
         radius = np.array([feature.radius] * (rows - 1) + [confidence.radius])
-        self._learners = (
-            _EvenLearner(radius, self._seen[:cells], learned[:cells]),
-            _ClassLearner(reference.classes, answer.radius, self._seen[cells:], learned[cells:]),
-        )
+        self._even = _EvenLearner(radius)
+        self._answers = _ClassLearner(reference.classes, answer.radius)
         self._learn()
 
     @property
@@ -119,14 +116,16 @@ class DriftDetector:
         Many at once cost far less than one by one, and give the same to the last bit.
         """
         cells = np.concatenate((bins, classes[:, None]), axis=1) * self._stride + self._first
+        ends = range(PERIOD - self._age, len(cells), PERIOD)
+        seen, learned = self._learn_ahead(cells, ends) if ends else (None, None)
         start = 0
-        while start < len(cells):
-            if self._age == PERIOD:
-                self._end_period()
-            taken = cells[start : start + PERIOD - self._age]
-            self._observe(taken)
-            self._age += len(taken)
-            start += len(taken)
+        for period, end in enumerate(ends):
+            self._observe(cells[start:end])
+            assert seen is not None
+            assert learned is not None
+            self._begin_period(seen[period], learned[period])
+            start = end
+        self._observe(cells[start:])
 
     def take_raised(self) -> tuple[Mask, bool]:
         """Which of `names`, (features + 1,), and whether the classes, alarmed since the last call.
@@ -178,7 +177,10 @@ class DriftDetector:
         self._learn()
 
     def _observe(self, cells: IntArray) -> None:
-        """Cells (n, rows + 1), all of one period."""
+        """Cells (n, rows + 1), all of one period; n may be 0."""
+        if not len(cells):
+            return
+        self._age += len(cells)
         path = self._bets.take(cells, axis=0)
         parts, starts, started = self._parts, self._starts, np.empty_like(self._parts)
         add, multiply = np.add, np.multiply
@@ -192,78 +194,99 @@ class DriftDetector:
         if path.max() * (2 * PARTS) >= self.threshold:
             self._raised |= (_total(path) >= self.threshold).any(axis=0)
 
-    def _end_period(self) -> None:
-        """Forget a quarter of what was seen, and learn what is new."""
-        np.floor(self._seen * np.float32(0.75), out=self._seen)
-        self._seen += self._fresh
+    def _learn_ahead(self, cells: IntArray, ends: range) -> tuple[Float, Float]:
+        """What will have been seen when the periods end, and the bets on it, each (ends, bins).
+
+        Bets rest on counts alone, never on evidence; so all periods of a batch learn in one pass.
+        """
+        seen = np.empty((len(ends), self._seen.size), np.float32)
+        before, fresh, start = self._seen, self._fresh, 0
+        for period, end in enumerate(ends):
+            # A quarter of what was seen is forgotten.
+            kept = np.floor(before * np.float32(0.75)) + fresh
+            seen[period] = kept + np.bincount(cells[start:end].ravel(), minlength=kept.size)
+            before, fresh, start = seen[period], np.zeros_like(kept), end
+        return seen, self._bets_on(seen)
+
+    def _begin_period(self, seen: Float, learned: Float) -> None:
+        self._seen[:] = seen
         self._fresh[:] = 0
         self._age = 0
         np.minimum(self._parts, self._limit, out=self._parts)
-        self._learn()
+        self._bets[:, -1] = learned
 
     def _learn(self) -> None:
-        for learner in self._learners:
-            learner.learn()
+        self._bets[:, -1] = self._bets_on(self._seen[None])[0]
+
+    def _bets_on(self, seen: Float) -> Float:
+        """The learned bets on counts (n, bins of all rows)."""
+        classes = len(self._answers.shares)
+        even, answers = seen[:, :-classes], seen[:, -classes:]
+        return np.concatenate((self._even.learn(even), self._answers.learn(answers)), axis=1)
 
 
 class _EvenLearner:
     """Bets on what was seen of rows with even bins; `radius` (rows,) is that of their `Bets`.
 
-    `seen` and `bets` are views of the detector's arrays, (bins · rows,). The weight of a bin is its
-    share of what was seen over that of the reference, times all that was seen: a whole number.
+    The weight of a bin is its share of what was seen over that of the reference, times all that
+    was seen: a whole number.
     """
 
-    def __init__(self, radius: Float, seen: Float, bets: Float) -> None:
+    def __init__(self, radius: Float) -> None:
         count = np.arange(1, BINS + 1, dtype=np.float32)[:, None]
-        self._seen, self._bets = seen.reshape(BINS, -1), bets.reshape(BINS, -1)
         self._spare = np.where(count > radius, count - radius, np.float32(1e-30))
         self._filled = (count + radius)[-2::-1]
 
-    def learn(self) -> None:
-        """Set the bets, clipped at the extremes of `drift_bets` over the weights as they rise."""
-        weights = self._seen * np.float32(BINS)
+    def learn(self, seen: Float) -> Float:
+        """Bets on counts, both (n, bins · rows), clipped at the extremes of `drift_bets` over the
+        weights as they rise.
+        """
+        weights = seen.reshape(len(seen), BINS, -1) * np.float32(BINS)
         weights += np.float32(PRIOR)
-        lowest = np.sort(weights, axis=0).cumsum(axis=0)
-        whole = lowest[-1]
-        total = whole / np.float32(BINS)
-        highest = whole - lowest[:-1]
+        lowest: Float = np.sort(weights, axis=1).cumsum(axis=1)
+        whole: Float = lowest[:, -1:]
+        total: Float = whole / np.float32(BINS)
+        highest = whole - lowest[:, :-1]
         highest /= self._filled
         lowest /= self._spare
-        low, high = np.minimum(lowest.min(axis=0), total), np.maximum(highest.max(axis=0), total)
-        _set_bets(self._bets, weights, low, high, total)
+        low = np.minimum(lowest.min(axis=1, keepdims=True), total)
+        high = np.maximum(highest.max(axis=1, keepdims=True), total)
+        return _bets(weights, low, high, total).reshape(seen.shape)
 
 
 class _ClassLearner:
     """The same of one row, the classes, which are not even."""
 
-    def __init__(
-        self, shares: Sequence[float], radius: np.float32, seen: Float, bets: Float
-    ) -> None:
-        self._seen, self._bets, self._radius = seen, bets, radius
-        self._shares = np.array(shares, np.float32)
-        self._prior: Float = self._shares * np.float32(PRIOR)
+    def __init__(self, shares: Sequence[float], radius: np.float32) -> None:
+        self.shares = np.array(shares, np.float32)
+        self._radius = radius
+        self._prior: Float = self.shares * np.float32(PRIOR)
 
-    def learn(self) -> None:
-        """Set the bets; sums of floats go from the lowest weight up and from the highest down."""
-        masses = self._seen + self._prior
-        weights = masses / self._shares
-        total = self._seen.sum() + np.float32(PRIOR)
-        order = np.argsort(weights, kind="stable")
-        masses, shares = masses[order], self._shares[order]
-        lowest, low_shares = masses.cumsum(), shares.cumsum()
-        behind = low_shares > self._radius
-        low = (lowest[behind] / (low_shares[behind] - self._radius)).min(initial=total)
-        highest, high_shares = masses[::-1].cumsum(), shares[::-1].cumsum()
-        high = (highest / (high_shares + self._radius)).max(initial=total)
-        _set_bets(self._bets, weights, low, high, total)
+    def learn(self, seen: Float) -> Float:
+        """Bets on counts, both (n, classes); sums of floats go from the lowest weight up and from
+        the highest down.
+        """
+        masses = seen + self._prior
+        weights = masses / self.shares
+        total: Float = seen.sum(axis=1, keepdims=True) + np.float32(PRIOR)
+        order = np.argsort(weights, axis=1, kind="stable")
+        masses, shares = np.take_along_axis(masses, order, axis=1), self.shares[order]
+        lowest, low_shares = masses.cumsum(axis=1), shares.cumsum(axis=1)
+        spare = low_shares - self._radius
+        least = np.divide(lowest, spare, out=np.full_like(spare, np.inf), where=spare > 0)
+        low = np.minimum(least.min(axis=1, keepdims=True), total)
+        highest, high_shares = masses[:, ::-1].cumsum(axis=1), shares[:, ::-1].cumsum(axis=1)
+        high: Float = (highest / (high_shares + self._radius)).max(axis=1, keepdims=True)
+        return _bets(weights, low, np.maximum(high, total), total)
 
 
-def _set_bets(bets: Float, weights: Float, low: Float, high: Float, total: Float) -> None:
+def _bets(weights: Float, low: Float, high: Float, total: Float) -> Float:
     np.minimum(weights, high, out=weights)
     np.maximum(weights, low, out=weights)
     weights /= total
     weights *= np.float32(1 - LEARNED_FADE)
-    np.minimum(weights, np.float32(BET_LIMIT), out=bets)
+    np.minimum(weights, np.float32(BET_LIMIT), out=weights)
+    return weights
 
 
 class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from .prediction import Head, IntArray, Prediction, answered
 
 RING_BYTES = 1 << 20
 # More of them make a sample cheaper, and the call that counts them all longer.
-RING_SAMPLES = 128
+RING_SAMPLES = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
