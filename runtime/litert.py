@@ -78,7 +78,8 @@ class LiteRtLane:
         self.input = self._view(entry, self.end)
         self.input[...] = 0
         self._begins = self.memory is Memory.OF_A_SAMPLE
-        self._invoke = interpreter.invoke
+        # The call within `invoke`, which looks for views on loan first: here is none.
+        self._invoke = getattr(interpreter._interpreter, "Invoke", interpreter.invoke)
         self._found = self._view(end, out)
         # Also warms the caches. An interpreter that moves its tensors now would move them again.
         self.run()
