@@ -44,11 +44,12 @@ class Calls:
     read: Call
 
 
-def time_calls(path: Path, engine: str, blocks: int) -> Timed:
-    """Take turns, block by block."""
+def time_calls(path: Path, engine: str, blocks: int, raw: Floats) -> Timed:
+    """Take turns, block by block, on raw samples of the data that the bundle was compiled with."""
     from edgekiln.runtime.ring import Ring
 
-    calls, samples, shape = _calls(path, engine)
+    calls, shape = _calls(path, engine, raw)
+    samples = len(raw)
     block = Ring(shape).capacity
     ways = (calls.bare, calls.own, calls.predict, calls.watch, calls.read)
     rounds = np.array(
@@ -82,15 +83,14 @@ def _wall_us(call: Callable[[int], object], k: int) -> float:
     return (time.perf_counter_ns() - started) / 1000
 
 
-def _calls(path: Path, engine: str) -> tuple[Calls, int, tuple[int, ...]]:
-    """The calls, how many samples they know, and the shape of one."""
+def _calls(path: Path, engine: str, raw: Floats) -> tuple[Calls, tuple[int, ...]]:
+    """The calls, and the shape of a sample."""
     from edgekiln.runtime.bundle import open_bundle
     from edgekiln.runtime.model import Model, runnable
     from edgekiln.runtime.watch import Watch
 
     bundle = open_bundle(path)
     model = Model.open(bundle, engine=engine)
-    raw = list(bundle.golden().inputs)
     bare, own = _BARE[engine](runnable(bundle, model.artifact), raw)
     watch = Watch(model, lambda report, drift: None, window_s=1e9)
 
@@ -99,7 +99,7 @@ def _calls(path: Path, engine: str) -> tuple[Calls, int, tuple[int, ...]]:
         return answer.label, answer.confidence
 
     calls = Calls(bare, own, lambda k: model.predict(raw[k]), lambda k: watch.predict(raw[k]), read)
-    return calls, len(raw), model.contract.input.shape
+    return calls, model.contract.input.shape
 
 
 def _bare_litert(data: bytes, raw: Floats) -> tuple[Call, Call]:
@@ -187,12 +187,13 @@ def _watch_alone(path: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`time BUNDLE ENGINE BLOCKS` or `rss FILE WAY`; what is found goes to stdout."""
+    """`time BUNDLE ENGINE BLOCKS SAMPLES` or `rss FILE WAY`; what is found goes to stdout."""
     job, path, *rest = arguments
     if job == "time":
         import json
 
-        print(json.dumps(asdict(time_calls(Path(path), rest[0], int(rest[1])))))
+        raw = list(np.load(rest[2]))
+        print(json.dumps(asdict(time_calls(Path(path), rest[0], int(rest[1]), raw))))
     else:
         print(rss_mib(Path(path), rest[0]))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import msgspec
+import numpy as np
 
 from edgekiln.compiler.pipeline import compile_model
 from edgekiln.compiler.request import CompileRequest, TargetRequest
@@ -29,15 +30,15 @@ from .plausible import MODELS, models_folder
 from .runtime_pairs import Timed
 
 MODEL = "kws_dscnn"
-MOST_US, MOST_SHARE = 12.0, 5.0
+MOST_US = 12.0
 MOST_IMPORT_S = 0.25
 MOST_RSS_MIB = 25.0
 ROOT = Path(__file__).parent.parent
 IMPORTS = {
-    "edgekiln.runtime": "import edgekiln.runtime",
-    "Model": "from edgekiln.runtime import Model",
-    "Watch": "from edgekiln.runtime import Watch",
-    "the device's service": "import edgekiln.runtime.device",
+    "edgekiln.runtime": ("import edgekiln.runtime", MOST_IMPORT_S),
+    "Model": ("from edgekiln.runtime import Model", MOST_IMPORT_S),
+    "Watch": ("from edgekiln.runtime import Watch", MOST_IMPORT_S),
+    "the device's service": ("import edgekiln.runtime.device", None),
 }
 
 
@@ -57,7 +58,8 @@ def run(scale: Scale) -> Iterator[Figure]:
             first = model == MODEL
             compile_to(model, ("tflite", "onnx", "c") if first and full else ("tflite",), bundle)
             for engine in ("litert", "onnxruntime", "c") if first and full else ("litert",):
-                timed = msgspec.json.decode(_child("time", bundle, engine, blocks), type=Timed)
+                told = _child("time", bundle, engine, blocks, bundle.with_suffix(".npy"))
+                timed = msgspec.json.decode(told, type=Timed)
                 bounded = first and engine == "litert"
                 yield from _figures(f"{model} in {engine}", timed, bounded)
             if first:
@@ -68,16 +70,21 @@ def run(scale: Scale) -> Iterator[Figure]:
 def _figures(name: str, timed: Timed, bounded: bool) -> Iterator[Figure]:
     yield Figure(f"{name}: bare engine, codes in, codes out", timed.bare, "µs")
     yield Figure(f"{name}: bare, and quantized by hand", timed.own, "µs")
-    for what, over in (
-        ("predict under the contract", timed.predict_over),
-        ("predict with telemetry and drift", timed.watch_over),
-        ("the same, label and confidence read", timed.read_over),
-    ):
-        limited = bounded and over == timed.watch_over
-        yield Figure(f"{name}: {what}, over bare", over, "µs", at_most=MOST_US if limited else None)
-        yield Figure(f"{name}: {what}, over bare", 100 * over / timed.bare, "%")
+    yield from _over(f"{name}: predict under the contract", timed.predict_over, timed)
+    most_us = MOST_US if bounded else None
+    yield from _over(f"{name}: telemetry and drift as well", timed.watch_over, timed, most_us)
+    yield from _over(f"{name}: label and confidence read as well", timed.read_over, timed)
     yield Figure(f"{name}: wall time of a call that drains the ring", timed.drain, "µs")
     yield Figure(f"{name}: 99 % of watched calls take at most", timed.p99, "µs")
+
+
+def _over(
+    name: str, over_us: float, timed: Timed, most_us: float | None = None
+) -> Iterator[Figure]:
+    yield Figure(f"{name}, over bare", over_us, "µs", at_most=most_us)
+    yield Figure(f"{name}, over bare", 100 * over_us / timed.bare, "%")
+    by_hand = timed.bare + over_us - timed.own
+    yield Figure(f"{name}, over by hand", 100 * by_hand / timed.own, "%")
 
 
 def _memory(bundle: Path) -> Iterator[Figure]:
@@ -90,10 +97,10 @@ def _memory(bundle: Path) -> Iterator[Figure]:
 
 
 def _imports(times: int) -> Iterator[Figure]:
-    for name, statement in IMPORTS.items():
+    for name, (statement, most_s) in IMPORTS.items():
         code = f"import time\ns = time.process_time()\n{statement}\nprint(time.process_time() - s)"
         spent = [float(_python("-c", code)) for _ in range(times)]
-        yield Figure(f"CPU to import {name}", median(spent), "s", at_most=MOST_IMPORT_S)
+        yield Figure(f"CPU to import {name}", median(spent), "s", at_most=most_s)
 
 
 def _child(*arguments: object) -> bytes:
@@ -108,17 +115,21 @@ def _python(*arguments: str) -> bytes:
 
 
 def compile_to(name: str, formats: Sequence[str], out: Path) -> None:
-    """Compile a float model of MLPerf Tiny for the host, at made-up prices."""
+    """Compile a float model of MLPerf Tiny for the host, at made-up prices; beside `out`, in a
+    `.npy`, samples that it was not calibrated on.
+    """
     folder = models_folder()
     assert folder is not None
     path = folder / f"{name}_float.tflite"
     host = priced_host()
     c_costs = dataclasses.replace(host.costs[0], engine="c", evidence_id="made-up-c")
     host = dataclasses.replace(host, costs=(*host.costs, c_costs))
+    dataset = dataset_for(path)
+    np.save(out.with_suffix(".npy"), dataset.x[dataset.validation])
     request = CompileRequest(
         name=name,
         model=path,
-        dataset=dataset_for(path),
+        dataset=dataset,
         targets=(TargetRequest(host, tuple(formats)),),
         force_reason="benchmark: accuracy does not matter",
     )

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from .contract import Affine, Contract, FloatArray
 from .quant import End
 
-_FLOAT32 = np.dtype(np.float32)
 # Beyond it a step of preprocessing may overflow, which numpy would warn of.
 _VAST = 1e30
 
@@ -26,50 +25,60 @@ Step = tuple[Callable[..., FloatArray], FloatArray]
 
 
 class Entry:
-    """Takes raw samples of one contract to the input of one lane; for one thread at a time."""
+    """Takes raw samples of one contract to the input of one lane; for one thread at a time.
+
+    `put(raw)` takes one sample of shape input.shape. It raises ContractError where that breaks the
+    contract; the lane's input is then as it was.
+    """
 
     def __init__(self, contract: Contract, end: End, target: Codes) -> None:
         """`target` (elements,) is what `end` describes, and receives the sample."""
-        spec = contract.input
         self._contract = contract
-        self._shape = spec.shape
-        self._target = target
         self._end = end
+        self._target = target
+        self.put: Callable[[Codes], None] = self._fast()
+
+    def _fast(self) -> Callable[[Codes], None]:
+        """`put` as a closure: looking names up in objects would cost a quarter of it."""
+        spec, end, target, unusual = self._contract.input, self._end, self._target, self._plain
+        float32, shape, work = np.dtype(np.float32), spec.shape, np.zeros(spec.shape, np.float32)
+        place = target.reshape(shape)
         # NaN keeps no bound.
-        self._lowest = -_VAST if spec.minimum is None else max(spec.minimum, -_VAST)
-        self._highest = _VAST if spec.maximum is None else min(spec.maximum, _VAST)
-        self._work: FloatArray = np.zeros(spec.elements, np.float32)
-        self._steps = _steps(contract)
-        self._codes = _Rounding(end) if end.holds_codes else None
-        self._tame_low, self._tame_high = _tame(contract, end)
+        lowest = -_VAST if spec.minimum is None else max(spec.minimum, -_VAST)
+        highest = _VAST if spec.maximum is None else min(spec.maximum, _VAST)
+        tame_low, tame_high = _tame(self._contract, end)
+        steps, holds_codes, rounding = _steps(self._contract), end.holds_codes, _Rounding(end)
+        scale, zero_point = rounding.scale, rounding.zero_point
+        first_code, last_code = rounding.lowest, rounding.highest
+        divide, rint, add, maximum, minimum = np.divide, np.rint, np.add, np.maximum, np.minimum
 
-    def put(self, raw: Codes) -> None:
-        """One sample of shape input.shape.
+        def put(raw: Codes) -> None:
+            if raw.dtype is not float32 or raw.shape != shape:
+                unusual(raw)
+                return
+            # Both find a NaN where there is one.
+            low, high = raw.item(raw.argmin()), raw.item(raw.argmax())
+            if not (lowest <= low and high <= highest):
+                unusual(raw)
+                return
+            x: FloatArray = raw
+            for operation, operand in steps:
+                x = operation(x, operand, work)
+            if not holds_codes:
+                place[...] = x
+                return
+            divide(x, scale, work)
+            rint(work, work)
+            if low < tame_low or high > tame_high:
+                maximum(work, first_code, out=work)
+                minimum(work, last_code, out=work)
+            add(work, zero_point, work)
+            place[...] = work
 
-        Raises:
-            ContractError: it breaks the contract.
-        """
-        if raw.dtype is not _FLOAT32 or raw.shape != self._shape:
-            raw = self._contract.check(raw[None])[0]
-        x: FloatArray = raw.ravel()
-        # Both find a NaN where there is one.
-        low, high = x.item(x.argmin()), x.item(x.argmax())
-        if not (self._lowest <= low and high <= self._highest):
-            self._put_unusual(raw)
-            return
-        for operation, operand in self._steps:
-            x = operation(x, operand, self._work)
-        codes = self._codes
-        if codes is not None:
-            x = np.divide(x, codes.scale, self._work)
-            np.rint(x, x)
-            if low < self._tame_low or high > self._tame_high:
-                np.maximum(x, codes.lowest, out=x)
-                np.minimum(x, codes.highest, out=x)
-            np.add(x, codes.zero_point, x)
-        self._target[...] = x
+        return put
 
-    def _put_unusual(self, raw: Codes) -> None:
+    def _plain(self, raw: Codes) -> None:
+        """The definition, one step after the other: for what the fast way does not know."""
         samples = self._contract.check(raw[None])
         with np.errstate(over="ignore"):
             codes = self._end.accept(self._contract.preprocess(samples))
@@ -80,7 +89,7 @@ class _Rounding:
     """The operands of `quantize_to`, as arrays: numpy takes longer over its scalars."""
 
     def __init__(self, end: End) -> None:
-        limits = np.iinfo(np.dtype(end.dtype))
+        limits = np.iinfo(np.dtype(end.dtype) if end.holds_codes else np.int8)
         self.scale = np.array(end.scale, np.float32)
         self.zero_point = np.array(end.zero_point, np.float32)
         self.lowest = np.array(limits.min - end.zero_point, np.float32)
@@ -88,16 +97,13 @@ class _Rounding:
 
 
 def _steps(contract: Contract) -> tuple[Step, ...]:
-    """`Contract.preprocess` as operations on a flat sample."""
+    """`Contract.preprocess` as operations on one sample."""
     found: list[Step] = []
     for step in contract.preprocessing:
         if isinstance(step, Affine):
             offset, factor = (np.array(x, np.float32) for x in (step.offset, step.factor))
         else:
-            times = contract.input.elements // len(step.offsets)
-            offset, factor = (
-                np.tile(np.array(x, np.float32), times) for x in (step.offsets, step.factors)
-            )
+            offset, factor = (np.array(x, np.float32) for x in (step.offsets, step.factors))
         found += [(np.subtract, offset), (np.multiply, factor)]
     return tuple(found)
 

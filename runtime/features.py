@@ -17,6 +17,7 @@ ELEMENT_LIMIT = 128
 CHANNEL_LIMIT = 16  # beyond it, a sample is summed up as one channel
 Doubles = npt.NDArray[np.float64]
 
+_CACHED = 1 << 14  # numbers that are worked on at a time
 _SUMMARIES = ("mean", "std", "min", "max")
 
 
@@ -62,14 +63,23 @@ def _moments(rows: FloatArray) -> tuple[Doubles, Doubles]:
     """Mean and standard deviation of float32 rows (n, m), each (n,) in float64.
 
     Both from sums around each row's first value: a constant row deviates by 0, and one pass over
-    the rows does where `ndarray.std` takes three.
+    the rows does where `ndarray.std` takes three. As many rows at a time as a cache holds.
     """
-    first = rows[:, :1]
-    away = rows.astype(np.float64)
-    away -= first
-    shift = away.sum(axis=1) / rows.shape[1]
-    squares = np.vecdot(away, away) / rows.shape[1]
-    mean: Doubles = first[:, 0] + shift
+    count, width = rows.shape
+    shift, squares = np.empty(count), np.empty(count)
+    step = max(1, _CACHED // width)
+    room = np.empty((min(step, count), width))
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        block = rows[part]
+        away = room[: len(block)]
+        away[...] = block
+        away -= block[:, :1]
+        away.sum(axis=1, out=shift[part])
+        np.vecdot(away, away, out=squares[part])
+    shift /= width
+    squares /= width
+    mean: Doubles = rows[:, 0] + shift
     return mean, np.sqrt(np.maximum(squares - shift * shift, 0.0))
 
 

@@ -76,19 +76,25 @@ class LiteRtLane:
         self._direct = out.holds_codes
         self._scale = output
         self.input = self._view(entry, self.end)
-        # Also warms the caches. An interpreter that moves its tensors now would move them again.
-        self._invoke()
+        self.input[...] = 0
+        self._begins = self.memory is Memory.OF_A_SAMPLE
+        # The call within `invoke`, which looks for views on loan first: here is none.
+        self._invoke = getattr(interpreter._interpreter, "Invoke", interpreter.invoke)
         self._found = self._view(end, out)
-        self._invoke()
+        # Also warms the caches. An interpreter that moves its tensors now would move them again.
+        self.run()
         if not (self._lies(entry, self.input) and self._lies(end, self._found)):
             raise EngineError("the artifact has tensors that move; this runtime takes fixed shapes")
         self.forget()
 
     def run(self) -> Logits:
         """See `Lane.run`."""
-        if self.memory is Memory.OF_A_SAMPLE:
+        if self._begins:
             self._interpreter.reset_all_variables()
-        self._invoke()
+        try:
+            self._invoke()
+        except (RuntimeError, ValueError) as error:
+            raise EngineError(f"LiteRT failed: {one_line(error)}") from error
         found = self._found.copy()
         return found if self._direct else as_logits(found, self._scale)
 
@@ -96,12 +102,6 @@ class LiteRtLane:
         """See `Lane.forget`."""
         if self.memory is not Memory.NONE:
             self._interpreter.reset_all_variables()
-
-    def _invoke(self) -> None:
-        try:
-            self._interpreter.invoke()
-        except (RuntimeError, ValueError) as error:
-            raise EngineError(f"LiteRT failed: {one_line(error)}") from error
 
     def _view(self, detail: dict[str, Any], end: End) -> npt.NDArray[Any]:
         """A tensor's own memory, which the interpreter holds as long as this lane holds it.

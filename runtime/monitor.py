@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .capture import CaptureTap, Seen
-from .contract import Contract, FloatArray
+from .contract import Contract
 from .drift import DriftDetector
 from .errors import MemberError
 from .features import extract_features, feature_names
@@ -19,7 +19,7 @@ from .model import Model
 from .prediction import Prediction
 from .protocol import Report
 from .reference import Binner, IntArray, Reference
-from .ring import Ring
+from .ring import Answered, Ring
 from .telemetry import OTHER_RULE, Verdict, Window
 
 
@@ -52,14 +52,13 @@ class Monitor:
         self._tap = tap
         self._ring = Ring(self._shape)
         self._window = Window(len(self.drift.names), len(self._contract.classes), start_s, rng)
-        self._calm()
 
     def observe(self, raw: npt.NDArray[np.generic], prediction: Prediction) -> None:
         """Raw samples (n, *input.shape), or one, and the answers to them; the samples are copied.
 
         Samples of one call count with the mean of their latencies.
         """
-        if raw.shape != self._shape:
+        if raw.shape != self._shape or prediction.logits is None:
             self._observe_batch(raw, prediction)
         elif self._ring.put(raw, prediction):
             self._drain()
@@ -79,19 +78,19 @@ class Monitor:
         """
         self._drain()
         drift = self.drift
+        raised, class_raised = drift.take_raised()
         verdict = Verdict(
             names=drift.names,
             evidence=drift.binned.evidence,
-            raised=self._raised,
+            raised=raised,
             class_evidence=float(drift.classes.evidence[0]),
-            class_raised=self._class_raised,
+            class_raised=class_raised,
         )
-        self._calm()
         return self._window.close(self.bundle_id, end_s, verdict)
 
     def _observe_batch(self, raw: npt.NDArray[np.generic], prediction: Prediction) -> None:
         samples = np.asarray(raw, np.float32).reshape(-1, *self._shape)
-        if len(samples) == 1:
+        if len(samples) == 1 and prediction.logits is not None:
             self.observe(samples[0], prediction)
             return
         self._drain()
@@ -100,42 +99,36 @@ class Monitor:
             part = slice(start, start + step)
             chunk = samples[part]
             latencies_us = np.full(len(chunk), prediction.latency_us, np.float32)
-            self._count(chunk, prediction.indices[part], prediction.confidences[part], latencies_us)
+            indices, confidences = prediction.indices[part], prediction.confidences[part]
+            self._count(Answered(chunk, indices, confidences, latencies_us))
 
     def _drain(self) -> None:
         if len(self._ring):
-            self._count(*self._ring.take())
+            self._count(self._ring.take())
 
-    def _count(
-        self,
-        samples: FloatArray,
-        indices: IntArray,
-        confidences: FloatArray,
-        latencies_us: FloatArray,
-    ) -> None:
-        features = extract_features(self._contract, samples)[:, self._columns]
-        values = np.concatenate((features, confidences[:, None]), axis=1)
+    def _count(self, answered: Answered) -> None:
+        features = extract_features(self._contract, answered.samples)[:, self._columns]
+        values = np.concatenate((features, answered.confidences[:, None]), axis=1)
         bins = self._binner.bins(values, self._rng.random(values.shape, np.float32))
-        self._window.add(bins, indices, latencies_us, values)
-        for row, answer in zip(bins, indices, strict=True):
-            self.drift.observe(row[None], answer[None])
-            self._raised |= self.drift.binned.alarms
-            self._class_raised |= bool(self.drift.classes.alarms[0])
+        self._window.add(bins, answered.indices, answered.latencies_us, values)
+        self.drift.observe(bins, answered.indices)
         if self._tap is not None:
-            self._tap.answered(self._answered(samples, indices, confidences))
+            self._tap.answered(self._seen(answered))
 
-    def _answered(self, samples: FloatArray, indices: IntArray, confidences: FloatArray) -> Seen:
-        alarms = zip(self.drift.names, self.drift.binned.alarms, strict=True)
-        drifting = (*(name for name, alarm in alarms if alarm), *self._drifting_classes())
-        classes = self._contract.classes
-        return Seen(self.bundle_id, classes, samples, indices, confidences, drifting)
-
-    def _drifting_classes(self) -> tuple[str, ...]:
-        return ("classes",) if self.drift.classes.alarms[0] else ()
-
-    def _calm(self) -> None:
-        self._raised = np.zeros(len(self.drift.names), np.bool_)
-        self._class_raised = False
+    def _seen(self, answered: Answered) -> Seen:
+        drift = self.drift
+        alarms = zip(drift.names, drift.binned.alarms, strict=True)
+        return Seen(
+            bundle_id=self.bundle_id,
+            classes=self._contract.classes,
+            samples=answered.samples,
+            indices=answered.indices,
+            confidences=answered.confidences,
+            drifting=(
+                *(name for name, alarm in alarms if alarm),
+                *(("classes",) if drift.classes.alarms[0] else ()),
+            ),
+        )
 
 
 def _columns(contract: Contract, reference: Reference) -> IntArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +25,11 @@ class Head:
 class Prediction:
     """Answers to n samples, and the model that gave them.
 
-    `latency_us` is the wall time of a sample, from the contract's check to the logits. All else is
-    worked out when it is first looked at.
+    `latency_us` is the wall time of a sample, from the contract's check to the logits, which are
+    (n, classes), or (classes,) of one sample. All else is worked out when it is first looked at.
     """
 
-    __slots__ = ("_head", "_logits", "_told", "latency_us")
+    __slots__ = ("_told", "head", "latency_us", "logits")
 
     def __init__(
         self,
@@ -42,8 +41,8 @@ class Prediction:
         latency_us: float,
     ) -> None:
         """(n,), n labels, (n,), (n, classes)."""
-        self._logits: Logits | None = None
-        self._head = Head(bundle_id, (), 1.0, 0)
+        self.logits: Logits | None = None
+        self.head = Head(bundle_id, (), 1.0, 0)
         self._told: _Told | None = _Told(indices, labels, confidences, probabilities)
         self.latency_us = latency_us
 
@@ -51,8 +50,8 @@ class Prediction:
     def of_logits(cls, logits: Logits, head: Head, latency_us: float) -> Prediction:
         """Answers that logits (n, classes) or, of one sample, (classes,) give; they are kept."""
         made = cls.__new__(cls)
-        made._logits = logits
-        made._head = head
+        made.logits = logits
+        made.head = head
         made._told = None
         made.latency_us = latency_us
         return made
@@ -60,7 +59,7 @@ class Prediction:
     @property
     def bundle_id(self) -> str:
         """The model that answered."""
-        return self._head.bundle_id
+        return self.head.bundle_id
 
     @property
     def indices(self) -> IntArray:
@@ -85,19 +84,19 @@ class Prediction:
     @property
     def label(self) -> str:
         """The answer to the first sample, or the only one."""
-        logits = self._logits
+        logits = self.logits
         if logits is not None and logits.ndim == 1:
-            return self._head.classes[logits.argmax()]
+            return self.head.classes[logits.argmax()]
         return self.labels[0]
 
     @property
     def confidence(self) -> float:
         """The probability of `label`."""
-        logits = self._logits
+        logits = self.logits
         if logits is None or logits.ndim > 1:
             return float(self.confidences[0])
         # `softmax` of one row, without what else it tells.
-        real = real_logits(logits, self._head.scale, self._head.zero_point)
+        real = real_logits(logits, self.head.scale, self.head.zero_point)
         return float(np.float32(1) / np.exp(real - real.max()).sum())
 
     def __len__(self) -> int:
@@ -109,8 +108,8 @@ class Prediction:
 
     def _answers(self) -> _Told:
         if self._told is None:
-            assert self._logits is not None
-            self._told = _told(self._logits.reshape(-1, len(self._head.classes)), self._head)
+            assert self.logits is not None
+            self._told = _told(self.logits.reshape(-1, len(self.head.classes)), self.head)
         return self._told
 
 
@@ -124,23 +123,17 @@ class _Told:
 
 def _told(logits: Logits, head: Head) -> _Told:
     """What logits (n, classes) say."""
-    indices = logits.argmax(axis=1)
     probabilities = softmax(real_logits(logits, head.scale, head.zero_point))
+    indices = logits.argmax(axis=1)
     confidences = probabilities[np.arange(len(indices)), indices]
     labels = tuple(head.classes[index] for index in indices)
     return _Told(indices, labels, confidences, probabilities)
 
 
-def joined(predictions: Sequence[Prediction]) -> tuple[IntArray, FloatArray]:
-    """Classes (n,) and confidences (n,) of predictions of one model, n samples in all."""
-    parts = [made._logits for made in predictions if made._logits is not None]
-    if len(parts) < len(predictions):
-        return (
-            np.concatenate([made.indices for made in predictions]),
-            np.concatenate([made.confidences for made in predictions]),
-        )
-    head = predictions[0]._head
-    logits = np.concatenate(parts, axis=None).reshape(-1, len(head.classes))
-    real = real_logits(logits, head.scale, head.zero_point)
+def answered(logits: Logits, head: Head) -> tuple[IntArray, FloatArray]:
+    """Classes (n,) and confidences (n,) that logits (n, classes) say, without what else they do."""
     indices = logits.argmax(axis=1)
-    return indices, softmax(real)[np.arange(len(indices)), indices]
+    real = real_logits(logits, head.scale, head.zero_point)
+    # `softmax` of the largest, whose own exponential is 1.
+    largest = real[np.arange(len(indices)), indices][:, None]
+    return indices, np.float32(1) / np.exp(real - largest).sum(axis=1)

@@ -85,12 +85,15 @@ class Watch:
             self._count_failure(array, error)
             raise
         with self._lock:
-            monitor = self._live_monitor()
-            # During a trial the model that was live before answers where the new one fails.
-            if monitor.bundle_id == prediction.bundle_id:
+            monitor = self._monitor
+            if monitor is not None and monitor.bundle_id == prediction.head.bundle_id:
                 monitor.observe(array, prediction)
-            self._end_if_due()
-        self._post_ended()
+            else:
+                self._observe_first(array, prediction)
+            if self._monotonic_s() >= self._close_at_s:
+                self._end_window()
+        if self._ended:
+            self._post_ended()
         return prediction
 
     def tick(self) -> None:
@@ -104,6 +107,14 @@ class Watch:
         with self._lock:
             self._end_window()
         self._post_ended()
+
+    def _observe_first(self, array: npt.NDArray[np.generic], prediction: Prediction) -> None:
+        """An answer of another model than that of the window: the new one's, or, in a trial, of
+        the one that was live before and answers where the new one fails, which does not count.
+        """
+        monitor = self._live_monitor()
+        if monitor.bundle_id == prediction.bundle_id:
+            monitor.observe(array, prediction)
 
     def _count_failure(
         self, raw: npt.NDArray[np.generic], error: ContractError | EngineError

@@ -247,9 +247,9 @@ def test_a_lane_is_given_back_when_a_sample_is_refused_or_an_engine_fails(bundle
         with pytest.raises(ContractError):
             model.predict(RAW[0] + 20)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane, "run", lambda: (_ for _ in ()).throw(EngineError("burnt")))
+        patch.setattr(lane, "_invoke", lambda: (_ for _ in ()).throw(RuntimeError("burnt\nout")))
         for _ in range(3):
-            with pytest.raises(EngineError, match="burnt"):
+            with pytest.raises(EngineError, match="LiteRT failed: burnt out"):
                 model.predict(RAW[0])
     assert model.predict(RAW[0]).label == model.predict(RAW).label
 

@@ -222,9 +222,9 @@ def test_ring_keeps_its_bounds_whatever_the_samples(shape: tuple[int, ...], capa
     answer = Prediction.of_logits(np.zeros(2, np.float32), Head("b", ("a", "b"), 1.0, 0), 1.0)
     sample = np.zeros(shape, np.float32)
     assert [ring.put(sample, answer) for _ in range(capacity)] == [False] * (capacity - 1) + [True]
-    samples, indices, confidences, latencies = ring.take()
-    assert samples.shape == (capacity, *shape)
-    assert len(indices) == len(confidences) == len(latencies) == capacity
+    taken = ring.take()
+    assert taken.samples.shape == (capacity, *shape)
+    assert len(taken.indices) == len(taken.confidences) == len(taken.latencies_us) == capacity
     assert len(ring) == 0
 
 
