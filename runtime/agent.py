@@ -8,6 +8,7 @@ journal first, then the world hears of it, then the next step acts on it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
 import sqlite3
 import threading
@@ -41,7 +42,8 @@ MAX_STRANGERS = 64  # forged documents of one boot that are told of
 class Desk:
     """How the agent talks, and what it keeps for others.
 
-    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state.
+    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state. `warning`
+    is what the fleet has to know of this start; empty: nothing.
     """
 
     topics: Topics
@@ -49,6 +51,7 @@ class Desk:
     courier: Courier
     announce: Callable[[], None]
     keep_drift: Callable[[bytes], None] = lambda state: None
+    warning: str = ""
 
 
 class Agent:
@@ -72,6 +75,8 @@ class Agent:
         self._inbox = Inbox()
         self._stopping = threading.Event()
         self._untold: tuple[Event, ...] = self.record.pending
+        damaged = "the journal was damaged and put aside" if journal.damaged else ""
+        self._warnings = tuple(filter(None, (damaged, desk.warning)))
         self._error = ""
         self._backoff_s = 0.0
         self._retry_at_s = 0.0
@@ -109,10 +114,12 @@ class Agent:
 
     def _recover(self) -> None:
         """Make a model live and take up what a power cut stopped."""
-        if self._journal.damaged and not self._untold:
-            told = "the journal was damaged and put aside"
-            self._untold = (self._event("restart", reason=told),)
+        for told in self._warnings:
+            self._untold += (self._event("restart", reason=told),)
+        self._warnings = ()
         self._restore()
+        if self._journal.newer:
+            self._save(self.record)  # is refused: a model runs, and no update is taken up
         if self.record.busy:
             have = self._tools.downloads.blocks_on_disk(self.record.release)
             self._save(moves.resumed(self.record, have))
@@ -143,7 +150,10 @@ class Agent:
         try:
             self.serve()
             if not self._recovered:
+                if self._tools.clock.monotonic_s() < self._retry_at_s:
+                    return False
                 self._recover()
+            self._note_versions()
             return self._step()
         except PASSING as error:
             self._postpone(error)
@@ -286,19 +296,31 @@ class Agent:
         except TrustError as error:
             self._tell_stranger(payload, str(error))
             return
-        known = self.record.version_of(document.rollout_id)
-        if document.version < known:
+        if document.version < self._newest(document):
             return
-        if document.version > known:
-            self._save(moves.seen(self.record, document))
         self._documents[document.cohort] = document
-        self._retry_at_s = 0.0
+        if self._recovered:
+            self._retry_at_s = 0.0
+
+    def _newest(self, document: RolloutDocument) -> int:
+        """The highest version of this rollout's documents that was seen."""
+        heard = self._documents.get(document.cohort)
+        same = heard is not None and heard.rollout_id == document.rollout_id
+        known = self.record.version_of(document.rollout_id)
+        return max(known, heard.version) if heard and same else known
+
+    def _note_versions(self) -> None:
+        """Write down which documents were seen; heard on a full disk, one is noted later."""
+        for document in self._documents.values():
+            if document.version > self.record.version_of(document.rollout_id):
+                self._save(moves.seen(self.record, document))
 
     def _tell_stranger(self, payload: bytes, reason: str) -> None:
         """Report a document that is not ours, once."""
-        if payload in self._strangers or len(self._strangers) >= MAX_STRANGERS:
+        name = hashlib.sha256(payload).digest()
+        if name in self._strangers or len(self._strangers) >= MAX_STRANGERS:
             return
-        self._strangers.add(payload)
+        self._strangers.add(name)
         event = self._tools.reporter.event(
             "rejected", "", "", self._tools.clock.now_s(), reason=reason
         )

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
 import random
 import secrets
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,8 +25,8 @@ from .agent_steps import Tools
 from .config import DeviceConfig
 from .courier import Courier
 from .download import Downloads
-from .errors import DeviceConfigError, ProtocolError
-from .files import write_atomic
+from .errors import AgentError, DeviceConfigError, ProtocolError
+from .files import remove_parts, write_atomic
 from .inference import Inference
 from .journal import Journal
 from .link import Link, LinkConfig
@@ -98,7 +100,7 @@ class _Process:
         rng = random.Random(secrets.randbits(64))
         self.models = LiveModels(config.target, config.engine)
         self.link = Link(_link_config(config), self._birth, self._receive, self._up, rng)
-        self.outbox = Outbox(config.outbox)
+        self.outbox, warning = open_outbox(config.outbox)
         self._transfer = Transfer(
             lambda request: self.link.publish("get", encode(request)),
             lambda: secrets.token_hex(6),
@@ -122,6 +124,7 @@ class _Process:
             courier=Courier(self.outbox, self.link.publish, clock.monotonic_s),
             announce=self.link.announce,
             keep_drift=self.drift.keep,
+            warning=warning,
         )
         recovery = Recovery(trust, slots, self.models, config.factory)
         self.agent = Agent(tools, Journal(config.journal), recovery, desk, rng)
@@ -155,6 +158,18 @@ class _Process:
         self.agent.post_up()
 
 
+def open_outbox(path: Path) -> tuple[Outbox, str]:
+    """The durable outbox, or where the disk takes nothing one that ends with the process.
+
+    A model must run and its reports go out also from a disk that is full or read-only; the text
+    then says what was wrong.
+    """
+    try:
+        return Outbox(path), ""
+    except (AgentError, OSError, sqlite3.Error) as error:
+        return Outbox(Path(":memory:")), f"messages end with this process: {error}"
+
+
 class _DriftFile:
     """Writes the drift state now and then, and at the end."""
 
@@ -163,6 +178,8 @@ class _DriftFile:
         self._clock = clock
         self._next_s = 0.0
         self._unwritten = b""
+        with contextlib.suppress(OSError):
+            remove_parts(path)
 
     def keep(self, state: bytes) -> None:
         """Take the newest state."""
@@ -187,7 +204,8 @@ def _only_one(config: DeviceConfig) -> Iterator[None]:
     except ImportError:  # no such locks on Windows
         yield
         return
-    with config.lock.open("w") as handle:
+    handle = os.open(config.folder, os.O_RDONLY)  # needs no byte on a disk that has none left
+    try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -195,6 +213,8 @@ def _only_one(config: DeviceConfig) -> Iterator[None]:
                 f"device '{config.device}' already runs from {config.folder}; stop it first"
             ) from error
         yield
+    finally:
+        os.close(handle)
 
 
 def _device(config: DeviceConfig) -> Device:

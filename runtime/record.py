@@ -12,6 +12,7 @@ import msgspec
 from .protocol import DeviceState, Event, RolloutDocument
 from .state_machine import BUSY, Step, next_state
 
+SCHEMA = 1
 MAX_OUTCOMES = 32  # rollouts whose end is remembered, so that none is applied twice
 MAX_VERSIONS = 32  # rollouts whose newest document is remembered, so that none is played back
 
@@ -74,7 +75,7 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[Version, ...] = ()
     pending: tuple[Event, ...] = ()  # events of this very transition, until they are in the outbox
     reason: str = ""
-    schema: int = 1
+    schema: int = SCHEMA
 
     @property
     def busy(self) -> bool:
