@@ -43,9 +43,7 @@ class Image:
 
     def key(self) -> int:
         """Equal for equal images, within one process."""
-        return hash(
-            (frozenset(self.files.items()), frozenset(self.links.items()), self.folders)
-        )
+        return hash((frozenset(self.files.items()), frozenset(self.links.items()), self.folders))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ class Disk:
 
     def __init__(self, root: Path, start: Image) -> None:
         self._root = root.resolve().as_posix()
-        self._safe: dict[str, object] = {path: _FOLDER for path in start.folders}
+        self._safe: dict[str, object] = dict.fromkeys(start.folders, _FOLDER)
         self._safe |= {path: _File(data) for path, data in start.files.items()}
         self._safe |= dict(start.links)
         self._now = dict(self._safe)

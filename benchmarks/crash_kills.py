@@ -1,8 +1,8 @@
 """The real device process, killed with `kill -9` at random moments of its updates.
 
 A real broker (mosquitto), real bundles run by LiteRT, `edgekiln device run` as users start it; the
-fleet's side is the tests' own. Good and bad releases take turns; each rollout is shot at a few times
-and then left alone to come to its end.
+fleet's side is the tests' own. Good and bad releases take turns; each rollout is shot at a few
+times and then left alone to come to its end.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("crash_shim.c")
 VARIABLE = "EDGEKILN_CRASH_SHIM"
 FOREVER = 1 << 60
+MEMORY = Path("/dev/shm")
 _HEAD = struct.Struct("=BiqII")
 
 
@@ -60,6 +61,8 @@ def run_watched(module: str, arguments: Sequence[str], timeout_s: float) -> str:
     """
     shim = build_shim()
     environment = {**os.environ, "LD_PRELOAD": str(shim), VARIABLE: str(shim)}
+    if MEMORY.is_dir():
+        environment["TMPDIR"] = str(MEMORY)  # thousands of small folders
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         env=environment,
@@ -142,6 +145,10 @@ def _decode(data: bytes) -> Iterator[Change]:
         kind, handle, offset, first, second = _HEAD.unpack_from(data, at)
         at += _HEAD.size
         yield Change(
-            Kind(kind), handle, offset, data[at : at + first], data[at + first : at + first + second]
+            Kind(kind),
+            handle,
+            offset,
+            data[at : at + first],
+            data[at + first : at + first + second],
         )
         at += first + second

@@ -27,7 +27,9 @@ def run(scale: Scale) -> Iterator[Figure]:
     stride, again, kills = (1, 100, 200) if full else (25, 2, 5)
     seed = f"--seed={scale.seed}"
     yield from _figures("power cut", "benchmarks.crash_lives", f"--stride={stride}", seed)
-    yield from _figures("cut twice", "benchmarks.crash_lives", "--stride=0", f"--again={again}", seed)
+    yield from _figures(
+        "cut twice", "benchmarks.crash_lives", "--stride=0", f"--again={again}", seed
+    )
     yield from _figures("failing disk", "benchmarks.crash_faults", f"--stride={stride}")
     yield from _told("kill -9", kill_at_random(kills, scale.seed))
 

@@ -231,14 +231,22 @@ class Agent:
         except AgentError:
             self._untold = told
             raise
-        if before == DeviceState.TRIAL and self.record.state != DeviceState.TRIAL:
-            self._tools.trial.since_s = None
-            if self.record.state == DeviceState.COMMITTED:
-                self._tools.models.end_trial()
+        if before != self.record.state:
+            self._let_go(before)
         self._tell_events()
         self._tell_state()
         if not self.record.busy:
             self._tidy()
+
+    def _let_go(self, before: DeviceState) -> None:
+        """End the comparison of the state that was left."""
+        if before not in (DeviceState.SHADOW, DeviceState.TRIAL):
+            return
+        self._tools.trial.since_s = None
+        if before == DeviceState.SHADOW:
+            self._tools.models.end_shadow()
+        elif self.record.state == DeviceState.COMMITTED:
+            self._tools.models.end_trial()
 
     def _save(self, record: AgentRecord) -> None:
         written = msgspec.structs.replace(record, pending=self._untold)

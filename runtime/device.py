@@ -72,6 +72,7 @@ def run_device(
         closing.callback(process.link.stop)
         thread = threading.Thread(target=process.agent.run, name="edgekiln-agent", daemon=True)
         thread.start()
+        closing.callback(process.models.end_shadow)
         closing.callback(process.drift.flush)
         closing.callback(process.agent.finish)
         closing.callback(thread.join, AGENT_STOP_S)

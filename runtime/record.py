@@ -136,6 +136,11 @@ def under_test(record: AgentRecord, starts: int) -> AgentRecord:
     return msgspec.structs.replace(_move(record, Step.TEST), starts_left=starts)
 
 
+def in_shadow(record: AgentRecord, starts: int) -> AgentRecord:
+    """Let the written slot answer beside the live one, which may be started `starts` times."""
+    return msgspec.structs.replace(_move(record, Step.WATCH), starts_left=starts)
+
+
 def on_trial(record: AgentRecord, starts: int) -> AgentRecord:
     """Begin the trial of the written slot, which may be started `starts` times."""
     moved = _move(record, Step.PASS)
@@ -162,7 +167,7 @@ def committed(record: AgentRecord) -> AgentRecord:
 
 
 def failed(record: AgentRecord, reason: str) -> AgentRecord:
-    """Self-test or trial failed: go back to the last known good model."""
+    """Self-test, shadow or trial failed: go back to the last known good model."""
     return _move(record, Step.FAIL, reason)
 
 

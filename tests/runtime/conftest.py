@@ -179,6 +179,17 @@ class FakeModels:
             rss_bytes=content.get("rss_bytes", 1000),
         )
 
+    def start_shadow(self, path: Path, rate: float) -> None:
+        _, content = self._load(path)
+        self._trial = {
+            **content,
+            "disagreement": content.get("shadow_disagreement", 0.0),
+            "failures": content.get("shadow_failures", 0),
+        }
+
+    def end_shadow(self) -> None:
+        self._trial = None
+
     def start_trial(self, path: Path) -> None:
         bundle_id, content = self._load(path)
         if content.get("trial_unloadable"):
@@ -210,7 +221,9 @@ class World:
         self.key = Ed25519PrivateKey.generate()
         self.factory = self.repository.add(bundle(name="factory"))
         self.repository.copy_to(folder / "factory")
-        self.now_s = 1_000_000.0
+        self.now_s = 1_000_000.0  # since when, nobody knows: what `monotonic_s` gives
+        self.wrong_s = 0.0  # by which the wall clock is off
+        self.hold = ""
         self.online = True
         self.acking = True
         self.lose: Callable[[GetRequest, int], bool] = lambda request, index: False
@@ -240,7 +253,7 @@ class World:
         self.close()
         self.boots += 1
         ids = itertools.count()
-        clock = Clock(lambda: self.now_s, lambda: self.now_s)
+        clock = Clock(lambda: self.now_s + self.wrong_s, lambda: self.now_s)
         self._outbox, warning = open_outbox(self.folder / "outbox.sqlite3")
         reporter = Reporter(self._outbox, f"boot-{self.boots}")
         self.models = self.new_models()
@@ -259,6 +272,7 @@ class World:
             models=self.models,
             reporter=reporter,
             clock=clock,
+            hold=lambda: self.hold,
         )
         desk = Desk(
             topics=Topics("default"),
