@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .crash_disk import image_of, put_on_disk
-from .crash_lives import SCENARIOS, Scenario, Stage, Tally, WatchedWorld
+from .crash_lives import SCENARIOS, Scenario, Stage, Tally, WatchedWorld, signed_files
 from .crash_trace import FOREVER, Watch
 
 FAULTS = (
@@ -62,15 +62,13 @@ def _one(
     tally: Tally,
     name: str,
 ) -> None:
-    signed = {str(t.hashes["sha256"]) for t in world.repository.targets.targets.values()}
     watch = world.watch
     first, error, last = fault
     try:
         with watch.over(world.folder):
             watch.fail(first, error, last)
             _live(world, stages)
-            if world.models.running not in signed:
-                tally.no_model += 1
+            tally.no_model += not world.models.running
             watch.mend()
             world.now_s += 1000
             for _ in stages:
@@ -82,8 +80,7 @@ def _one(
     finally:
         watch.mend()
         world.close()
-    if set(world.models.read) - signed:
-        tally.unverified += 1
+    tally.unverified += len(set(world.models.read) - signed_files(world))
 
 
 def _live(world: WatchedWorld, stages: Sequence[Stage]) -> None:
