@@ -2,8 +2,8 @@
 
 A `Killed` is raised in front of and behind every call that changes something outside the process
 (files, syncs, renames, the outbox's database, model loads). A kill loses the process's memory, not
-what it wrote. Every boundary, lost pages and torn lines are the part of `test_crash.py`, which needs
-a compiler; this needs nothing.
+what it wrote. Every boundary, lost pages and torn lines are the part of `test_crash.py`, which
+needs a compiler; this needs nothing.
 """
 
 from __future__ import annotations
