@@ -52,11 +52,14 @@ def run_device(
     window_s: float = WINDOW_S,
     on_ready: Callable[[str], None] = lambda running: None,
     clock: Clock | None = None,
+    hold: Callable[[], str] = lambda: "",
 ) -> None:
     """Run a device until `stop` is set.
 
     `on_ready` is called once, with the id of the bundle that is live (empty where none can be
-    loaded), before the first sample is answered. The fleet need not be there.
+    loaded), before the first sample is answered. The fleet need not be there. `hold` may say why the
+    device must not begin to test a new model now (a low battery, a moving arm); empty: it may. It is
+    asked by the agent's thread.
 
     Raises:
         DeviceConfigError: another process runs this device.
@@ -65,7 +68,7 @@ def run_device(
     """
     clock = clock or Clock()
     with _only_one(config), contextlib.ExitStack() as closing:
-        process = _Process(config, clock)
+        process = _Process(config, clock, hold)
         closing.callback(process.outbox.close)
         process.agent.start()
         process.link.start()
@@ -93,7 +96,7 @@ def run_device(
 class _Process:
     """Puts the parts together; each knows only what it is handed here."""
 
-    def __init__(self, config: DeviceConfig, clock: Clock) -> None:
+    def __init__(self, config: DeviceConfig, clock: Clock, hold: Callable[[], str]) -> None:
         self._config = config
         self._topics = Topics(config.tenant)
         self._boot_id = secrets.token_hex(8)
@@ -118,6 +121,7 @@ class _Process:
             models=self.models,
             reporter=Reporter(self.outbox, self._boot_id),
             clock=clock,
+            hold=hold,
         )
         desk = Desk(
             topics=self._topics,
