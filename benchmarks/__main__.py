@@ -33,6 +33,7 @@ PARTS = (
     "runtime_telemetry",
     "runtime_predict",
     "runtime_drift",
+    "runtime_crash",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"
