@@ -41,6 +41,7 @@ class BrokerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[broker]` of `fleet.toml`."""
 
     port: int
+    block_bytes_per_s: int = 0  # of all downloads together; 0: as the broker takes them
 
 
 class FleetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -152,6 +152,7 @@ class _Process:
             return  # asked for again when it does not come
 
     def _up(self) -> None:
+        self._transfer.reconnected()
         self.agent.post_up()
 
 

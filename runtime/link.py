@@ -22,6 +22,7 @@ from .protocol import Birth, Topics, encode
 
 KEEPALIVE_S = 15
 QOS = 1
+AT_MOST_ONCE = frozenset({"get"})  # who needs an answer asks again, and twice would be too often
 BACKOFF_FIRST_S = (1, 3)
 BACKOFF_LAST_S = (20, 60)
 MAX_QUEUED = 256  # messages inside paho; the durable outbox holds the rest
@@ -87,11 +88,16 @@ class Link:
         self._client.loop_stop()
 
     def publish(self, kind: str, payload: bytes) -> bool:
-        """Send an up message at QoS 1; whether it was handed to a live connection."""
+        """Send an up message; whether it was handed to a live connection.
+
+        At QoS 1, but for requests for blocks: paho would repeat those by itself after a
+        reconnection, and the server would answer both.
+        """
         if not self.connected:
             return False
         topic = self._topics.up(self._config.device, kind)
-        return self._client.publish(topic, payload, QOS).rc == mqtt.MQTT_ERR_SUCCESS
+        qos = 0 if kind in AT_MOST_ONCE else QOS
+        return self._client.publish(topic, payload, qos).rc == mqtt.MQTT_ERR_SUCCESS
 
     def announce(self) -> None:
         """Publish the birth again, because what it says has changed."""

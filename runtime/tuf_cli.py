@@ -5,9 +5,9 @@
     python -m edgekiln.runtime.tuf_cli --metadata-dir DIR --metadata-url URL
         --target-name PATH --target-base-url URL --target-dir DIR download
 
-It is the client that `trust.py` installs by, over HTTP instead of MQTT, so that the public suite can
-be run against it. `--target-name` may be given several times. Exit 0 when done, 1 when anything was
-refused or did not come, 2 on bad usage.
+It is the client that `trust.py` installs by, over HTTP instead of MQTT, so that the public suite
+can be run against it. `--target-name` may be given several times. Exit 0 when done, 1 when anything
+was refused or did not come, 2 on bad usage.
 """
 
 from __future__ import annotations

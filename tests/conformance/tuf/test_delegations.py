@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_delegated_role_signed_by_a_stranger_is_refused(repository: Any, client:
 
 def test_endless_chain_of_delegations_ends(repository: Any, client: Any) -> None:
     names = ["targets", *(f"role{number}" for number in range(40))]
-    for parent, child in zip(names, names[1:], strict=False):
+    for parent, child in itertools.pairwise(names):
         repository.delegate(parent, child)
     repository.add("file", b"data", names[-1])
     repository.publish_all()
