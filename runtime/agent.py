@@ -8,6 +8,7 @@ journal first, then the world hears of it, then the next step acts on it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
 import sqlite3
 import threading
@@ -24,7 +25,16 @@ from .courier import Courier
 from .errors import AgentError, ProtocolError, RuntimeRoomError, TransferError, TrustError
 from .inbox import Down, Inbox, WindowEnd
 from .journal import Journal
-from .protocol import Ack, DeviceState, Event, Report, RolloutDocument, Topics, decode
+from .protocol import (
+    MAX_DOCUMENT_BYTES,
+    Ack,
+    DeviceState,
+    Event,
+    Report,
+    RolloutDocument,
+    Topics,
+    decode,
+)
 from .record import AgentRecord
 from .recovery import Recovery
 from .signing import verify_document
@@ -82,8 +92,9 @@ class Agent:
     # From other threads -----------------------------------------------------------------------
 
     def post(self, topic: str, payload: bytes) -> None:
-        """Take a message that came down."""
-        self._inbox.post(Down(topic, payload))
+        """Take a message that came down; the fleet sends no larger ones."""
+        if topic and len(payload) <= MAX_DOCUMENT_BYTES:
+            self._inbox.post(Down(topic, payload))
 
     def post_up(self) -> None:
         """The connection is there again."""
@@ -289,6 +300,11 @@ class Agent:
         known = self.record.version_of(document.rollout_id)
         if document.version < known:
             return
+        newest = self.record.newest_of(cohort)
+        if document.version < newest:
+            told = f"version {document.version} of cohort '{cohort}' is older than {newest}"
+            self._tell_stranger(payload, told)
+            return
         if document.version > known:
             self._save(moves.seen(self.record, document))
         self._documents[document.cohort] = document
@@ -296,9 +312,10 @@ class Agent:
 
     def _tell_stranger(self, payload: bytes, reason: str) -> None:
         """Report a document that is not ours, once."""
-        if payload in self._strangers or len(self._strangers) >= MAX_STRANGERS:
+        digest = hashlib.sha256(payload).digest()
+        if digest in self._strangers or len(self._strangers) >= MAX_STRANGERS:
             return
-        self._strangers.add(payload)
+        self._strangers.add(digest)
         event = self._tools.reporter.event(
             "rejected", "", "", self._tools.clock.now_s(), reason=reason
         )

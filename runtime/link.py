@@ -18,7 +18,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from .protocol import Birth, Topics, encode
+from .protocol import MAX_DOWN_BYTES, Birth, Topics, encode
 
 KEEPALIVE_S = 15
 QOS = 1
@@ -146,7 +146,8 @@ class Link:
         self._on_up()
 
     def _received(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        self._on_message(message.topic, bytes(message.payload))
+        if len(message.payload) <= MAX_DOWN_BYTES:
+            self._on_message(message.topic, bytes(message.payload))
 
 
 def _without_delay(_client: mqtt.Client, _data: Any, opened: Any) -> None:
