@@ -21,6 +21,7 @@ TIMEOUT_S = 10.0  # of one wait for bytes
 TOTAL_S = 120.0  # of a small file, however steadily it drips
 MAX_REDIRECTS = 3
 CHUNK_BYTES = 64 * 1024
+FOUND = 302
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 ABSENT = frozenset((403, 404, 410))  # storage services say 403 for what is not there
 SCHEMES = ("http", "https")
@@ -37,6 +38,8 @@ class HttpClient:
         self._tls = tls
         self._timeout_s = timeout_s
         self._connection: http.client.HTTPConnection | None = None
+        self._answer: http.client.HTTPResponse | None = None
+        self._socket: socket.socket | None = None  # http.client lets go of one that will close
         self._place = ("", "")  # scheme and host of the connection
         self._aborted = False
 
@@ -60,7 +63,7 @@ class HttpClient:
                 return self._checked(start, answer)
             url = _redirected(url, answer)
             self.close()
-        raise MirrorError(f"{start}: redirects more than {MAX_REDIRECTS} times")
+        raise MirrorError(f"{start}: redirects more than {MAX_REDIRECTS} times", FOUND)
 
     def fetch_bytes(self, url: str, max_bytes: int, total_s: float = TOTAL_S) -> bytes:
         """A small file, whole.
@@ -84,17 +87,17 @@ class HttpClient:
     def abort(self) -> None:
         """End whatever is under way: its call raises `MirrorError`, and so does every later one."""
         self._aborted = True
-        connection = self._connection
-        opened = connection.sock if connection else None
+        opened = self._socket
         if opened is not None:
             with contextlib.suppress(OSError):
                 opened.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Drop the connection; the next request opens another."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        for opened in (self._answer, self._connection):
+            if opened is not None:
+                opened.close()
+        self._answer = self._connection = self._socket = None
 
     def _ask(self, url: SplitResult, first: int, last: int | None) -> http.client.HTTPResponse:
         if self._aborted:
@@ -112,8 +115,12 @@ class HttpClient:
         if connection is None:
             raise OSError("not connected")
         try:
+            if connection.sock is None:
+                connection.connect()
+            self._socket = connection.sock
             connection.request("GET", path, headers=headers)
-            return connection.getresponse()
+            self._answer = connection.getresponse()
+            return self._answer
         except (ConnectionError, http.client.BadStatusLine):
             if not kept:
                 raise
@@ -133,7 +140,8 @@ class HttpClient:
             return answer
         self.close()
         if answer.status in (200, 206):
-            raise MirrorError(f"{url}: answers in coding '{coding[:32]}', which nobody asked for")
+            told = f"{url}: answers in coding '{coding[:32]}', which nobody asked for"
+            raise MirrorError(told, answer.status)
         raise MirrorError(f"{url}: answers {answer.status}", answer.status, _retry_after_s(answer))
 
     def _read(self, url: str, max_bytes: int) -> bytes:
@@ -169,9 +177,10 @@ def _redirected(url: str, answer: http.client.HTTPResponse) -> str:
     try:
         before, after = _split(url), _split(location)
     except ValueError as error:
-        raise MirrorError(f"{url}: redirects to no http or https address") from error
+        told = f"{url}: redirects to no http or https address"
+        raise MirrorError(told, answer.status) from error
     if before.scheme == "https" and after.scheme == "http":
-        raise MirrorError(f"{url}: redirects from https to http")
+        raise MirrorError(f"{url}: redirects from https to http", answer.status)
     return after._replace(fragment="").geturl()
 
 

@@ -240,6 +240,7 @@ class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float = 600.0
     soak_s: float = 0.0
     aborted: bool = False
+    mirrors: tuple[str, ...] = ()  # addresses above `targets/`, tried before the message link
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
     schema: int = 1
 

@@ -40,6 +40,7 @@ class ReleaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...]  # device targets that have an artifact
     ram_bytes: dict[str, int] = {}  # what that artifact needs, by target
     flash_bytes: dict[str, int] = {}
+    mirrors: tuple[str, ...] = ()  # addresses that the rollout offers
 
 
 class Outcome(msgspec.Struct, frozen=True):

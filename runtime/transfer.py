@@ -41,7 +41,7 @@ class PartFile:
         self.path = path
         self.leaves = leaves
         self.block_bytes = block_bytes
-        self._length = length
+        self.length = length
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
         self._file.truncate(length)
         self.missing = {i for i in range(len(leaves)) if leaf_hash(self._block(i)) != leaves[i]}
@@ -81,7 +81,7 @@ class PartFile:
 
     def _block(self, index: int) -> bytes:
         self._file.seek(index * self.block_bytes)
-        return self._file.read(min(self.block_bytes, self._length - index * self.block_bytes))
+        return self._file.read(min(self.block_bytes, self.length - index * self.block_bytes))
 
 
 class Transfer:
