@@ -34,6 +34,7 @@ PARTS = (
     "runtime_predict",
     "runtime_drift",
     "runtime_crash",
+    "runtime_fleet",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"

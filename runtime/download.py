@@ -8,6 +8,7 @@ from pathlib import Path
 from .errors import TrustError
 from .files import make_folder, sync_folder, write_atomic
 from .merkle import HASH_BYTES, decode_leaves
+from .mirror import fetch_part
 from .record import ReleaseInfo
 from .transfer import PartFile, Transfer
 from .trust import TARGETS_URL, check_file
@@ -38,7 +39,8 @@ class Downloads:
         part = self._open(release, leaves)
         try:
             progress(part.have, len(leaves))
-            for have in self._transfer.fetch_part(TARGETS_URL + release.target_path, part):
+            path = TARGETS_URL + release.target_path
+            for have in fetch_part(self._transfer, release.mirrors, path, part):
                 progress(have, len(leaves))
             check_file(release.bytes, release.sha256, part.read())
             part.sync()
