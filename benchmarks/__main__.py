@@ -35,6 +35,7 @@ PARTS = (
     "runtime_drift",
     "runtime_crash",
     "runtime_fleet",
+    "runtime_delta",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"

@@ -123,7 +123,7 @@ class _Process:
             trust=trust,
             slots=slots,
             transfer=self._transfer,
-            downloads=Downloads(config.slots, self._transfer),
+            downloads=Downloads(config.slots, self._transfer, config.ram_bytes),
             models=self.models,
             reporter=reporter,
             clock=clock,

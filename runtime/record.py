@@ -27,6 +27,20 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     rollout_id: str = ""  # by which it came; empty for the factory release
 
 
+class DeltaInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the signed TUF target of a release says of a delta to it; blocks are the release's."""
+
+    base_id: str  # bundle id
+    base_bytes: int
+    base_sha256: str  # of the bundle file
+    path: str  # in the repository's `targets/`
+    leaves_path: str
+    bytes: int
+    sha256: str
+    merkle_root: str  # hex
+    working_bytes: int  # memory that it needs
+
+
 class ReleaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the signed TUF target says about a release."""
 
@@ -42,6 +56,7 @@ class ReleaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     ram_bytes: dict[str, int] = {}  # what that artifact needs, by target
     flash_bytes: dict[str, int] = {}
     mirrors: tuple[str, ...] = ()  # addresses that the rollout offers
+    deltas: tuple[DeltaInfo, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):

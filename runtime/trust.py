@@ -24,7 +24,7 @@ from tuf.ngclient import Updater  # type: ignore[attr-defined]
 from .errors import AbsentFileError, StaleMetadataError, TransferError, TrustError
 from .files import make_folder, sync_tree
 from .protocol import BLOCK_BYTES
-from .record import ReleaseInfo
+from .record import DeltaInfo, ReleaseInfo
 from .tuf_lookup import FetchBytes, updater_for_one_lookup
 
 CUSTOM_KEY = "edgekiln"
@@ -46,6 +46,7 @@ class TargetCustom(msgspec.Struct, frozen=True):
     ram_bytes: dict[str, int] = {}
     flash_bytes: dict[str, int] = {}
     block_bytes: int = BLOCK_BYTES
+    deltas: tuple[DeltaInfo, ...] = ()
 
 
 class Trust:
@@ -162,7 +163,15 @@ def _release(target: TargetFile, target_path: str) -> ReleaseInfo:
         targets=custom.targets,
         ram_bytes=custom.ram_bytes,
         flash_bytes=custom.flash_bytes,
+        deltas=tuple(delta for delta in custom.deltas if _usable(delta)),
     )
+
+
+def _usable(delta: DeltaInfo) -> bool:
+    """Whether a delta's digests are some and its sizes possible; the release stands without it."""
+    digests = (delta.base_id, delta.base_sha256, delta.sha256, delta.merkle_root)
+    sizes = (delta.base_bytes, delta.bytes)
+    return all(map(_HEX_64.fullmatch, digests)) and min(sizes) > 0 and delta.working_bytes >= 0
 
 
 def _read_file(folder: Path, path: str, max_bytes: int) -> bytes:
