@@ -57,7 +57,7 @@ def export(
             f"--layout is for C, the artifact is {artifact.format}; leave it out"
         )
     files = _files(opened, artifact, layout or "plain")
-    _write(files, out)
+    write_folder(files, out)
     done = Exported(
         bundle_id=opened.bundle_id,
         target=target_id,
@@ -101,8 +101,13 @@ def _files(bundle: Bundle, artifact: Artifact, layout: str) -> Mapping[str, byte
     return lay_out(bundle.below(artifact.path), name, description, Layout(layout))
 
 
-def _write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Old kernels among new ones would be built with them, so the folder has to be empty."""
+def write_folder(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write `files`, by path, below a new or empty `folder`.
+
+    Old kernels among new ones would be built with them, so the folder has to be empty.
+
+    Raises OutputError.
+    """
     ready_folder(folder)
     if any(folder.iterdir()):
         raise OutputError(f"{folder} is not empty; name a new folder")

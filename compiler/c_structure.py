@@ -7,7 +7,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from .c_program import Program
 from .c_tables import Table
@@ -17,8 +18,7 @@ _COMMENT = re.compile(r"/\*.*?\*/", re.S)
 _SPACE = re.compile(r"\s+")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """A named part and the SHA-256 of its text, in hex."""
 
     name: str
@@ -44,17 +44,6 @@ def digest_of(parts: Iterable[Part]) -> bytes:
     """SHA-256 of all parts."""
     text = "".join(f"{part.name} {part.sha256}\n" for part in parts)
     return hashlib.sha256(f"{_SCHEMA}\n{text}".encode()).digest()
-
-
-def structure_text(parts: Iterable[Part]) -> str:
-    """A line for each part, as model_structure.txt has them."""
-    return "".join(f"{part.sha256}  {part.name}\n" for part in parts)
-
-
-def read_structure(text: str) -> tuple[Part, ...]:
-    """Parts of a model_structure.txt. Raises ValueError where it is none."""
-    rows = (line.partition("  ") for line in text.splitlines())
-    return tuple(Part(name, str(bytes.fromhex(sha256).hex())) for sha256, _, name in rows)
 
 
 def differing(ours: Iterable[Part], theirs: Iterable[Part]) -> tuple[str, ...]:

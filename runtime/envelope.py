@@ -81,7 +81,16 @@ class Update:
 
 def key_id_of(public_key: Ed25519PublicKey) -> bytes:
     """The first 8 bytes of the SHA-256 of the raw key."""
-    return hashlib.sha256(public_key.public_bytes_raw()).digest()[:8]
+    return _key_id(public_key.public_bytes_raw())
+
+
+def public_key_ids(keys: Iterable[bytes]) -> tuple[str, ...]:
+    """Ids in hex of raw public keys."""
+    return tuple(_key_id(key).hex() for key in keys)
+
+
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()[:8]
 
 
 def seal(

@@ -2,7 +2,7 @@
 #ifndef EK_JOURNAL_H
 #define EK_JOURNAL_H
 
-#include "ek_port.h"
+#include "ek_update_port.h"
 
 #define EK_RECORD_BYTES 128u
 
@@ -26,15 +26,15 @@ typedef enum {
     EK_FACTORY = 0, /* the model that is linked into the firmware */
     EK_IN_SLOT_A = 1,
     EK_IN_SLOT_B = 2,
-} ek_place;
+} ek_source;
 
 typedef struct {
     uint32_t sequence; /* of the record: the higher one is the later one */
     uint32_t floor;    /* the lowest security counter that may be installed */
     uint8_t state;     /* ek_state */
     uint8_t tries;     /* self-tests or boots that are left */
-    uint8_t active;    /* ek_place that runs while nothing is on trial */
-    uint8_t candidate; /* ek_place that the update in hand is in */
+    uint8_t active;    /* ek_source that runs while nothing is on trial */
+    uint8_t candidate; /* ek_source that the update in hand is in */
     uint8_t outcome;   /* ek_outcome of the last update */
     uint8_t reason;    /* ek_reason of that */
     uint8_t running[EK_DIGEST_BYTES];  /* SHA-256 of the head of the active image */

@@ -3,7 +3,7 @@
 #ifndef EK_SLOT_H
 #define EK_SLOT_H
 
-#include "ek_port.h"
+#include "ek_update_port.h"
 
 #ifndef EK_BLOCK_BYTES
 #define EK_BLOCK_BYTES 1024u /* the largest block that is taken: a buffer of RAM has this size */

@@ -115,18 +115,18 @@ static ek_reason change(ek_update *update, event happened, ek_reason why) {
     return EK_BUSY;
 }
 
-static ek_area area_of(ek_place place) {
+static ek_area area_of(ek_source place) {
     return place == EK_IN_SLOT_A ? EK_SLOT_A : EK_SLOT_B;
 }
 
 /* Verifies a slot and makes it what runs. */
 static ek_reason load(ek_update *update, uint8_t place, const uint8_t digest[EK_DIGEST_BYTES]) {
-    const ek_area area = area_of((ek_place)place);
+    const ek_area area = area_of((ek_source)place);
     const ek_reason reason =
         ek_slot_verify(update->port, update->device, update->record.floor, area, digest,
                        update->bytes, &update->head);
     if (reason == EK_FINE) {
-        update->running = (ek_place)place;
+        update->running = (ek_source)place;
         update->image = update->port->flash.address(update->port->context, area) +
                         ek_slot_image_offset(&update->head);
     }
@@ -215,7 +215,7 @@ ek_reason ek_update_offer(ek_update *update) {
     } else if (record->state == (uint8_t)EK_IDLE) {
         reason = was_refused(record) ? EK_REFUSED_BEFORE : change(update, OFFER, EK_FINE);
     } else if (record->state == (uint8_t)EK_FETCHING) {
-        update->part = ek_slot_resume(port, area_of((ek_place)record->candidate), update->bytes,
+        update->part = ek_slot_resume(port, area_of((ek_source)record->candidate), update->bytes,
                                       &update->head);
     }
     update->has_head = reason == EK_FINE;
@@ -228,7 +228,7 @@ static ek_progress give_up(ek_update *update, ek_reason why) {
 
 static ek_progress fetch_part(ek_update *update) {
     const ek_port *port = update->port;
-    const ek_area area = area_of((ek_place)update->record.candidate);
+    const ek_area area = area_of((ek_source)update->record.candidate);
     if (update->part == ek_slot_parts(&update->head)) {
         return change(update, ARRIVED, EK_FINE) == EK_FINE ? EK_MORE : EK_WAIT;
     }
@@ -260,7 +260,7 @@ static ek_progress begin_test(ek_update *update) {
     }
     const ek_reason reason =
         ek_slot_verify(update->port, update->device, record->floor,
-                       area_of((ek_place)record->candidate), record->offered, update->bytes,
+                       area_of((ek_source)record->candidate), record->offered, update->bytes,
                        &update->head);
     if (reason != EK_FINE) {
         return give_up(update, reason);
@@ -272,7 +272,7 @@ static ek_progress begin_test(ek_update *update) {
 
 static ek_progress test_vector(ek_update *update) {
     const ek_port *port = update->port;
-    const ek_area area = area_of((ek_place)update->record.candidate);
+    const ek_area area = area_of((ek_source)update->record.candidate);
     const uint8_t *image =
         port->flash.address(port->context, area) + ek_slot_image_offset(&update->head);
     ek_golden golden;

@@ -27,7 +27,7 @@ typedef struct {
     const ek_port *port;
     const ek_device *device;
     ek_record record;
-    ek_place running;  /* what runs in this boot */
+    ek_source running;  /* what runs in this boot */
     int on_trial;      /* and whether it is on trial */
     uint8_t bytes[EK_HEAD_BYTES]; /* the head of the update in hand */
     ek_head head;

@@ -1,6 +1,6 @@
 /* What the library asks of the firmware around it: flash, a way to fetch, keys, and the model. */
-#ifndef EK_PORT_OF_UPDATE_H
-#define EK_PORT_OF_UPDATE_H
+#ifndef EK_UPDATE_PORT_H
+#define EK_UPDATE_PORT_H
 
 #include <stdint.h>
 
