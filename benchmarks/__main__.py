@@ -30,6 +30,7 @@ PARTS = (
     "mcu_emlearn",
     "fewshot",
     "host_latency",
+    "runtime_firmware",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"

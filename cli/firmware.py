@@ -115,7 +115,11 @@ def export_(
 @click.argument("release")
 @fleet_option
 @click.option(
-    "--firmware", "exported", type=FILE, required=True, help="The folder that devices were built of."
+    "--firmware",
+    "exported",
+    type=FILE,
+    required=True,
+    help="The folder that devices were built of.",
 )
 @vectors_option
 @click.option(

@@ -1,9 +1,9 @@
 """`updatable`: generated C whose learned numbers are an image, which an update can replace.
 
 The program is the generated C with one change: what is learned (`c_learned`) is read from an image
-through the context. weights.c holds the image that the firmware was built with; another image of the
-same structure (`c_structure`) can lie in any 8-aligned memory, a slot of flash say. Outputs are those
-of the C that it was made from, byte for byte. Cores are little-endian, as all targets are.
+through the context. weights.c holds the image that the firmware was built with; another image of
+the same structure (`c_structure`) can lie in any 8-aligned memory, a slot of flash say. Outputs are
+those of the C that it was made from, byte for byte. Cores are little-endian, as all targets are.
 
 An image begins as runtime/c/update/ek_image.h says; then come, from byte 32 on:
 
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .c_learned import Numbers
-from .c_program import Program, read_program
+from .c_program import read_program
 from .c_structure import Part, digest_of, parts_of
 from .c_tables import Table, read_matrices, read_tables
 from .emit_c_text import array

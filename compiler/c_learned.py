@@ -1,9 +1,9 @@
 """Which numbers of generated C are learned, and initialisers that take them from an image.
 
 Learned is what training and quantization decide and what only enters arithmetic: weights, biases,
-factors, zero points, bounds of outputs, tables of functions. Everything that decides where memory is
-read or written, or how often a loop runs, stays in the program: an image cannot make it leave its
-buffers. A field that is not named here counts as structure, which is safe.
+factors, zero points, bounds of outputs, tables of functions. Everything that decides where memory
+is read or written, or how often a loop runs, stays in the program: an image cannot make it leave
+its buffers. A field that is not named here counts as structure, which is safe.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""`Program`: the model.c of generated C, taken apart into parameters and functions, and put together
-again so that every learned number comes from the context's image.
+"""`Program`: the model.c of generated C, taken apart into parameters and functions, and put
+together again so that every learned number comes from the context's image.
 
 Parameters that were constants become variables of the function that calls the kernel: their learned
 fields are read from the image at each call, which costs a few loads beside the layer's work.
@@ -129,8 +129,8 @@ _CONTEXT = """\
 """
 
 _USE = """\
-/* From the next invoke on, with this image: 8-aligned memory that stays as it is; null: the one that
- * the program was built with. */
+/* From the next invoke on, with this image: 8-aligned memory that stays as it is; null: the one
+ * that the program was built with. */
 void model_use(model *m, const void *image);
 
 """

@@ -1,5 +1,5 @@
-"""What an image has to share with the program that runs it, part by part, so that a difference has a
-name: the application's interface, the memory, each layer, the places of its numbers.
+"""What an image has to share with the program that runs it, part by part, so that a difference has
+a name: the application's interface, the memory, each layer, the places of its numbers.
 """
 
 from __future__ import annotations

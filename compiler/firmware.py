@@ -93,8 +93,8 @@ def check_fits(record: FirmwareRecord, program: Updatable) -> None:
     if names:
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise EmitError(
-            f"the firmware's code computes another network: {shown} differ; devices need new "
-            f"firmware for this release, write it with: edgekiln firmware export"
+            f"the firmware's code cannot run this release, which differs in: {shown}; devices "
+            f"need new firmware for it, made with: edgekiln firmware export"
         )
 
 

@@ -1,4 +1,4 @@
-"""C whose learned numbers are an image: the same bytes, and any image of the same structure runs."""
+"""C whose learned numbers are an image: the same bytes, and every image of its structure runs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """A microcontroller in this process: the C library of updates on flash that forgets nothing.
 
 Flash is modelled truthfully: erasing sets a page to 0xFF, programming only clears bits, in aligned
-units of 32 bytes, each once after its page was erased. Power can go at any operation, within it too:
-then the operation has done nothing, all, or left any bits, and nothing reaches flash until the reset.
+units of 32 bytes, each once after its page was erased. Power can go at any operation, within it
+too: then the operation has done nothing, all, or left any bits, and nothing reaches flash until the
+reset.
 """
 
 from __future__ import annotations
@@ -270,7 +271,9 @@ class Board:
         if torn and self.cut_kind == "none":
             return
         if not torn or self.cut_kind == "all":
-            self.written[area] = self.written[area] - units if erasing else self.written[area] | units
+            self.written[area] = (
+                self.written[area] - units if erasing else self.written[area] | units
+            )
             for i, byte in enumerate(data):
                 cells[offset + i] = byte if erasing else cells[offset + i] & byte
             return
@@ -341,9 +344,7 @@ def release_key() -> Ed25519PrivateKey:
 
 
 @pytest.fixture
-def new_board(
-    update_library: ctypes.CDLL, release_key: Ed25519PrivateKey
-) -> Callable[..., Board]:
+def new_board(update_library: ctypes.CDLL, release_key: Ed25519PrivateKey) -> Callable[..., Board]:
     """Options of a Board -> a device that was never updated; its flash holds noise."""
 
     def make(**options: object) -> Board:

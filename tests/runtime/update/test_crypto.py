@@ -1,4 +1,4 @@
-"""SHA-2 and Ed25519 of the C library beside published vectors, hashlib, OpenSSL and big integers."""
+"""SHA-2 and Ed25519 in C beside published vectors, hashlib, OpenSSL and Python's integers."""
 
 from __future__ import annotations
 

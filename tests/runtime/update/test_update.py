@@ -374,7 +374,7 @@ def _reset(board: Board) -> None:
 
 
 def _check(board: Board, old: bytes, new: bytes) -> None:
-    """Never without a model that was verified, and the old one as long as the new is not on trial."""
+    """A verified model always, and the old one as long as the new is not on trial."""
     assert board.image in (image_of(old), image_of(new))
     if board.image == image_of(new):
         assert board.update.on_trial or board.record.outcome == COMMITTED
