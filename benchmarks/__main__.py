@@ -36,6 +36,7 @@ PARTS = (
     "runtime_crash",
     "runtime_fleet",
     "runtime_delta",
+    "runtime_firmware",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"
