@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from .model import Prediction
+from .prediction import Prediction
 from .protocol import TrialEvidence
 from .telemetry import LatencyHistogram
 
