@@ -77,7 +77,7 @@ def export(
         )
     wanted = _DriftOptions(drift, drift_tolerance, drift_run_length)
     files = _files(opened, artifact, layout or "plain", _drift_files(opened, artifact, wanted))
-    _write(files, out)
+    write_folder(files, out)
     done = Exported(
         bundle_id=opened.bundle_id,
         target=target_id,
@@ -118,7 +118,7 @@ class _DriftOptions:
 
 
 def _drift_files(bundle: Bundle, artifact: Artifact, options: _DriftOptions) -> Mapping[str, bytes]:
-    """None where no drift detection is wanted."""
+    """Nothing where no drift detection is wanted."""
     if not options.wanted:
         if options.tolerance is not None or options.run_length is not None:
             raise ModelChoiceError(
@@ -151,8 +151,13 @@ def _files(
     return lay_out({**bundle.below(artifact.path), **more}, name, description, Layout(layout))
 
 
-def _write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Old kernels among new ones would be built with them, so the folder has to be empty."""
+def write_folder(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write `files`, by path, below a new or empty `folder`.
+
+    Old kernels among new ones would be built with them, so the folder has to be empty.
+
+    Raises OutputError.
+    """
     ready_folder(folder)
     if any(folder.iterdir()):
         raise OutputError(f"{folder} is not empty; name a new folder")
