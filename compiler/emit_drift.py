@@ -7,14 +7,13 @@ equal to the last bit those of `edgekiln.runtime.drift` and the memory of one de
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgekiln.runtime import drift
-from edgekiln.runtime.drift import CAP, RUN_LENGTH, TOLERANCE
+from edgekiln.runtime.drift import CAP, RUN_LENGTH, TOLERANCE, state_key
 from edgekiln.runtime.drift_bets import STARTS, Bets, class_bets, even_bets
 from edgekiln.runtime.reference import FeatureReference, Reference, Step, steps_of
 
@@ -76,7 +75,7 @@ def _tables(reference: Reference, run_length: float, tolerance: float) -> str:
     rows = (*reference.features, reference.confidence)
     answers = class_bets(reference.classes, reference.answers, tolerance)
     threshold = np.float32(run_length * (len(rows) + 1))
-    key = int.from_bytes(hashlib.sha256(reference.to_bytes()).digest()[:4], "little")
+    key = int.from_bytes(state_key(reference, run_length, tolerance)[:4], "little")
     steps = [steps_of(feature) for feature in rows]
     fields = (
         ("features", "drift_features"),

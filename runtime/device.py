@@ -91,6 +91,7 @@ def run_device(
             np.random.default_rng(secrets.randbits(64)),
             _read(config.drift),
             process.tap,
+            config.drift_tolerance,
         )
         on_ready(process.models.running)
         inference.run(stop)

@@ -78,7 +78,7 @@ class DriftDetector:
         self.names = (*(feature.name for feature in reference.features), "confidence")
         self.threshold = np.float32(run_length * (rows + 1))
         self._limit = self.threshold * np.float32(CAP)
-        self._key = hashlib.sha256(reference.to_bytes()).digest()
+        self._key = state_key(reference, run_length, tolerance)
         feature = even_bets(reference.samples, tolerance)
         confidence = even_bets(reference.answers, tolerance)
         answer = class_bets(reference.classes, reference.answers, tolerance)
@@ -136,7 +136,7 @@ class DriftDetector:
         return raised[:-1], bool(raised[-1])
 
     def to_bytes(self) -> bytes:
-        """The state: 68 bytes a feature, bound to the reference it belongs to."""
+        """The state: 68 bytes a feature, bound to the claim that it is evidence against."""
         state = _State(
             key=self._key,
             age=self._age,
@@ -158,7 +158,7 @@ class DriftDetector:
         except msgspec.DecodeError as error:
             raise DriftStateError(f"the saved drift state cannot be read: {error}") from error
         if state.key != self._key:
-            raise DriftStateError("the saved drift state belongs to another model")
+            raise DriftStateError("the saved drift state belongs to another model or tolerance")
         if (len(state.seen), len(state.fresh)) != (self._seen.size, self._fresh.size) or (
             len(state.parts),
             len(state.class_part),
@@ -224,6 +224,12 @@ class DriftDetector:
         classes = len(self._answers.shares)
         even, answers = seen[:, :-classes], seen[:, -classes:]
         return np.concatenate((self._even.learn(even), self._answers.learn(answers)), axis=1)
+
+
+def state_key(reference: Reference, run_length: float, tolerance: float) -> bytes:
+    """What a saved state belongs to: evidence against one claim is none against another."""
+    claim = np.array([run_length, tolerance], "<f8").tobytes()
+    return hashlib.sha256(reference.to_bytes() + claim).digest()
 
 
 class _EvenLearner:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .agent_ports import Clock
 from .capture import CaptureTap
+from .drift import TOLERANCE
 from .errors import ContractError, EngineError
 from .live import LiveModels
 from .session import LiveSession
@@ -21,7 +22,8 @@ NO_MODEL_WAIT_S = 0.2
 class Inference:
     """Answers the source's samples with whatever is live, a telemetry window every `window_s`.
 
-    `drift` is the detectors' saved state; one of another model is ignored. `tap` as in `Watch`.
+    `drift` is the detectors' saved state; one of another model is ignored. `tap` and
+    `drift_tolerance` as in `Watch`.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Inference:
         rng: np.random.Generator,
         drift: bytes = b"",
         tap: CaptureTap | None = None,
+        drift_tolerance: float = TOLERANCE,
     ) -> None:
         self._models = models
         self._source = source
@@ -43,6 +46,7 @@ class Inference:
         self._rng = rng
         self._drift = drift
         self._tap = tap
+        self._drift_tolerance = drift_tolerance
         self._watch: Watch | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -78,6 +82,7 @@ class Inference:
                 self._rng,
                 self._drift,
                 self._tap,
+                self._drift_tolerance,
             )
         with contextlib.suppress(ContractError, EngineError):
             self._watch.predict(raw)
