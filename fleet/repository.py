@@ -154,6 +154,23 @@ def current_counter(folder: FleetFolder) -> int:
     return max(counters, default=1)
 
 
+def target_record(folder: FleetFolder, bundle_id: str) -> TargetRecord:
+    """What the signed targets say of a bundle. Raises ReleaseError where they do not name it."""
+    entry = _latest(folder, "targets", Targets).targets.get(target_path(bundle_id))
+    if entry is None:
+        raise ReleaseError(f"the repository has no target '{target_path(bundle_id)}'")
+    return msgspec.convert(entry.custom[CUSTOM_KEY], TargetRecord)
+
+
+def release_keys(folder: FleetFolder) -> tuple[bytes, ...]:
+    """Raw Ed25519 public keys that the newest root trusts with releases."""
+    names = [file.name for file in (folder.repository / "metadata").glob("*.root.json")]
+    newest = max(names, key=lambda name: int(name.partition(".")[0]))
+    root = _load(folder, newest, Root)
+    keys = (root.keys[keyid] for keyid in root.roles["targets"].keyids)
+    return tuple(bytes.fromhex(key.keyval["public"]) for key in keys)
+
+
 def copy_factory(folder: FleetFolder, path: str, out: Path) -> None:
     """Copy what a new device needs to verify one target offline: metadata, bundle, leaves.
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import AbsentFileError, DeltaError, TrustError
-from .files import write_atomic
+from .files import make_folder, sync_folder, write_atomic
 from .merkle import HASH_BYTES, decode_leaves
+from .mirror import fetch_part
 from .rebuild import choose_delta, rebuild
 from .record import DeltaInfo, ReleaseInfo
 from .transfer import PartFile, Transfer
@@ -35,6 +36,7 @@ class _File:
     sha256: str
     merkle_root: str
     block_bytes: int
+    mirrors: tuple[str, ...]
 
     @property
     def blocks(self) -> int:
@@ -51,7 +53,6 @@ class Downloads:
         self._folder = folder
         self._transfer = transfer
         self._memory_bytes = memory_bytes
-        folder.mkdir(parents=True, exist_ok=True)
 
     def fetch(self, release: ReleaseInfo, progress: Progress) -> None:
         """Get what is missing; afterwards the whole verified file is on disk.
@@ -61,11 +62,13 @@ class Downloads:
             TrustError: the list of hashes or the whole file is not the signed one.
             OSError: the disk is full or cannot be written.
         """
+        make_folder(self._folder)
         whole = _whole(release)
         begun = self._path(whole, LEAVES_SUFFIX).is_file()
         delta = None if begun else choose_delta(release, self._folder, self._memory_bytes)
         if delta is None or not self._rebuilt(release, delta, progress):
             self._get(whole, progress)
+        sync_folder(self._folder)  # the journal is about to build on the file's name
 
     def read(self, release: ReleaseInfo) -> bytes:
         """The whole verified file.
@@ -112,7 +115,8 @@ class Downloads:
         part = self._open(file, leaves)
         try:
             progress(part.have, len(leaves))
-            for have in self._transfer.fetch_part(TARGETS_URL + file.path, part):
+            path = TARGETS_URL + file.path
+            for have in fetch_part(self._transfer, file.mirrors, path, part):
                 progress(have, len(leaves))
             check_file(file.bytes, file.sha256, part.read())
             part.sync()
@@ -171,6 +175,7 @@ def _whole(release: ReleaseInfo) -> _File:
         sha256=release.sha256,
         merkle_root=release.merkle_root,
         block_bytes=release.block_bytes,
+        mirrors=release.mirrors,
     )
 
 
@@ -183,4 +188,5 @@ def _delta(release: ReleaseInfo, delta: DeltaInfo) -> _File:
         sha256=delta.sha256,
         merkle_root=delta.merkle_root,
         block_bytes=release.block_bytes,
+        mirrors=release.mirrors,
     )
