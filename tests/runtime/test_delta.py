@@ -86,7 +86,7 @@ def test_every_method_rebuilds_the_file_exactly() -> None:
     assert len(delta) < 0.25 * len(new)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.binary(min_size=4, max_size=600),
     st.binary(min_size=4, max_size=600),
@@ -103,7 +103,7 @@ def test_any_two_files_round_trip_by_any_method(old: bytes, new: bytes, width: i
     assert applied(old, write_delta(old, new, alone), len(new)) == new
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.text("ab1,\n", max_size=200), st.text("ab1,\n", max_size=200))
 def test_edits_give_the_new_text(old: str, new: str) -> None:
     """Oracle: the definition of an edit, played back."""
