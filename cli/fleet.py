@@ -182,6 +182,13 @@ def rollout() -> None:
 @click.option("--wave", "waves", multiple=True, help="A share (10%) or a number of devices (2).")
 @click.option("--soak-s", type=click.FloatRange(min=0))
 @click.option("--deadline-s", type=click.FloatRange(min=1))
+@click.option(
+    "--mirror",
+    "mirrors",
+    multiple=True,
+    metavar="URL",
+    help="A web server with the repository's targets/; tried before the broker.",
+)
 @click.option("--project", type=FOLDER, help="Default: edgekiln.toml here.")
 @click.option(
     "--wait-s",
@@ -197,6 +204,7 @@ def start(
     waves: tuple[str, ...],
     soak_s: float | None,
     deadline_s: float | None,
+    mirrors: tuple[str, ...],
     project: Path | None,
     wait_s: float,
     as_json: bool,
@@ -212,6 +220,7 @@ def start(
         waves=parse_waves(waves or defaults.waves),
         soak_s=defaults.soak_s if soak_s is None else soak_s,
         deadline_s=defaults.deadline_s if deadline_s is None else deadline_s,
+        mirrors=mirrors or defaults.mirrors,
     )
     api = client(folder)
     started = api.start_rollout(request)

@@ -47,7 +47,7 @@ from .link import Publisher
 from .model import Alert, Release, Rollout, RolloutEvent, RolloutEvidence, RolloutState
 from .registry import match_release, quarantine
 from .repository import refresh_online
-from .requests import StartRollout
+from .requests import ADDRESS, StartRollout
 from .rollout import LIVE, Action, Move, decide, go_on, move
 from .store import Store
 from .twin import Arm, Twin
@@ -56,6 +56,7 @@ LIFETIME_S = 7 * 86400.0  # of a signed document; renewed when half of it is ove
 FRESH_S = 300.0  # older windows say nothing about now
 MIN_WAIT_S = 600.0
 SEEN_EVERY_S = 30.0
+MAX_ADDRESS = 500  # characters of a mirror's address
 REFRESH_EVERY_S = 600.0
 
 
@@ -120,6 +121,7 @@ class Engine:
                 target_path=release.target_path,
                 sha256=release.sha256,
                 expires_s=now_s + LIFETIME_S,
+                mirrors=request.mirrors,
                 limits=request.limits,
             )
             permille = self._permille(rollout, 0, members)
@@ -373,6 +375,10 @@ class Engine:
         if busy:
             msg = f"cohort '{request.cohort}' has rollout {busy[0].rollout_id} ({busy[0].state})"
             raise RolloutError(f"{msg}; abort or finish it first")
+        for mirror in request.mirrors:
+            if not ADDRESS.fullmatch(mirror) or len(mirror) > MAX_ADDRESS:
+                msg = f"mirror '{mirror[:80]}' is no address; give http://… or https://…"
+                raise RolloutError(f"{msg}, above the folder targets/")
         if not request.waves:
             raise RolloutError("a rollout needs at least one wave")
         for wave in request.waves:

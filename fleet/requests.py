@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -13,6 +14,8 @@ from .twin import Exposure
 
 # A year at most: sums of such times stay numbers that JSON can hold.
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=365 * 86400)]
+Mirrors = Annotated[tuple[str, ...], msgspec.Meta(max_length=8)]  # as many as a device tries
+ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
 
 class StartRollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,6 +27,7 @@ class StartRollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     soak_s: Seconds = 600.0
     deadline_s: Seconds = 3600.0
     holdback_permille: Annotated[int, msgspec.Meta(ge=0, le=500)] = 0  # the control group
+    mirrors: Mirrors = ()  # web servers that hold `targets/`, tried before the broker
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
 
 
