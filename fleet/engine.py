@@ -363,7 +363,9 @@ class Engine:
         return tuple(latest.values())
 
     def _next_version(self) -> int:
-        return 1 + max((r.version for r in self._store.rollouts()), default=0)
+        """Above every known one, and above those that a restored database has forgotten."""
+        newest = max((r.version for r in self._store.rollouts()), default=0)
+        return max(newest + 1, int(self._clock()))
 
     def _check_start(self, request: StartRollout, release: Release, members: Sequence[str]) -> None:
         if release.quarantined:
