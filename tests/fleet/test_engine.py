@@ -199,6 +199,11 @@ def test_bad_release_is_aborted_and_quarantined(world: World) -> None:
     assert world.document().version > paper.version
 
 
+def test_mirrors_are_in_the_signed_document(world: World) -> None:
+    world.start(world.good, mirrors=("https://cdn.example/models",))
+    assert world.document().mirrors == ("https://cdn.example/models",)
+
+
 def test_versions_go_on_where_a_restored_database_has_forgotten_them(world: World) -> None:
     world.start(world.good)
     assert world.document().version >= world.now_s  # as high as any that was ever given
