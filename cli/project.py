@@ -87,6 +87,8 @@ class RolloutSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     soak_s: Seconds = 600.0
     deadline_s: Positive = 3600.0
     mirrors: tuple[str, ...] = ()
+    shadow: str = ""  # share of answers that may differ, such as 5%; empty: no shadow phase
+    window: str = ""  # of the day (UTC) in which devices may test, such as 22:00-04:00
 
 
 class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

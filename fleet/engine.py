@@ -47,7 +47,7 @@ from .link import Publisher
 from .model import Alert, Release, Rollout, RolloutEvent, RolloutEvidence, RolloutState
 from .registry import match_release, quarantine
 from .repository import refresh_online
-from .requests import ADDRESS, StartRollout
+from .requests import StartRollout, why_mirrors_are_wrong, why_window_is_too_short
 from .rollout import LIVE, Action, Move, decide, go_on, move
 from .store import Store
 from .twin import Arm, Twin
@@ -56,7 +56,6 @@ LIFETIME_S = 7 * 86400.0  # of a signed document; renewed when half of it is ove
 FRESH_S = 300.0  # older windows say nothing about now
 MIN_WAIT_S = 600.0
 SEEN_EVERY_S = 30.0
-MAX_ADDRESS = 500  # characters of a mirror's address
 REFRESH_EVERY_S = 600.0
 
 
@@ -123,6 +122,7 @@ class Engine:
                 expires_s=now_s + LIFETIME_S,
                 mirrors=request.mirrors,
                 limits=request.limits,
+                window_s=request.window_s,
             )
             permille = self._permille(rollout, 0, members)
             rollout = msgspec.structs.replace(rollout, permille=permille)
@@ -377,10 +377,8 @@ class Engine:
         if busy:
             msg = f"cohort '{request.cohort}' has rollout {busy[0].rollout_id} ({busy[0].state})"
             raise RolloutError(f"{msg}; abort or finish it first")
-        for mirror in request.mirrors:
-            if not ADDRESS.fullmatch(mirror) or len(mirror) > MAX_ADDRESS:
-                msg = f"mirror '{mirror[:80]}' is no address; give http://… or https://…"
-                raise RolloutError(f"{msg}, above the folder targets/")
+        if problem := why_window_is_too_short(request) or why_mirrors_are_wrong(request):
+            raise RolloutError(problem)
         if not request.waves:
             raise RolloutError("a rollout needs at least one wave")
         for wave in request.waves:

@@ -60,6 +60,7 @@ def document(rollout: Rollout) -> RolloutDocument:
         aborted=rollout.state is RolloutState.ABORTED,
         mirrors=rollout.mirrors,
         limits=rollout.limits,
+        window_s=rollout.window_s,
     )
 
 

@@ -39,6 +39,7 @@ MANIFEST = "manifest.json"
 CONTRACT = "contract.json"
 GOLDEN = "golden.npz"
 REFERENCE = "reference.bin"
+CERTIFICATE = "certificate.json"
 
 # What a device runs, best first; what is not named comes last, and C is slower than the others.
 _NUMERICS = ("int8.v1", "int4w.v1", "int16x8.v1", "float32")

@@ -17,6 +17,7 @@ RuntimeRoomError
 │   └── TransferError         a file of the repository cannot be fetched now
 │       ├── AbsentFileError   the repository has no such file
 │       └── MirrorError       a mirror does not give a file over HTTP
+├── DeltaError                a delta is damaged, or not one for its base
 ├── DriftStateError           a saved drift state is damaged or of another model
 ├── SourceError               the samples to run on cannot be read
 ├── DeviceConfigError         a device folder is missing, incomplete or wrong
@@ -55,7 +56,11 @@ class SizeLimitError(BundleError):
 
 
 class ContractError(RuntimeRoomError):
-    """An input breaks the model's contract."""
+    """An input breaks the model's contract; `rule` is a field of `protocol.BrokenRules`."""
+
+    def __init__(self, message: str, rule: str = "other") -> None:
+        super().__init__(message)
+        self.rule = rule
 
 
 class EngineError(RuntimeRoomError):
@@ -76,6 +81,10 @@ class StaleMetadataError(TrustError):
 
 class AgentError(RuntimeRoomError):
     """The update agent cannot go on."""
+
+
+class HoldError(AgentError):
+    """The device must not begin to test a model now."""
 
 
 class JournalError(AgentError):
@@ -100,6 +109,10 @@ class MirrorError(TransferError):
         super().__init__(text)
         self.status = status
         self.retry_after_s = retry_after_s
+
+
+class DeltaError(RuntimeRoomError):
+    """A delta is damaged, or not one for its base."""
 
 
 class DriftStateError(RuntimeRoomError):

@@ -22,8 +22,9 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # tuf re-exports t
 from tuf.ngclient import Updater  # type: ignore[attr-defined]
 
 from .errors import AbsentFileError, StaleMetadataError, TransferError, TrustError
+from .files import make_folder, sync_tree
 from .protocol import BLOCK_BYTES
-from .record import ReleaseInfo
+from .record import DeltaInfo, ReleaseInfo
 from .tuf_lookup import FetchBytes, updater_for_one_lookup
 
 CUSTOM_KEY = "edgekiln"
@@ -45,6 +46,7 @@ class TargetCustom(msgspec.Struct, frozen=True):
     ram_bytes: dict[str, int] = {}
     flash_bytes: dict[str, int] = {}
     block_bytes: int = BLOCK_BYTES
+    deltas: tuple[DeltaInfo, ...] = ()
 
 
 class Trust:
@@ -53,7 +55,6 @@ class Trust:
     def __init__(self, cache: Path, root: bytes) -> None:
         self._cache = cache
         self._root = root
-        cache.mkdir(parents=True, exist_ok=True)
 
     def find(self, target_path: str, fetch_bytes: FetchBytes) -> ReleaseInfo:
         """Refresh all metadata and read what it says about a target.
@@ -63,7 +64,15 @@ class Trust:
             StaleMetadataError: it has expired; a fresh signature mends that.
             TrustError: it does not verify, is rolled back, or lacks the target.
         """
-        return _release(_find(self._updater(self._cache, fetch_bytes), target_path), target_path)
+        try:
+            make_folder(self._cache)
+            for path in self._cache.glob("tmp*"):  # python-tuf's, where a power cut ended a write
+                path.unlink(missing_ok=True)
+            target = _find(self._updater(self._cache, fetch_bytes), target_path)
+            sync_tree(self._cache)  # what was seen may not be unseen after a power cut
+        except OSError as error:
+            raise TransferError(f"metadata cannot be kept: {error.strerror}") from error
+        return _release(target, target_path)
 
     def verify_factory(self, folder: Path) -> tuple[ReleaseInfo, bytes]:
         """The release that the device was made with, and its bytes, both verified.
@@ -98,7 +107,7 @@ class Trust:
 
         try:
             return updater_for_one_lookup(cache, self._root, METADATA_URL, fetch)
-        except (RepositoryError, OSError) as error:
+        except RepositoryError as error:
             raise TrustError(f"trust/root.json cannot be used: {_line(error)}") from error
 
 
@@ -154,7 +163,15 @@ def _release(target: TargetFile, target_path: str) -> ReleaseInfo:
         targets=custom.targets,
         ram_bytes=custom.ram_bytes,
         flash_bytes=custom.flash_bytes,
+        deltas=tuple(delta for delta in custom.deltas if _usable(delta)),
     )
+
+
+def _usable(delta: DeltaInfo) -> bool:
+    """Whether a delta's digests are some and its sizes possible; the release stands without it."""
+    digests = (delta.base_id, delta.base_sha256, delta.sha256, delta.merkle_root)
+    sizes = (delta.base_bytes, delta.bytes)
+    return all(map(_HEX_64.fullmatch, digests)) and min(sizes) > 0 and delta.working_bytes >= 0
 
 
 def _read_file(folder: Path, path: str, max_bytes: int) -> bytes:

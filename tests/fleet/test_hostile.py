@@ -173,7 +173,7 @@ def one_field_wrong(kind: str, place: int, value: Any) -> bytes:
     while True:
         name = sorted(inner)[place % len(inner)]
         place //= len(inner)
-        if not isinstance(inner[name], dict) or place == 0:
+        if not isinstance(inner[name], dict) or not inner[name] or place == 0:
             break
         inner = inner[name]
     inner[name] = value
