@@ -317,8 +317,7 @@ class Agent:
             return
         if document.version < self._newest(document):
             return
-        heard = self._documents.get(cohort)
-        newest = max(self.record.newest_of(cohort), heard.version if heard else 0)
+        newest = self.record.newest_of(cohort)
         if document.version < newest:
             told = f"version {document.version} of cohort '{cohort}' is older than {newest}"
             self._tell_stranger(payload, told)
