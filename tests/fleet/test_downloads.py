@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import uvicorn
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from litestar import Litestar
 from litestar.datastructures import State
@@ -116,6 +116,7 @@ def test_other_files_are_not_there(client: TestClient[Litestar], path: str) -> N
     assert client.get(f"/repository/{path}").status_code == 404
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.text(max_size=20) | st.from_regex(r"bytes=\d{0,3}-\d{0,3}"), st.integers(0, 300))
 def test_span_is_always_within_the_file(header: str, total: int) -> None:
     span = asked_span(header, total)

@@ -286,6 +286,7 @@ def test_event_that_is_too_large_is_not_stored(house: House) -> None:
     assert house.store.counter("malformed") == 1
 
 
+@pytest.mark.slow
 def test_requests_of_many_devices_are_bounded(house: House) -> None:
     ask = msgspec.structs.replace(HONEST["get"], count=64)
     for number in range(30_000):

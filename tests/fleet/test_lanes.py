@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.fleet.lanes import MAX_REQUESTS, Lanes
@@ -22,6 +22,7 @@ def order(lanes: Lanes) -> list[str]:
     return turns
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 5)), max_size=20))
 def test_every_block_is_sent_once_and_nobody_gets_two_while_another_waits(
     puts: list[tuple[str, int]],

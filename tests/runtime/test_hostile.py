@@ -362,6 +362,7 @@ def test_document_of_an_earlier_rollout_is_not_taken_when_played_back(hall: Hall
     unharmed(hall)
 
 
+@pytest.mark.slow
 def test_what_waits_for_the_agent_is_bounded_in_bytes(hall: Hall) -> None:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -379,6 +380,7 @@ def forged(number: int) -> Block:
     return Block(request_id="x", path="targets/x", index=number, total_bytes=1, data=b"x" * 300_000)
 
 
+@pytest.mark.slow
 def test_forged_documents_of_one_boot_are_told_of_a_bounded_number_of_times(hall: Hall) -> None:
     for number in range(300):
         document = hall.world.document(hall.old, rollout_id=f"forged{number}")
