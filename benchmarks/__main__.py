@@ -32,6 +32,7 @@ PARTS = (
     "host_latency",
     "runtime_telemetry",
     "runtime_predict",
+    "runtime_crash",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"

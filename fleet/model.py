@@ -67,6 +67,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str = ""  # of the bundle file
     expires_s: float = 0.0  # of the signed document; the engine renews it in time
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
+    window_s: tuple[float, float] | None = None  # of the day (UTC), for tests on devices
     reason: str = ""
 
 

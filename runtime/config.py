@@ -93,11 +93,6 @@ class DeviceConfig:
         return self.folder / "outbox.sqlite3"
 
     @property
-    def lock(self) -> Path:
-        """Held while a process runs this device."""
-        return self.folder / "lock"
-
-    @property
     def drift(self) -> Path:
         """State of the drift detectors."""
         return self.folder / "drift.bin"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import TrustError
-from .files import write_atomic
+from .files import make_folder, sync_folder, write_atomic
 from .merkle import HASH_BYTES, decode_leaves
 from .record import ReleaseInfo
 from .transfer import PartFile, Transfer
@@ -24,7 +24,6 @@ class Downloads:
     def __init__(self, folder: Path, transfer: Transfer) -> None:
         self._folder = folder
         self._transfer = transfer
-        folder.mkdir(parents=True, exist_ok=True)
 
     def fetch(self, release: ReleaseInfo, progress: Progress) -> None:
         """Get what is missing; afterwards the whole verified file is on disk.
@@ -34,6 +33,7 @@ class Downloads:
             TrustError: the list of hashes or the whole file is not the signed one.
             OSError: the disk is full or cannot be written.
         """
+        make_folder(self._folder)
         leaves = self._leaves(release)
         part = self._open(release, leaves)
         try:
@@ -42,6 +42,7 @@ class Downloads:
                 progress(have, len(leaves))
             check_file(release.bytes, release.sha256, part.read())
             part.sync()
+            sync_folder(self._folder)  # the journal is about to build on the file's name
         finally:
             part.close()
 

@@ -81,6 +81,10 @@ class AgentError(RuntimeRoomError):
     """The update agent cannot go on."""
 
 
+class HoldError(AgentError):
+    """The device must not begin to test a model now."""
+
+
 class JournalError(AgentError):
     """The journal cannot be read or written."""
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from .errors import ProtocolError
 
@@ -234,7 +235,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str
     seq: int
     at_s: float
-    kind: str  # trial | rejected | rolled_back | committed | broken
+    kind: str  # shadow | trial | rejected | rolled_back | committed | broken | restart
     rollout_id: str = ""
     bundle_id: str = ""
     passed: bool = False
@@ -274,6 +275,21 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
 
 
+class ShadowLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The phase before the trial: the new model answers beside the live one, unused.
+
+    It ends as soon as the evidence is there (`shadow.judge`), and without it after `samples` pairs
+    or `timeout_s`. The nearer the true share of differing answers is to the limit, the more pairs
+    it takes: a limit right at that share never gets a verdict.
+    """
+
+    max_disagreement: Annotated[float, Meta(gt=0, lt=1)] = 0.1  # share of answers that may differ
+    samples: Annotated[int, Meta(ge=1)] = 2000  # pairs, at most
+    rate: Annotated[float, Meta(gt=0, le=1)] = 0.2  # share of inputs that it is asked: its cost
+    timeout_s: Annotated[float, Meta(gt=0)] = 3600.0
+    alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.05  # chance of either wrong verdict
+
+
 class SelfTestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What a release must show on the device before and during its trial.
 
@@ -288,6 +304,7 @@ class SelfTestLimits(msgspec.Struct, frozen=True, kw_only=True):
     trial_timeout_s: float = 120.0
     trial_starts: int = 3
     max_disagreement: float = 0.25  # share of inputs where trial and last good differ
+    shadow: ShadowLimits | None = None  # None: straight from the self-test to the trial
 
 
 class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -311,6 +328,7 @@ class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     soak_s: float = 0.0
     aborted: bool = False
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
+    window_s: tuple[float, float] | None = None  # of the day (UTC), in which tests may begin
     schema: int = 1
 
 

@@ -12,6 +12,7 @@ import msgspec
 from .protocol import DeviceState, Event, RolloutDocument
 from .state_machine import BUSY, Step, next_state
 
+SCHEMA = 1
 MAX_OUTCOMES = 32  # rollouts whose end is remembered, so that none is applied twice
 MAX_VERSIONS = 32  # rollouts whose newest document is remembered, so that none is played back
 
@@ -74,7 +75,7 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[Version, ...] = ()
     pending: tuple[Event, ...] = ()  # events of this very transition, until they are in the outbox
     reason: str = ""
-    schema: int = 1
+    schema: int = SCHEMA
 
     @property
     def busy(self) -> bool:
@@ -135,6 +136,11 @@ def under_test(record: AgentRecord, starts: int) -> AgentRecord:
     return msgspec.structs.replace(_move(record, Step.TEST), starts_left=starts)
 
 
+def in_shadow(record: AgentRecord, starts: int) -> AgentRecord:
+    """Let the written slot answer beside the live one, which may be started `starts` times."""
+    return msgspec.structs.replace(_move(record, Step.WATCH), starts_left=starts)
+
+
 def on_trial(record: AgentRecord, starts: int) -> AgentRecord:
     """Begin the trial of the written slot, which may be started `starts` times."""
     moved = _move(record, Step.PASS)
@@ -161,7 +167,7 @@ def committed(record: AgentRecord) -> AgentRecord:
 
 
 def failed(record: AgentRecord, reason: str) -> AgentRecord:
-    """Self-test or trial failed: go back to the last known good model."""
+    """Self-test, shadow or trial failed: go back to the last known good model."""
     return _move(record, Step.FAIL, reason)
 
 

@@ -32,6 +32,7 @@ from tuf.ngclient import (  # type: ignore[attr-defined]
 )
 
 from .errors import AbsentFileError, StaleMetadataError, TransferError, TrustError
+from .files import make_folder, sync_tree
 from .protocol import BLOCK_BYTES
 from .record import ReleaseInfo
 
@@ -79,7 +80,6 @@ class Trust:
     def __init__(self, cache: Path, root: bytes) -> None:
         self._cache = cache
         self._root = root
-        cache.mkdir(parents=True, exist_ok=True)
 
     def find(self, target_path: str, fetch_bytes: FetchBytes) -> ReleaseInfo:
         """Refresh all metadata and read what it says about a target.
@@ -89,7 +89,15 @@ class Trust:
             StaleMetadataError: it has expired; a fresh signature mends that.
             TrustError: it does not verify, is rolled back, or lacks the target.
         """
-        return _release(_find(self._updater(self._cache, fetch_bytes), target_path), target_path)
+        try:
+            make_folder(self._cache)
+            for path in self._cache.glob("tmp*"):  # python-tuf's, where a power cut ended a write
+                path.unlink(missing_ok=True)
+            target = _find(self._updater(self._cache, fetch_bytes), target_path)
+            sync_tree(self._cache)  # what was seen may not be unseen after a power cut
+        except OSError as error:
+            raise TransferError(f"metadata cannot be kept: {error.strerror}") from error
+        return _release(target, target_path)
 
     def verify_factory(self, folder: Path) -> tuple[ReleaseInfo, bytes]:
         """The release that the device was made with, and its bytes, both verified.
@@ -128,7 +136,7 @@ class Trust:
                 config=UpdaterConfig(prefix_targets_with_hash=False),
                 bootstrap=self._root,
             )
-        except (RepositoryError, OSError) as error:
+        except RepositoryError as error:
             raise TrustError(f"trust/root.json cannot be used: {_line(error)}") from error
 
 
