@@ -112,8 +112,13 @@ class Outbox:
         self._max_bytes = max_bytes
         self._rng = rng or np.random.default_rng()
         try:
+            if path != IN_MEMORY:
+                path.touch(mode=0o600)  # captured samples are nobody else's business
             self._db = _open(path)
-        except sqlite3.OperationalError as error:  # a full disk, a folder without permission
+        except (
+            OSError,
+            sqlite3.OperationalError,
+        ) as error:  # a full disk, a folder without permission
             raise AgentError(f"{path} cannot be used: {error}") from error
         except sqlite3.DatabaseError:
             path.replace(path.with_name(path.name + ".damaged"))
