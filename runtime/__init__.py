@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .bundle import Bundle, open_bundle
     from .contract import Affine, Contract, TensorSpec
+    from .embed import open_device
     from .errors import ContractError, EngineError, RuntimeRoomError
     from .model import GoldenResult, Model
     from .options import EngineOptions
@@ -35,6 +36,7 @@ __all__ = [
     "TensorSpec",
     "Watch",
     "open_bundle",
+    "open_device",
 ]
 
 _HOMES = {
@@ -53,6 +55,7 @@ _HOMES = {
     "TensorSpec": "contract",
     "Watch": "watch",
     "open_bundle": "bundle",
+    "open_device": "embed",
 }
 
 

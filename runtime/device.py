@@ -70,8 +70,32 @@ def run_device(
         SourceError: the source gives no more samples.
     """
     clock = clock or Clock()
+    with device_process(config, clock, hold) as process:
+        inference = Inference(
+            process.models,
+            source,
+            process.agent.post_report,
+            window_s,
+            clock,
+            np.random.default_rng(secrets.randbits(64)),
+            process.drift.saved,
+            process.tap,
+        )
+        on_ready(process.models.running)
+        inference.run(stop)
+
+
+@contextlib.contextmanager
+def device_process(
+    config: DeviceConfig, clock: Clock, hold: Callable[[], str]
+) -> Iterator[DeviceProcess]:
+    """The agent's thread and MQTT's, around whatever infers; at the end the outbox is in order.
+
+    Raises:
+        DeviceConfigError, JournalError: as `run_device`.
+    """
     with _only_one(config), contextlib.ExitStack() as closing:
-        process = _Process(config, clock, hold)
+        process = DeviceProcess(config, clock, hold)
         closing.callback(process.outbox.close)
         process.agent.start()
         process.link.start()
@@ -83,21 +107,10 @@ def run_device(
         closing.callback(process.agent.finish)
         closing.callback(thread.join, AGENT_STOP_S)
         closing.callback(process.agent.stop)
-        inference = Inference(
-            process.models,
-            source,
-            process.agent.post_report,
-            window_s,
-            clock,
-            np.random.default_rng(secrets.randbits(64)),
-            _read(config.drift),
-            process.tap,
-        )
-        on_ready(process.models.running)
-        inference.run(stop)
+        yield process
 
 
-class _Process:
+class DeviceProcess:
     """Puts the parts together; each knows only what it is handed here."""
 
     def __init__(self, config: DeviceConfig, clock: Clock, hold: Callable[[], str]) -> None:
@@ -192,6 +205,7 @@ class _DriftFile:
         self._clock = clock
         self._next_s = 0.0
         self._unwritten = b""
+        self.saved = _read(path)  # by the process before this one
         with contextlib.suppress(OSError):
             remove_parts(path)
 

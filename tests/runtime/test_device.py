@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ from edgekiln.runtime.inference import Inference
 from edgekiln.runtime.kll_bytes import decode_sketch
 from edgekiln.runtime.live import LiveModels
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
+from edgekiln.runtime.outbox import Outbox
 from edgekiln.runtime.protocol import (
     Ack,
     Birth,
@@ -353,6 +355,52 @@ def test_device_sends_redacted_samples_only_where_its_owner_says_so(
     assert decode_sketch(report.latency_sketch).n == report.samples
     assert report.system.disk_free_bytes > 0
     assert report.system.cpu_s > 0
+
+
+@pytest.mark.slow
+def test_example_sorts_on_while_its_model_is_updated_and_leaves_its_last_window(
+    broker: Broker, fleet: Fleet, home: Path, source: Path, tmp_path: Path
+) -> None:
+    factory = enrol(fleet, broker.port, home)
+    example = Path(__file__).parents[2] / "examples" / "python" / "sort_parts.py"
+    assert len(example.read_text().splitlines()) <= 70
+    with subprocess.Popen(
+        [sys.executable, str(example), str(home), str(source)], stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        try:
+            assert program.stdout.readline().strip() in {*CONTRACT.classes, "unsure"}
+            fleet.wait("birth", lambda b: b.online and b.running == factory)
+            data, good = make_release(tmp_path, "good", WEIGHTS * 1.01)
+            fleet.repository.add(data, bundle_id=good)
+            fleet.roll_out(good)
+            fleet.wait("state", lambda s: s.state == DeviceState.COMMITTED and s.running == good)
+            assert program.poll() is None
+        finally:
+            program.terminate()
+            sorted_parts = len(program.stdout.readlines())
+        assert program.wait(DEADLINE_S) == 0
+    assert sorted_parts >= 30
+    box = Outbox(home / "outbox.sqlite3")
+    told = [decode(m.payload, Report) for m in box.pending(0, 100) if m.kind == "report"]
+    told += [m for k, m in fleet.heard if k == "report"]
+    box.close()
+    samples = {(r.boot_id, r.seq): r.samples for r in told}
+    assert sum(samples.values()) == sorted_parts + 1
+
+
+@pytest.mark.slow
+def test_example_says_in_one_line_what_is_wrong_with_its_folder(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "python" / "sort_parts.py"
+    done = subprocess.run(
+        [sys.executable, str(example), str(tmp_path / "none"), "x.npz"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("there is no device folder")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow
