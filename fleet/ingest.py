@@ -44,6 +44,9 @@ KINDS: dict[str, type[Birth | State | Report | Event | Capture]] = {
 }
 BATCH = 256
 QUEUE_MESSAGES = 20_000  # beyond this messages are dropped, and devices send them again
+MAX_QUEUED_BYTES = 64 << 20  # the same, of what the messages hold
+MAX_BYTES = {"birth": 64 << 10, "state": 64 << 10, "event": 64 << 10}
+MAX_OTHER_BYTES = 512 << 10
 IDLE_S = 0.25
 MALFORMED = "malformed"
 BINS = 16
@@ -80,6 +83,8 @@ def parse(topics: Topics, topic: str, payload: bytes, retained: bool) -> Inbound
     device, kind = topics.parse_up(topic)
     if kind not in KINDS:
         return None
+    if len(payload) > MAX_BYTES.get(kind, MAX_OTHER_BYTES):
+        raise ProtocolError(f"a {kind} of {len(payload)} bytes is too large")
     message = decode(payload, KINDS[kind])
     if message.seq < 0 or message.seq >= 1 << 62 or len(message.boot_id) > 64:
         raise ProtocolError("boot_id or seq is out of range")
@@ -111,13 +116,28 @@ class Ingest:
         self._clock = clock
         self._forgot_s = 0.0
         self._waiting: queue.Queue[tuple[str, bytes, bool]] = queue.Queue(QUEUE_MESSAGES)
+        self._lock = threading.Lock()
+        self._queued_bytes = 0
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be stored."""
+        return self._waiting.qsize()
 
     def receive(self, topic: str, payload: bytes, retained: bool) -> None:
-        """Queue a message; never waits."""
+        """Queue a message; never waits. One too many is not acknowledged, so it comes again."""
+        with self._lock:
+            if self._queued_bytes + len(payload) > MAX_QUEUED_BYTES:
+                return
+            self._queued_bytes += len(payload)
         try:
             self._waiting.put_nowait((topic, payload, retained))
         except queue.Full:
-            return  # it was not acknowledged, so it will come again
+            self._taken(payload)
+
+    def _taken(self, payload: bytes) -> None:
+        with self._lock:
+            self._queued_bytes -= len(payload)
 
     def run(self, stop: threading.Event) -> None:
         """Store messages until `stop`."""
@@ -158,6 +178,8 @@ class Ingest:
                 taken.append(self._waiting.get_nowait())
         except queue.Empty:
             pass
+        for _, payload, _ in taken:
+            self._taken(payload)
         return taken
 
     def _acknowledge(self, inbound: Inbound) -> None:

@@ -25,7 +25,16 @@ from .courier import Courier
 from .errors import AgentError, ProtocolError, RuntimeRoomError, TransferError, TrustError
 from .inbox import Down, Inbox, WindowEnd
 from .journal import Journal
-from .protocol import Ack, DeviceState, Event, Report, RolloutDocument, Topics, decode
+from .protocol import (
+    MAX_DOCUMENT_BYTES,
+    Ack,
+    DeviceState,
+    Event,
+    Report,
+    RolloutDocument,
+    Topics,
+    decode,
+)
 from .record import AgentRecord
 from .recovery import Recovery
 from .signing import verify_document
@@ -89,8 +98,9 @@ class Agent:
     # From other threads -----------------------------------------------------------------------
 
     def post(self, topic: str, payload: bytes) -> None:
-        """Take a message that came down."""
-        self._inbox.post(Down(topic, payload))
+        """Take a message that came down; the fleet sends no larger ones."""
+        if topic and len(payload) <= MAX_DOCUMENT_BYTES:
+            self._inbox.post(Down(topic, payload))
 
     def post_up(self) -> None:
         """The connection is there again."""
@@ -307,6 +317,11 @@ class Agent:
             return
         if document.version < self._newest(document):
             return
+        newest = self.record.newest_of(cohort)
+        if document.version < newest:
+            told = f"version {document.version} of cohort '{cohort}' is older than {newest}"
+            self._tell_stranger(payload, told)
+            return
         self._documents[document.cohort] = document
         if self._recovered:
             self._retry_at_s = 0.0
@@ -326,10 +341,10 @@ class Agent:
 
     def _tell_stranger(self, payload: bytes, reason: str) -> None:
         """Report a document that is not ours, once."""
-        name = hashlib.sha256(payload).digest()
-        if name in self._strangers or len(self._strangers) >= MAX_STRANGERS:
+        digest = hashlib.sha256(payload).digest()
+        if digest in self._strangers or len(self._strangers) >= MAX_STRANGERS:
             return
-        self._strangers.add(name)
+        self._strangers.add(digest)
         event = self._tools.reporter.event(
             "rejected", "", "", self._tools.clock.now_s(), reason=reason
         )

@@ -138,7 +138,7 @@ class DeviceProcess:
             trust=trust,
             slots=slots,
             transfer=self._transfer,
-            downloads=Downloads(config.slots, self._transfer),
+            downloads=Downloads(config.slots, self._transfer, config.ram_bytes),
             models=self.models,
             reporter=reporter,
             clock=clock,
@@ -182,6 +182,7 @@ class DeviceProcess:
             return  # asked for again when it does not come
 
     def _up(self) -> None:
+        self._transfer.reconnected()
         self.agent.post_up()
 
 

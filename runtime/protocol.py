@@ -18,6 +18,10 @@ from .errors import ProtocolError
 
 BLOCK_BYTES = 32 * 1024
 ROOT = "edgekiln/v1"
+MAX_DOWN_BYTES = 320 * 1024  # of any message to a device: the largest block and what names it
+MAX_DOCUMENT_BYTES = 32 * 1024  # of any message to a device that is no block
+
+Seq = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]  # what a database can hold
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 
@@ -271,7 +275,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     """On `dn/command`: the fleet has stored the message `seq` of `boot_id`."""
 
     boot_id: str
-    seq: int
+    seq: Seq
     schema: int = 1
 
 
@@ -327,6 +331,7 @@ class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float = 600.0
     soak_s: float = 0.0
     aborted: bool = False
+    mirrors: tuple[str, ...] = ()  # addresses above `targets/`, tried before the message link
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
     window_s: tuple[float, float] | None = None  # of the day (UTC), in which tests may begin
     schema: int = 1
@@ -382,5 +387,5 @@ def decode(data: bytes, kind: type[Message]) -> Message:
     """
     try:
         return msgspec.msgpack.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"a {kind.__name__} message cannot be read: {error}") from error

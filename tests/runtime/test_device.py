@@ -159,7 +159,7 @@ class Fleet:
     def _answer(self, client: mqtt.Client, device: str, request: GetRequest) -> None:
         data = self.repository.files.get(request.path)
         size = request.block_bytes
-        for index in range(request.first, request.first + request.count):
+        for index in range(request.first, request.first + max(1, request.count)):  # a fence too
             block = Block(
                 request_id=request.request_id, path=request.path, index=index,
                 total_bytes=len(data or b""), data=(data or b"")[index * size : (index + 1) * size],
