@@ -52,8 +52,10 @@ CREATE TABLE IF NOT EXISTS message (
   UNIQUE (boot_id, seq)
 );
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS message_of_kind ON message (kind);
 INSERT OR IGNORE INTO counter VALUES ('dropped', 0);
 """
+_MESSAGES = "SELECT id, kind, boot_id, seq, payload, sent FROM message"
 # Columns that a box of an earlier version lacks. Nobody knows which of its messages have left.
 _ADDED = {
     "sent": "INTEGER NOT NULL DEFAULT 1",  # 1: it may have left the device
@@ -160,11 +162,7 @@ class Outbox:
 
     def pending(self, after_id: int, limit: int) -> tuple[Message, ...]:
         """The oldest messages behind `after_id`, in the order in which they were put."""
-        rows = self._db.execute(
-            "SELECT id, kind, boot_id, seq, payload, sent FROM message "
-            "WHERE id > ? ORDER BY id LIMIT ?",
-            (after_id, limit),
-        )
+        rows = self._db.execute(f"{_MESSAGES} WHERE id > ? ORDER BY id LIMIT ?", (after_id, limit))
         return tuple(Message(*row) for row in rows)
 
     def waiting(self, messages: int, captures: int) -> tuple[Message, ...]:
@@ -172,15 +170,17 @@ class Outbox:
 
         Apart, so that a fleet which takes no captures holds nothing else up.
         """
+        if not self._count:
+            return ()
         rows = [
-            self._db.execute(
-                "SELECT id, kind, boot_id, seq, payload, sent FROM message "
-                "WHERE (kind = ?) = ? ORDER BY id LIMIT ?",
-                (CAPTURE, are_captures, limit),
-            ).fetchall()
-            for are_captures, limit in ((0, messages), (1, captures))
+            *self._db.execute(
+                f"{_MESSAGES} WHERE kind != ? ORDER BY id LIMIT ?", (CAPTURE, messages)
+            ),
+            *self._db.execute(
+                f"{_MESSAGES} WHERE kind = ? ORDER BY id LIMIT ?", (CAPTURE, captures)
+            ),
         ]
-        return tuple(Message(*row) for part in rows for row in part)
+        return tuple(Message(*row) for row in rows)
 
     def mark_sent(self, ids: Sequence[int]) -> None:
         """Note, before they leave, that these messages may be with the fleet from now on."""
