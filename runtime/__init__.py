@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .bundle import Bundle, open_bundle
     from .contract import Affine, Contract, TensorSpec
-    from .embed import open_device
     from .errors import ContractError, EngineError, RuntimeRoomError
     from .model import GoldenResult, Model
     from .options import EngineOptions
@@ -36,7 +35,6 @@ __all__ = [
     "TensorSpec",
     "Watch",
     "open_bundle",
-    "open_device",
 ]
 
 _HOMES = {
@@ -55,7 +53,6 @@ _HOMES = {
     "TensorSpec": "contract",
     "Watch": "watch",
     "open_bundle": "bundle",
-    "open_device": "embed",
 }
 
 

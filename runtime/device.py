@@ -29,7 +29,7 @@ from .courier import Courier
 from .download import Downloads
 from .errors import AgentError, DeviceConfigError, ProtocolError
 from .files import remove_parts, write_atomic
-from .inference import Inference
+from .inference import Inference, OnAnswer, unheard
 from .journal import Journal
 from .link import Link, LinkConfig
 from .live import LiveModels
@@ -56,13 +56,14 @@ def run_device(
     on_ready: Callable[[str], None] = lambda running: None,
     clock: Clock | None = None,
     hold: Callable[[], str] = lambda: "",
+    on_answer: OnAnswer = unheard,
 ) -> None:
     """Run a device until `stop` is set.
 
     `on_ready` is called once, with the id of the bundle that is live (empty where none can be
     loaded), before the first sample is answered. The fleet need not be there. `hold` may say why
     the device must not begin to test a new model now (a low battery, a moving arm); empty: it may.
-    It is asked by the agent's thread.
+    It is asked by the agent's thread. `on_answer` takes every sample with its answer.
 
     Raises:
         DeviceConfigError: another process runs this device.
@@ -70,32 +71,8 @@ def run_device(
         SourceError: the source gives no more samples.
     """
     clock = clock or Clock()
-    with device_process(config, clock, hold) as process:
-        inference = Inference(
-            process.models,
-            source,
-            process.agent.post_report,
-            window_s,
-            clock,
-            np.random.default_rng(secrets.randbits(64)),
-            process.drift.saved,
-            process.tap,
-        )
-        on_ready(process.models.running)
-        inference.run(stop)
-
-
-@contextlib.contextmanager
-def device_process(
-    config: DeviceConfig, clock: Clock, hold: Callable[[], str]
-) -> Iterator[DeviceProcess]:
-    """The agent's thread and MQTT's, around whatever infers; at the end the outbox is in order.
-
-    Raises:
-        DeviceConfigError, JournalError: as `run_device`.
-    """
     with _only_one(config), contextlib.ExitStack() as closing:
-        process = DeviceProcess(config, clock, hold)
+        process = _Process(config, clock, hold)
         closing.callback(process.outbox.close)
         process.agent.start()
         process.link.start()
@@ -107,10 +84,22 @@ def device_process(
         closing.callback(process.agent.finish)
         closing.callback(thread.join, AGENT_STOP_S)
         closing.callback(process.agent.stop)
-        yield process
+        inference = Inference(
+            process.models,
+            source,
+            process.agent.post_report,
+            window_s,
+            clock,
+            np.random.default_rng(secrets.randbits(64)),
+            _read(config.drift),
+            process.tap,
+            on_answer,
+        )
+        on_ready(process.models.running)
+        inference.run(stop)
 
 
-class DeviceProcess:
+class _Process:
     """Puts the parts together; each knows only what it is handed here."""
 
     def __init__(self, config: DeviceConfig, clock: Clock, hold: Callable[[], str]) -> None:
@@ -206,7 +195,6 @@ class _DriftFile:
         self._clock = clock
         self._next_s = 0.0
         self._unwritten = b""
-        self.saved = _read(path)  # by the process before this one
         with contextlib.suppress(OSError):
             remove_parts(path)
 

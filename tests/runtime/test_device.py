@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ from edgekiln.runtime.contract import Contract, TensorSpec
 from edgekiln.runtime.device import run_device
 from edgekiln.runtime.errors import DeviceConfigError, EngineError
 from edgekiln.runtime.golden import Golden, pack_golden
-from edgekiln.runtime.inference import Inference
+from edgekiln.runtime.inference import Inference, unheard
 from edgekiln.runtime.kll_bytes import decode_sketch
 from edgekiln.runtime.live import LiveModels
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
@@ -205,7 +204,10 @@ class Broker:
 class Running:
     """A device in a thread."""
 
-    def __init__(self, folder: Path, source: Path) -> None:
+    def __init__(
+        self, folder: Path, source: Path, on_answer: Callable[[Any, Any], None] = unheard
+    ) -> None:
+        self._on_answer = on_answer
         self.stop_event = threading.Event()
         self.ready: list[str] = []
         self.failure: BaseException | None = None
@@ -215,7 +217,12 @@ class Running:
 
     def _run(self) -> None:
         try:
-            run_device(*self._args, window_s=0.5, on_ready=self.ready.append)
+            run_device(
+                *self._args,
+                window_s=0.5,
+                on_ready=self.ready.append,
+                on_answer=self._on_answer,
+            )
         except BaseException as error:
             self.failure = error
 
@@ -358,49 +365,49 @@ def test_device_sends_redacted_samples_only_where_its_owner_says_so(
 
 
 @pytest.mark.slow
-def test_example_sorts_on_while_its_model_is_updated_and_leaves_its_last_window(
-    broker: Broker, fleet: Fleet, home: Path, source: Path, tmp_path: Path
+def test_samples_that_a_model_on_trial_answers_differently_are_captured(
+    broker: Broker, fleet: Fleet, home: Path, tmp_path: Path, start: Callable[[], Running]
 ) -> None:
     factory = enrol(fleet, broker.port, home)
-    example = Path(__file__).parents[2] / "examples" / "python" / "sort_parts.py"
-    assert len(example.read_text().splitlines()) <= 70
-    with subprocess.Popen(
-        [sys.executable, str(example), str(home), str(source)], stdout=subprocess.PIPE, text=True
-    ) as program:
-        assert program.stdout is not None
-        try:
-            assert program.stdout.readline().strip() in {*CONTRACT.classes, "unsure"}
-            fleet.wait("birth", lambda b: b.online and b.running == factory)
-            data, good = make_release(tmp_path, "good", WEIGHTS * 1.01)
-            fleet.repository.add(data, bundle_id=good)
-            fleet.roll_out(good)
-            fleet.wait("state", lambda s: s.state == DeviceState.COMMITTED and s.running == good)
-            assert program.poll() is None
-        finally:
-            program.terminate()
-            sorted_parts = len(program.stdout.readlines())
-        assert program.wait(DEADLINE_S) == 0
-    assert sorted_parts >= 30
-    box = Outbox(home / "outbox.sqlite3")
-    told = [decode(m.payload, Report) for m in box.pending(0, 100) if m.kind == "report"]
-    told += [m for k, m in fleet.heard if k == "report"]
-    box.close()
-    samples = {(r.boot_id, r.seq): r.samples for r in told}
-    assert sum(samples.values()) == sorted_parts + 1
+    with (home / "device.toml").open("a") as config:
+        config.write(
+            '[capture]\nreasons = ["disagreement"]\nredact = "none"\nmax_per_day = 1000000\n'
+        )
+    device = start()
+    fleet.wait("birth", lambda b: b.online and b.running == factory)
+    data, bad = make_release(tmp_path, "bad", -WEIGHTS)
+    fleet.repository.add(data, bundle_id=bad)
+    fleet.roll_out(bad)
+    capture = fleet.wait("capture", lambda c: c.reason == "disagreement")
+    device.stop()
+    assert (capture.bundle_id, capture.shape) == (bad, CONTRACT.input.shape)
+    assert {capture.label, capture.other_label} <= set(CONTRACT.classes)
+    assert capture.label != capture.other_label
 
 
 @pytest.mark.slow
-def test_example_says_in_one_line_what_is_wrong_with_its_folder(tmp_path: Path) -> None:
-    example = Path(__file__).parents[2] / "examples" / "python" / "sort_parts.py"
-    done = subprocess.run(
-        [sys.executable, str(example), str(tmp_path / "none"), "x.npz"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("there is no device folder")
-    assert len(done.stderr.splitlines()) == 1
+def test_every_answer_is_in_one_report_when_the_device_is_stopped(
+    broker: Broker, fleet: Fleet, home: Path, source: Path, tmp_path: Path
+) -> None:
+    factory = enrol(fleet, broker.port, home)
+    answers: list[str] = []
+    device = Running(home, source, lambda raw, answer: answers.append(answer.bundle_id))
+    try:
+        fleet.wait("birth", lambda b: b.online and b.running == factory)
+        data, good = make_release(tmp_path, "good", WEIGHTS * 1.01)
+        fleet.repository.add(data, bundle_id=good)
+        fleet.roll_out(good)
+        fleet.wait("state", lambda s: s.state == DeviceState.COMMITTED and s.running == good)
+    finally:
+        device.stop()
+    box = Outbox(home / "outbox.sqlite3")
+    told = [decode(m.payload, Report) for m in box.pending(0, 100) if m.kind == "report"]
+    box.close()
+    told += [m for k, m in fleet.heard if k == "report"]
+    samples = {(r.boot_id, r.seq): (r.bundle_id, r.samples) for r in told}
+    for bundle in (factory, good):
+        counted = sum(count for name, count in samples.values() if name == bundle)
+        assert counted == answers.count(bundle) > 0
 
 
 @pytest.mark.slow
