@@ -51,14 +51,14 @@ def run(scale: Scale) -> Iterator[Figure]:
         yield Figure("no models: set EDGEKILN_DATA", 0, "models", "exact")
         return
     full = scale.samples >= FULL.samples
-    blocks = 200 if full else 30
+    budget_s = 10.0 if full else 3.0
     with tempfile.TemporaryDirectory() as name:
         for model in MODELS if full else (MODEL,):
             bundle = Path(name) / f"{model}.ekb"
             first = model == MODEL
             compile_to(model, ("tflite", "onnx", "c") if first and full else ("tflite",), bundle)
             for engine in ("litert", "onnxruntime", "c") if first and full else ("litert",):
-                told = _child("time", bundle, engine, blocks, bundle.with_suffix(".npy"))
+                told = _child("time", bundle, engine, budget_s, bundle.with_suffix(".npy"))
                 timed = msgspec.json.decode(told, type=Timed)
                 bounded = first and engine == "litert"
                 yield from _figures(f"{model} in {engine}", timed, bounded)

@@ -72,12 +72,12 @@ class Watch:
             ContractError: the samples break the contract.
             EngineError: the engine failed.
         """
-        array = raw if type(raw) is np.ndarray else np.asarray(raw)
         try:
-            prediction = self._session.predict(array)
+            prediction = self._session.predict(raw)
         except (ContractError, EngineError) as error:
             self._count_failure(error)
             raise
+        array = raw if type(raw) is np.ndarray else np.asarray(raw)
         with self._lock:
             monitor = self._monitor
             if monitor is not None and monitor.bundle_id == prediction.head.bundle_id:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from edgekiln.compiler.builder import GraphBuilder
@@ -192,10 +193,14 @@ def test_predict_takes_one_sample_a_batch_and_whole_numbers(bundle: Bundle) -> N
         (np.full((6, 6, 1), True), "dtype bool"),
         (np.full((6, 6, 1), 1j), "dtype complex128"),
         ([[1.0], [2.0]], "shape"),
+        ([[1.0], [2.0, 3.0]], "input 'image' is no array"),
+        (None, "shape"),
+        (3.0, "shape"),
+        (np.array([{}]), "shape"),
     ],
 )
 def test_predict_refuses_when_samples_break_the_contract(
-    bundle: Bundle, raw: np.ndarray, says: str
+    bundle: Bundle, raw: npt.ArrayLike, says: str
 ) -> None:
     with pytest.raises(ContractError, match=says):
         Model.open(bundle).predict(raw)

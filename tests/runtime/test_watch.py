@@ -137,7 +137,7 @@ def test_refusals_and_failures_are_raised_and_counted_by_their_rule() -> None:
         with pytest.raises(ContractError):
             posted.watch.predict(sample)
     with pytest.raises(EngineError, match="burnt"):
-        posted.watch.predict([45, 0, 0])
+        posted.watch.predict(np.array([45, 0, 0], np.float32))
     posted.watch.close()
     (report,) = posted.reports
     assert (report.samples, report.violations, report.engine_errors) == (0, 4, 1)
