@@ -10,8 +10,8 @@ Of the artifacts for the wanted target and engine
    then interpreters before C, int8 before other numbers, LiteRT before ONNX Runtime
    (`benchmarks/runtime_predict.py` prints what each takes), and `host` before other targets.
 
-Where there is one artifact for the target and the engine, it is taken as it is: what is missing then
-shows when it is opened, in the engine's own words.
+Where there is one artifact for the target and the engine, it is taken as it is: what is missing
+then shows when it is opened, in the engine's own words.
 """
 
 from __future__ import annotations

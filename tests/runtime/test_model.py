@@ -279,6 +279,30 @@ def test_answers_stay_near_the_reference_when_options_change(
     assert Model.open(bundle, options=options).run_golden().max_lsb <= 1
 
 
+def test_options_reach_the_engine(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def operators(options: EngineOptions) -> set[str]:
+        lane = Model.open(bundle, options=options)._engine.lanes.all[0]
+        return {detail["op_name"] for detail in lane._interpreter._get_ops_details()}
+
+    assert "DELEGATE" in operators(EngineOptions())
+    assert "DELEGATE" not in operators(EngineOptions(xnnpack=False))
+    three = Model.open(bundle, "onnx-host", options=EngineOptions(threads=3, parallel=4))
+    assert len(three._engine.lanes.all) == 4
+    session = three._engine.lanes.all[0]._session
+    assert session.get_session_options().intra_op_num_threads == 3
+    asked: list[object] = []
+    from ai_edge_litert import interpreter
+
+    class Asked(interpreter.Interpreter):
+        def __init__(self, **how: object) -> None:
+            asked.append(how["num_threads"])
+            super().__init__(**how)
+
+    monkeypatch.setattr(interpreter, "Interpreter", Asked)
+    assert len(Model.open(bundle, options=EngineOptions(2, 3))._engine.lanes.all) == 3
+    assert asked == [2, 2, 2]
+
+
 def test_options_are_refused_when_no_engine_takes_them(bundle: Bundle) -> None:
     with pytest.raises(EngineError, match="'threads' is 0, not 1 to 64"):
         Model.open(bundle, options=EngineOptions(threads=0))
