@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .contract import Affine, Contract, FloatArray
-from .quant import End
+from .quant import End, Rounding
 
 # Beyond it a step of preprocessing may overflow, which numpy would warn of.
 _VAST = 1e30
@@ -47,7 +47,8 @@ class Entry:
         lowest = -_VAST if spec.minimum is None else max(spec.minimum, -_VAST)
         highest = _VAST if spec.maximum is None else min(spec.maximum, _VAST)
         tame_low, tame_high = _tame(self._contract, end)
-        steps, holds_codes, rounding = _steps(self._contract), end.holds_codes, _Rounding(end)
+        steps, holds_codes = _steps(self._contract), end.holds_codes
+        rounding = Rounding(end.dtype, end.scale, end.zero_point)
         scale, zero_point = rounding.scale, rounding.zero_point
         first_code, last_code = rounding.lowest, rounding.highest
         divide, rint, add, maximum, minimum = np.divide, np.rint, np.add, np.maximum, np.minimum
@@ -83,17 +84,6 @@ class Entry:
         with np.errstate(over="ignore"):
             codes = self._end.accept(self._contract.preprocess(samples))
         self._target[...] = codes.ravel()
-
-
-class _Rounding:
-    """The operands of `quantize_to`, as arrays: numpy takes longer over its scalars."""
-
-    def __init__(self, end: End) -> None:
-        limits = np.iinfo(np.dtype(end.dtype) if end.holds_codes else np.int8)
-        self.scale = np.array(end.scale, np.float32)
-        self.zero_point = np.array(end.zero_point, np.float32)
-        self.lowest = np.array(limits.min - end.zero_point, np.float32)
-        self.highest = np.array(limits.max - end.zero_point, np.float32)
 
 
 def _steps(contract: Contract) -> tuple[Step, ...]:

@@ -9,6 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -32,6 +33,7 @@ from edgekiln.runtime.golden import Golden, pack_golden
 from edgekiln.runtime.lanes import Lanes
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
 from edgekiln.runtime.model import Model
+from edgekiln.runtime.onnx_engine import OnnxLane
 from edgekiln.runtime.options import EngineOptions
 from edgekiln.runtime.quant import End, FloatArray, Logits, dequantize_array, softmax
 from edgekiln.runtime.reference import build_reference
@@ -277,6 +279,15 @@ def test_answers_stay_near_the_reference_when_options_change(
     bundle: Bundle, options: EngineOptions
 ) -> None:
     assert Model.open(bundle, options=options).run_golden().max_lsb <= 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_onnx_lane_refuses_a_logit_that_is_not_finite(value: float) -> None:
+    logits = np.array([[0.0, value, 1.0]], np.float32)
+    entry = SimpleNamespace(name="x")
+    session = SimpleNamespace(get_inputs=lambda: [entry], run=lambda outputs, feed: [logits])
+    with pytest.raises(EngineError, match="a logit that is not finite"):
+        OnnxLane(session, (4,), OUTPUT).run()
 
 
 def test_options_reach_the_engine(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
