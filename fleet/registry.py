@@ -11,9 +11,10 @@ import msgspec
 from edgekiln.runtime.bundle import open_bundle
 from edgekiln.runtime.manifest import Gate, Manifest
 
+from .deltas import bases_for, publish_deltas
 from .errors import RefusedReleaseError, ReleaseError
 from .folder import FleetFolder, check_name
-from .model import Release
+from .model import Release, ReleaseDelta
 from .repository import add_target, current_counter, target_path
 from .store import Store, open_store
 
@@ -128,7 +129,9 @@ def _publish(
         raise ReleaseError(f"the parent '{parent[:16]}' is no release of this fleet")
     ram = {a.target: round(a.ram.value) for a in manifest.artifacts}
     flash = {a.target: round(a.flash.value) for a in manifest.artifacts}
-    record = add_target(folder, data, bundle_id, counter, ram, flash)
+    bases = bases_for(store.releases(), parent, manifest.name)
+    deltas = publish_deltas(folder, bases, data, bundle_id)
+    record = add_target(folder, data, bundle_id, counter, ram, flash, deltas)
     release = Release(
         bundle_id=bundle_id,
         name=manifest.name,
@@ -141,6 +144,7 @@ def _publish(
         data_sha256=manifest.lineage.data_sha256,
         search_id=manifest.lineage.search_id,
         forced_reason=manifest.gate.forced_reason,
+        deltas=tuple(ReleaseDelta(delta.base_id, delta.bytes) for delta in deltas),
     )
     store.put_release(release)
     return release

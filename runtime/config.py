@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from .capture import CaptureTable, check_capture
 from .engines import FORMATS
 from .errors import DeviceConfigError, EngineError, TrustError
 from .link import TlsFiles
@@ -43,6 +44,7 @@ class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flash_bytes: int = 0  # of one slot
     engine: str = ""  # litert | onnxruntime | c; empty: `choice.choose` decides
     inference: EngineOptions = EngineOptions()
+    capture: CaptureTable | None = None  # None: no sample ever leaves the device
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class DeviceConfig:
     tls: TlsFiles | None
     root: bytes  # trust/root.json
     rollout_key: Ed25519PublicKey
+    capture: CaptureTable | None = None
 
     @property
     def factory(self) -> Path:
@@ -88,11 +91,6 @@ class DeviceConfig:
     def outbox(self) -> Path:
         """Messages that the fleet has not acknowledged."""
         return self.folder / "outbox.sqlite3"
-
-    @property
-    def lock(self) -> Path:
-        """Held while a process runs this device."""
-        return self.folder / "lock"
 
     @property
     def drift(self) -> Path:
@@ -129,6 +127,7 @@ def load_device(path: Path) -> DeviceConfig:
         tls=_tls(path, identity) if table.broker.tls else None,
         root=_bytes(path / "trust" / "root.json"),
         rollout_key=rollout_key,
+        capture=table.capture,
     )
 
 
@@ -165,6 +164,11 @@ def _check(path: Path, table: DeviceTable) -> None:
     if table.engine not in ("", *FORMATS):
         known = ", ".join(FORMATS)
         raise DeviceConfigError(f"{path}: 'engine' is '{table.engine}'; there are: {known}")
+    if table.capture is not None:
+        try:
+            check_capture(table.capture)
+        except DeviceConfigError as error:
+            raise DeviceConfigError(f"{path}: {error}") from error
     try:
         table.inference.check()
     except EngineError as error:

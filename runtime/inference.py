@@ -8,6 +8,7 @@ import threading
 import numpy as np
 
 from .agent_ports import Clock
+from .capture import CaptureTap
 from .errors import ContractError, EngineError
 from .live import LiveModels
 from .session import LiveSession
@@ -20,7 +21,7 @@ NO_MODEL_WAIT_S = 0.2
 class Inference:
     """Answers the source's samples with whatever is live, a telemetry window every `window_s`.
 
-    `drift` is the saved state of the detectors; one of another model is ignored.
+    `drift` is the detectors' saved state; one of another model is ignored. `tap` as in `Watch`.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Inference:
         clock: Clock,
         rng: np.random.Generator,
         drift: bytes = b"",
+        tap: CaptureTap | None = None,
     ) -> None:
         self._models = models
         self._source = source
@@ -40,6 +42,7 @@ class Inference:
         self._clock = clock
         self._rng = rng
         self._drift = drift
+        self._tap = tap
         self._watch: Watch | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -68,7 +71,13 @@ class Inference:
         """One sample, and the window's end where it is due; one without an answer is counted."""
         if self._watch is None:
             self._watch = Watch(
-                session, self._post_report, self._window_s, self._clock, self._rng, self._drift
+                session,
+                self._post_report,
+                self._window_s,
+                self._clock,
+                self._rng,
+                self._drift,
+                self._tap,
             )
         with contextlib.suppress(ContractError, EngineError):
             self._watch.predict(raw)

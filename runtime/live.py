@@ -83,6 +83,21 @@ class LiveModels:
             rss_bytes=self.rss_bytes,
         )
 
+    def start_shadow(self, path: Path, rate: float) -> None:
+        """Ask a bundle a share of the live model's inputs too.
+
+        Raises:
+            AgentError: no model is live that it could be compared with.
+        """
+        if self.session is None:
+            raise AgentError("no model is live that the new one could be compared with")
+        self.session.start_shadow(self._open(path), rate)
+
+    def end_shadow(self) -> None:
+        """Let the model in the shadow go."""
+        if self.session:
+            self.session.end_shadow()
+
     def start_trial(self, path: Path) -> None:
         """Make a bundle live beside the one that was."""
         model = self._open(path)
@@ -91,14 +106,14 @@ class LiveModels:
         self.session.start_trial(model)
 
     def evidence(self) -> TrialEvidence:
-        """What the trial has shown so far.
+        """What the shadow or the trial has shown so far.
 
         Raises:
-            AgentError: no trial runs.
+            AgentError: none runs.
         """
         found = self.session.evidence() if self.session else None
         if found is None:
-            raise AgentError("no model is on trial in the live session")
+            raise AgentError("no model is compared in the live session")
         return found
 
     def end_trial(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .capture import CaptureTap, Seen
 from .contract import Contract
 from .drift import DriftDetector
 from .errors import MemberError
@@ -28,8 +29,14 @@ class Monitor:
     The randomness that the constructor takes spreads values that carry mass over their bins.
     """
 
-    def __init__(self, model: Model, rng: np.random.Generator, start_s: float) -> None:
-        """Watch `model` from `start_s` on.
+    def __init__(
+        self,
+        model: Model,
+        rng: np.random.Generator,
+        start_s: float,
+        tap: CaptureTap | None = None,
+    ) -> None:
+        """Watch `model` from `start_s` on; `tap` chooses samples that the owner wants captured.
 
         Raises:
             MemberError: the bundle's reference does not suit its contract.
@@ -42,6 +49,7 @@ class Monitor:
         self._columns = _columns(model.contract, reference)
         self._binner = Binner((*reference.features, reference.confidence))
         self._rng = rng
+        self._tap = tap
         self._ring = Ring(self._shape)
         self._window = Window(len(self.drift.names), len(self._contract.classes), start_s, rng)
 
@@ -104,6 +112,23 @@ class Monitor:
         bins = self._binner.bins(values, self._rng.random(values.shape, np.float32))
         self._window.add(bins, answered.indices, answered.latencies_us, values)
         self.drift.observe(bins, answered.indices)
+        if self._tap is not None:
+            self._tap.answered(self._seen(answered))
+
+    def _seen(self, answered: Answered) -> Seen:
+        drift = self.drift
+        alarms = zip(drift.names, drift.binned.alarms, strict=True)
+        return Seen(
+            bundle_id=self.bundle_id,
+            classes=self._contract.classes,
+            samples=answered.samples,
+            indices=answered.indices,
+            confidences=answered.confidences,
+            drifting=(
+                *(name for name, alarm in alarms if alarm),
+                *(("classes",) if drift.classes.alarms[0] else ()),
+            ),
+        )
 
 
 def _columns(contract: Contract, reference: Reference) -> IntArray:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .agent_ports import Clock
+from .capture import CaptureTap
 from .errors import ContractError, DriftStateError, EngineError
 from .model import Model
 from .monitor import Monitor
@@ -40,8 +41,12 @@ class Watch:
         clock: Clock | None = None,
         rng: np.random.Generator | None = None,
         drift: bytes = b"",
+        tap: CaptureTap | None = None,
     ) -> None:
-        """`drift` is a saved state of the detectors; one of another model is ignored."""
+        """`drift` is a saved state of the detectors; one of another model is ignored.
+
+        `tap` chooses samples that the device's owner wants captured; without one, none is.
+        """
         self._session = LiveSession(live) if isinstance(live, Model) else live
         self._post = post
         self._window_s = window_s
@@ -49,6 +54,7 @@ class Watch:
         self._monotonic_s = self._clock.monotonic_s
         self._rng = rng or np.random.default_rng()
         self._drift = drift
+        self._tap = tap
         self._lock = threading.Lock()
         self._monitor: Monitor | None = None
         self._close_at_s = 0.0  # monotonic
@@ -75,7 +81,7 @@ class Watch:
         try:
             prediction = self._session.predict(raw)
         except (ContractError, EngineError) as error:
-            self._count_failure(error)
+            self._count_failure(array, error)
             raise
         array = raw if type(raw) is np.ndarray else np.asarray(raw)
         with self._lock:
@@ -110,11 +116,15 @@ class Watch:
         if monitor.bundle_id == prediction.bundle_id:
             monitor.observe(array, prediction)
 
-    def _count_failure(self, error: ContractError | EngineError) -> None:
+    def _count_failure(
+        self, raw: npt.NDArray[np.generic], error: ContractError | EngineError
+    ) -> None:
         with self._lock:
             monitor = self._live_monitor()
             if isinstance(error, ContractError):
                 monitor.violation(error.rule)
+                if self._tap is not None:
+                    self._tap.refused(raw, error.rule, monitor.bundle_id)
             else:
                 monitor.engine_error()
             self._end_if_due()
@@ -130,7 +140,7 @@ class Watch:
         return monitor
 
     def _new_monitor(self) -> Monitor:
-        monitor = Monitor(self._session.current, self._rng, self._clock.now_s())
+        monitor = Monitor(self._session.current, self._rng, self._clock.now_s(), self._tap)
         state, self._drift = self._drift, b""
         if state:
             try:
