@@ -18,7 +18,7 @@ from .contract import Affine, Contract, FloatArray
 from .quant import End, Rounding
 
 # Beyond it a step of preprocessing may overflow, which numpy would warn of.
-_VAST = 1e30
+_VAST = 1e20
 
 Codes = npt.NDArray[Any]
 Step = tuple[Callable[..., FloatArray], FloatArray]
@@ -49,9 +49,10 @@ class Entry:
         tame_low, tame_high = _tame(self._contract, end)
         steps, holds_codes = _steps(self._contract), end.holds_codes
         rounding = Rounding(end.dtype, end.scale, end.zero_point)
-        scale, zero_point = rounding.scale, rounding.zero_point
-        first_code, last_code = rounding.lowest, rounding.highest
-        divide, rint, add, maximum, minimum = np.divide, np.rint, np.add, np.maximum, np.minimum
+        scale, first_code, last_code = rounding.scale, rounding.lowest, rounding.highest
+        to_codes, odd, codes = rounding.to_codes, rounding.odd, rounding.low_parts(work)
+        is_odd = bool(odd)
+        divide, add, maximum, minimum = np.divide, np.add, np.maximum, np.minimum
 
         def put(raw: Codes) -> None:
             if raw.dtype is not float32 or raw.shape != shape:
@@ -69,12 +70,14 @@ class Entry:
                 place[...] = x
                 return
             divide(x, scale, work)
-            rint(work, work)
             if low < tame_low or high > tame_high:
                 maximum(work, first_code, out=work)
                 minimum(work, last_code, out=work)
-            add(work, zero_point, work)
-            place[...] = work
+            add(work, to_codes, work)
+            if is_odd:
+                add(codes, odd, place)
+            else:
+                place[...] = codes
 
         return put
 
