@@ -42,7 +42,7 @@ class Entry:
         """`put` as a closure: looking names up in objects would cost a quarter of it."""
         spec, end, target, unusual = self._contract.input, self._end, self._target, self._plain
         float32, shape, work = np.dtype(np.float32), spec.shape, np.zeros(spec.shape, np.float32)
-        place = target.reshape(shape)
+        floats = target.reshape(shape)
         # NaN keeps no bound.
         lowest = -_VAST if spec.minimum is None else max(spec.minimum, -_VAST)
         highest = _VAST if spec.maximum is None else min(spec.maximum, _VAST)
@@ -50,7 +50,8 @@ class Entry:
         steps, holds_codes = _steps(self._contract), end.holds_codes
         rounding = Rounding(end.dtype, end.scale, end.zero_point)
         scale, first_code, last_code = rounding.scale, rounding.lowest, rounding.highest
-        to_codes, odd, codes = rounding.to_codes, rounding.odd, rounding.low_parts(work)
+        # Flat: numpy is slow to start on views with gaps and several axes.
+        to_codes, odd, codes = rounding.to_codes, rounding.odd, rounding.low_parts(work.ravel())
         is_odd = bool(odd)
         divide, add, maximum, minimum = np.divide, np.add, np.maximum, np.minimum
 
@@ -67,7 +68,7 @@ class Entry:
             for operation, operand in steps:
                 x = operation(x, operand, work)
             if not holds_codes:
-                place[...] = x
+                floats[...] = x
                 return
             divide(x, scale, work)
             if low < tame_low or high > tame_high:
@@ -75,9 +76,9 @@ class Entry:
                 minimum(work, last_code, out=work)
             add(work, to_codes, work)
             if is_odd:
-                add(codes, odd, place)
+                add(codes, odd, target)
             else:
-                place[...] = codes
+                target[...] = codes
 
         return put
 
