@@ -30,6 +30,7 @@ PARTS = (
     "mcu_emlearn",
     "fewshot",
     "host_latency",
+    "runtime_idle",
     "runtime_telemetry",
     "runtime_predict",
     "runtime_drift",

@@ -285,8 +285,9 @@ def _read_manifest(data: bytes, source: str) -> Manifest:
         manifest = Manifest.from_bytes(data)
     except (NotABundleError, SchemaVersionError) as error:
         raise type(error)(f"{source}: {error}") from error
-    if manifest.to_bytes() != data:
-        # Two spellings of one manifest would be two ids of one bundle.
+    # Two spellings of one document would be two ids of one bundle. The document is compared, not
+    # the manifest: one that was written before a field was added stays what it was.
+    if msgspec.json.encode(msgspec.json.decode(data), order="sorted") != data:
         raise NotABundleError(f"{source}: {MANIFEST} is not in canonical form")
     return manifest
 

@@ -28,7 +28,7 @@ from .courier import Courier
 from .download import Downloads
 from .errors import AgentError, DeviceConfigError, ProtocolError
 from .files import remove_parts, write_atomic
-from .inference import Inference
+from .inference import Inference, OnAnswer, unheard
 from .journal import Journal
 from .link import Link, LinkConfig
 from .live import LiveModels
@@ -55,13 +55,14 @@ def run_device(
     on_ready: Callable[[str], None] = lambda running: None,
     clock: Clock | None = None,
     hold: Callable[[], str] = lambda: "",
+    on_answer: OnAnswer = unheard,
 ) -> None:
     """Run a device until `stop` is set.
 
     `on_ready` is called once, with the id of the bundle that is live (empty where none can be
     loaded), before the first sample is answered. The fleet need not be there. `hold` may say why
     the device must not begin to test a new model now (a low battery, a moving arm); empty: it may.
-    It is asked by the agent's thread.
+    It is asked by the agent's thread. `on_answer` takes every sample with its answer.
 
     Raises:
         DeviceConfigError: another process runs this device.
@@ -91,6 +92,7 @@ def run_device(
             np.random.default_rng(secrets.randbits(64)),
             _read(config.drift),
             process.tap,
+            on_answer,
         )
         on_ready(process.models.running)
         inference.run(stop)

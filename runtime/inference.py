@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,17 +11,26 @@ from .agent_ports import Clock
 from .capture import CaptureTap
 from .errors import ContractError, EngineError
 from .live import LiveModels
+from .prediction import Prediction
 from .session import LiveSession
 from .source import Samples, SampleSource
 from .watch import PostReport, Watch
 
 NO_MODEL_WAIT_S = 0.2
 
+OnAnswer = Callable[[Samples, Prediction], None]
+"""Takes a sample and its answer, in the thread that infers: the next sample waits for it."""
+
+
+def unheard(raw: Samples, answer: Prediction) -> None:
+    """For who wants telemetry alone."""
+
 
 class Inference:
     """Answers the source's samples with whatever is live, a telemetry window every `window_s`.
 
     `drift` is the detectors' saved state; one of another model is ignored. `tap` as in `Watch`.
+    What `on_answer` raises ends the loop.
     """
 
     def __init__(
@@ -34,6 +43,7 @@ class Inference:
         rng: np.random.Generator,
         drift: bytes = b"",
         tap: CaptureTap | None = None,
+        on_answer: OnAnswer = unheard,
     ) -> None:
         self._models = models
         self._source = source
@@ -43,6 +53,7 @@ class Inference:
         self._rng = rng
         self._drift = drift
         self._tap = tap
+        self._on_answer = on_answer
         self._watch: Watch | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -79,5 +90,8 @@ class Inference:
                 self._drift,
                 self._tap,
             )
-        with contextlib.suppress(ContractError, EngineError):
-            self._watch.predict(raw)
+        try:
+            answer = self._watch.predict(raw)
+        except (ContractError, EngineError):
+            return  # the watch has counted it
+        self._on_answer(raw, answer)
