@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import re
 import subprocess
 import sys
 import threading
@@ -29,6 +31,7 @@ from edgekiln.runtime.bundle import Bundle, write_bundle
 from edgekiln.runtime.contract import Affine, Contract, TensorSpec
 from edgekiln.runtime.engines import ENGINES, OutputScale, open_engine
 from edgekiln.runtime.errors import ContractError, EngineError, MemberError
+from edgekiln.runtime.files import stored_zip
 from edgekiln.runtime.golden import Golden, pack_golden
 from edgekiln.runtime.lanes import Lanes
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
@@ -403,3 +406,22 @@ def test_importing_the_runtime_loads_nothing_heavy() -> None:
         "print(sorted(heavy & set(sys.modules)), names == sorted(runtime.__all__))\n"
     )
     assert done.stdout == "[] True\n"
+
+
+def test_example_of_the_page_on_inference_runs_as_it_stands(
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "inference.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "digits.ekb").write_bytes(stored_zip(bundle.members))
+    monkeypatch.chdir(tmp_path)
+    exec(example, {"sensor": lambda: [RAW[0], RAW[1] + 20, RAW[2]]})
+    why, first, refused, second = capsys.readouterr().out.splitlines()
+    assert why.startswith("litert")
+    assert "the contract's maximum is 16" in refused
+    assert {first.split()[0], second.split()[0]} <= set(CONTRACT.classes)
+    (report,) = (tmp_path / "telemetry").glob("report-*.json")
+    assert json.loads(report.read_text())["violations"] == 1
