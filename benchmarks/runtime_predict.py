@@ -62,7 +62,8 @@ def run(scale: Scale) -> Iterator[Figure]:
             for engine in ("litert", "onnxruntime", "c") if first and full else ("litert",):
                 told = _child("time", bundle, engine, budget_s, bundle.with_suffix(".npy"))
                 timed = msgspec.json.decode(told, type=Timed)
-                bounds = _BOUNDS if first and engine == "litert" else _FREE
+                # A machine that CI shares is too restless to be held to microseconds.
+                bounds = _BOUNDS if full and first and engine == "litert" else _FREE
                 yield from _figures(f"{model} in {engine}", timed, bounds)
             if first:
                 yield from _memory(bundle)
