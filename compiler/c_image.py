@@ -61,7 +61,7 @@ def updatable(files: Mapping[str, bytes], interface: str, vectors: int) -> Updat
     numbers = Numbers()
     program = read_program(texts["model.c"], numbers)
     tables = read_tables(texts["weights.c"])
-    fixed = [table for table in tables if table.name in numbers.indices]
+    fixed = [table for table in tables if table.name in numbers.fixed]
     layout = _Layout.of([table for table in tables if table not in fixed], numbers)
     header = _SCALE.sub("", _ZERO_POINT.sub("", texts["model.h"]))
     parts = parts_of(interface, header, program, layout.lines, fixed)

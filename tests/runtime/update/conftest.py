@@ -26,7 +26,6 @@ LIBRARY = Path(edgekiln.runtime.__file__).parent / "c" / "update"
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion")
 WARNINGS += ("-Wshadow", "-Wundef", "-Wvla", "-Wcast-align", "-Wstrict-prototypes", "-Werror")
 WARNINGS += ("-Wmissing-prototypes",)
-UNDEFINED = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
 ADDRESSEE = Addressee.of("plant", "board")
 STRUCTURE = hashlib.sha256(b"structure").digest()
 UNIT = 32
@@ -319,17 +318,30 @@ class Board:
         return self.verified[seen]
 
 
+BuildLibrary = Callable[..., ctypes.CDLL]
+
+
 @pytest.fixture(scope="session")
-def update_library(
+def build_library(
     tmp_path_factory: pytest.TempPathFactory, require_tool: Callable[[str], str]
-) -> ctypes.CDLL:
-    """The C library as a shared object; the blocks are small, so that there are many."""
-    out = tmp_path_factory.mktemp("update") / "update.so"
-    sources = sorted(str(path) for path in LIBRARY.glob("*.c") if path.name != "ek_model.c")
-    command = (require_tool("gcc"), *WARNINGS, "-O2", "-shared", "-fPIC", "-DEK_BLOCK_BYTES=1024u")
-    trap = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
-    subprocess.run((*command, *trap, *sources, "-o", str(out)), check=True)
-    return ctypes.CDLL(str(out))
+) -> BuildLibrary:
+    """Flags -> the C library as a shared object that ends where its behaviour is not defined."""
+
+    def build(*flags: str) -> ctypes.CDLL:
+        out = tmp_path_factory.mktemp("update") / "update.so"
+        sources = sorted(str(path) for path in LIBRARY.glob("*.c") if path.name != "ek_model.c")
+        command = (require_tool("gcc"), *WARNINGS, "-O2", "-shared", "-fPIC", *flags)
+        trap = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
+        subprocess.run((*command, *trap, *sources, "-o", str(out)), check=True)
+        return ctypes.CDLL(str(out))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def update_library(build_library: BuildLibrary) -> ctypes.CDLL:
+    """The library as this machine has it."""
+    return build_library()
 
 
 @pytest.fixture(scope="session")
