@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgekiln.targets import Budget, Target
 
 COLUMNS = (
-    *("target", "format", "fits", "latency", "RAM bytes", "of", "flash bytes", "of"),
+    *("target", "format", "fits", "latency", "energy", "RAM bytes", "of", "flash bytes", "of"),
     "why not, and what is not known",
 )
 
@@ -40,9 +40,11 @@ class CheckRow:
     latency: EstimateRecord | None
     ram: EstimateRecord | None
     flash: EstimateRecord | None
+    energy: EstimateRecord | None
     latency_limit_ms: float | None
     ram_limit_bytes: int | None
     flash_limit_bytes: int | None
+    energy_limit_mj: float | None
     reasons: tuple[str, ...]
     note: str
 
@@ -153,6 +155,7 @@ def _row(row: CheckRow) -> tuple[str, ...]:
         row.format,
         "yes" if row.fits else "no",
         latency_text(row.latency) if known else "–",
+        energy_text(row.energy),
         bytes_text(row.ram),
         f"{row.ram_limit_bytes:,}" if row.ram_limit_bytes is not None else "–",
         bytes_text(row.flash),
@@ -170,6 +173,14 @@ def latency_text(latency: EstimateRecord | None) -> str:
     tier = Tier[latency.tier]
     low, value, high = (figure_text(x) for x in (latency.low, latency.value, latency.high))
     return f"{value} ms ({low} to {high}), {tier.word} {tier.name}"
+
+
+def energy_text(energy: EstimateRecord | None) -> str:
+    """The same; a dash where nobody says what the device draws."""
+    if energy is None:
+        return "–"
+    low, value, high = (figure_text(x) for x in (energy.low, energy.value, energy.high))
+    return f"{value} mJ ({low} to {high}), {energy.tier}"
 
 
 def figure_text(figure: float) -> str:
@@ -210,9 +221,11 @@ def check_row(item: Suitability) -> CheckRow:
         latency=EstimateRecord.of(latency) if latency is not None else None,
         ram=EstimateRecord.of(cost.ram) if cost is not None else None,
         flash=EstimateRecord.of(cost.flash) if cost is not None else None,
+        energy=EstimateRecord.of(cost.energy) if cost is not None and cost.energy else None,
         latency_limit_ms=item.budget.latency_ms,
         ram_limit_bytes=item.budget.ram_bytes,
         flash_limit_bytes=item.budget.flash_bytes,
+        energy_limit_mj=item.budget.energy_mj,
         reasons=item.reasons,
         note=item.note,
     )

@@ -20,6 +20,7 @@ from .count_loops import CHAINS, NETWORKS, designed_chains
 from .emit_c_family import Family
 from .emit_c_operators import C_OPERATORS
 from .graph import Graph
+from .kernel_probes import strip_probes
 from .ops import Op
 from .probe_models import more_probes, probe_graphs
 from .probe_networks import networks
@@ -30,6 +31,7 @@ HOST_PROBES = 30
 HOST_FITTED, HOST_NETWORKS = 14, 14  # networks of the fit, and held-out ones
 FEWEST_NETWORKS = 9  # a bound at 90 % takes as many
 FEWEST_CHAINS = 40
+STRIP_PROBES = 12  # for the four costs of strips
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ def loops_plan(family: Family, seed: int) -> Plan:
     held, chains = list(networks(seed, NETWORKS)), designed_chains(family, seed, CHAINS)
     in_chains = {node.op for graph in chains for node in graph.nodes}
     others = list(more_probes(C_OPERATORS - in_chains, seed))
-    return _plan([*others, *chains], held, len(others) + FEWEST_CHAINS)
+    first = [*others, *strip_probes(seed, STRIP_PROBES)]
+    return _plan([*first, *chains], held, len(first) + FEWEST_CHAINS)
 
 
 def _plan(probes: Sequence[Graph], held: Sequence[Graph], fewest: int) -> Plan:

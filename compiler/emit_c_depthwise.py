@@ -29,7 +29,7 @@ from .plan_steps import Slide
 
 _SLACK = 4  # bytes after a plane: words are read to their end
 # Taps of a row at a time, c/dsp/ek_dsp_depthwise_any.h: blocks of 8, and a last one of up to 9.
-_BLOCK, _LAST = 8, 9
+BLOCK_TAPS, LAST_TAPS = 8, 9
 
 
 def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> Call:
@@ -43,9 +43,32 @@ def depthwise_conv2d(graph: Graph, node: Node, symbol: str, family: Family) -> C
     if layer.slide.kernel == (3, 3) and layer.slide.dilation == (1, 1):
         kernel = f"ek_dsp_depthwise_{finish(graph, node)}"
         return _whole_plane(layer, "ek_dsp_kernels.h", kernel, taps_3x3(weights))
-    if math.isinf(min(_instructions(layer.slide), _instructions(layer.slide.transposed))):
+    slide = any_window_slide(layer.slide)
+    if slide is None:
         return _whole_plane(layer, "ek_portable.h", "ek_depthwise_conv2d", weights)
-    return _any_window(layer)
+    return _any_window(layer, slide)
+
+
+def any_window_slide(slide: Slide) -> Slide | None:
+    """How ek_dsp_depthwise_any runs over the image: along columns where that is cheaper.
+
+    None where it cannot.
+    """
+    if math.isinf(min(_instructions(slide), _instructions(slide.transposed))):
+        return None
+    return slide.transposed if _instructions(slide.transposed) < _instructions(slide) else slide
+
+
+def row_blocks(width: int) -> Iterator[int]:
+    """Taps of each block of a row, as ek_dsp_depthwise_any takes them."""
+    for _ in range(_whole_blocks(width)):
+        yield BLOCK_TAPS
+    yield width - BLOCK_TAPS * _whole_blocks(width)
+
+
+def quads(taps: int) -> int:
+    """Quads of a block; what they leave is one tap or none."""
+    return (taps + 2) // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +114,15 @@ def _whole_plane(layer: _Depthwise, header: str, kernel: str, weights: Int8) -> 
     )
 
 
-def _any_window(layer: _Depthwise) -> Call:
-    slide = layer.slide
-    turned = _instructions(slide.transposed) < _instructions(slide)
-    weights = layer.weights.reshape(-1, *slide.kernel)
+def _any_window(layer: _Depthwise, slide: Slide) -> Call:
+    turned = slide != layer.slide
+    weights = layer.weights.reshape(-1, *layer.slide.kernel)
     steps = _Steps.of(layer, turned)
     if turned:
-        slide, weights = slide.transposed, weights.transpose(0, 2, 1)
+        weights = weights.transpose(0, 2, 1)
     flat = np.append(weights.reshape(-1), np.zeros(_read_further(slide.kernel[1]), np.int8))
     packed = constant(f"model_{layer.symbol}_weights", flat)
-    words = slide.kernel[0] * sum(map(_row_words, _blocks(slide.kernel[1])))
+    words = slide.kernel[0] * sum(map(_row_words, row_blocks(slide.kernel[1])))
     phase_width = -(-slide.plane[1] // slide.dilation[1])
     return Call(
         header="ek_dsp_kernels.h",
@@ -146,29 +168,18 @@ def _instructions(slide: Slide) -> float:
     """
     if slide.stride[1] > 1 and slide.dilation[1] > 1:
         return math.inf  # no kernel
-    rows, blocks = slide.kernel[0], list(_blocks(slide.kernel[1]))
+    rows, blocks = slide.kernel[0], list(row_blocks(slide.kernel[1]))
     if slide.stride[1] == 1:
-        return sum(rows * (3 + 17 * _quads(taps) + 8 * (taps % 4 == 1)) for taps in blocks) / 4
-    return sum(rows * (4 + 11 * _quads(taps) + 5 * (taps % 4 == 1)) for taps in blocks) / 2
-
-
-def _blocks(width: int) -> Iterator[int]:
-    """Taps of each block of a row."""
-    for _ in range(_whole_blocks(width)):
-        yield _BLOCK
-    yield width - _BLOCK * _whole_blocks(width)
+        return sum(rows * (3 + 17 * quads(taps) + 8 * (taps % 4 == 1)) for taps in blocks) / 4
+    return sum(rows * (4 + 11 * quads(taps) + 5 * (taps % 4 == 1)) for taps in blocks) / 2
 
 
 def _whole_blocks(width: int) -> int:
-    return max(0, -(-(width - _LAST) // _BLOCK))
+    return max(0, -(-(width - LAST_TAPS) // BLOCK_TAPS))
 
 
 def _row_words(taps: int) -> int:
-    return 2 * _quads(taps) + (taps % 4 == 1)
-
-
-def _quads(taps: int) -> int:
-    return (taps + 2) // 4
+    return 2 * quads(taps) + (taps % 4 == 1)
 
 
 def _read_further(width: int) -> int:

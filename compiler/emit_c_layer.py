@@ -8,6 +8,7 @@ import numpy as np
 
 from .graph import Array, Graph
 from .int_kernels.common import params
+from .strips import CutChain
 
 Fields = tuple[tuple[str, int | str], ...]
 
@@ -43,6 +44,7 @@ class Layer:
     scratch_bytes: int  # 0: the kernel takes none
     remark: str  # shapes and source, for the reader
     parts: tuple[Layer, ...] = ()  # layers that run together; the kernel is made for them
+    chain: CutChain | None = None  # what those are a run of
     definition: str = ""  # of that kernel, in place of parameters
     state_bytes: int = 0  # of int16 that live on between invocations; 0: the kernel takes none
 

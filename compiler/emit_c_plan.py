@@ -21,7 +21,7 @@ from .ops import Op
 from .plan_bound import step_bytes
 from .plan_memory import MemoryPlan, plan_memory
 from .plan_tasks import KernelCall, steps_of, tasks_of
-from .strips import Chain, chains
+from .strips import Chain, CutChain, chains
 
 _COUNTS = (2, 3, 4, 6, 8, 12, 16, 24)  # strips that are tried
 _SLACK = 1.03  # of the least need, for fewer strips
@@ -29,8 +29,35 @@ _SLACK = 1.03  # of the least need, for fewer strips
 
 def planned(graph: Graph, family: Family) -> tuple[tuple[Layer, ...], MemoryPlan]:
     """Calls in the order of the plan, and the plan. Raises EmitError without a kernel."""
-    calls = _Calls.of(graph, family).layers
-    plan = plan_memory(graph, map(kernel_call, calls))
+    return _planned(_Same(graph, family))
+
+
+def planned_chains(graph: Graph, family: Family) -> tuple[CutChain, ...]:
+    """What runs in strips. Raises EmitError as `planned`."""
+    calls, _ = planned(graph, family)
+    return tuple(call.chain for call in calls if call.chain is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Same:
+    """A graph as a key of a cache: itself, not what equals it, which would take long to compare."""
+
+    graph: Graph
+    family: Family
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Same) and self.graph is other.graph and self.family is other.family
+        )
+
+    def __hash__(self) -> int:
+        return hash((id(self.graph), self.family))
+
+
+@functools.lru_cache(maxsize=4)  # a candidate's latency and its arena come from one plan
+def _planned(of: _Same) -> tuple[tuple[Layer, ...], MemoryPlan]:
+    calls = _Calls.of(of.graph, of.family).layers
+    plan = plan_memory(of.graph, map(kernel_call, calls))
     by_output = {call.output: call for call in calls}
     return tuple(by_output[name] for name in plan.order), plan
 

@@ -5,7 +5,6 @@ The kernels are those that the layers have alone, with the windows of a strip as
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from .emit_c_family import Family
 from .emit_c_layer import Layer
 from .emit_c_layers import layer
 from .emit_c_text import statement
-from .graph import Graph, Node, Value
+from .graph import Graph, Node
 from .ops import ConvAttrs
 from .plan import ALIGNMENT
 from .plan_rules import sharing
-from .strips import Chain, Strip, strips
+from .strips import Chain, CutChain, Strip, padding_above, part_of, strips
 
 
 def strip_layer(
@@ -70,9 +69,9 @@ def _part(
     kinds: dict[tuple[int, int, int, int], Layer] = {}
     made, in_place = [], True
     for strip in cut:
-        kind = strip.high - strip.low, strip.kept, strip.rows, _above(chain, strip)
+        kind = strip.high - strip.low, strip.kept, strip.rows, padding_above(chain, strip)
         if kind not in kinds:
-            part_graph, part_node = _cut(graph, chain, node, strip)
+            part_graph, part_node = part_of(graph, chain, node, strip)
             kinds[kind] = layer(part_graph, part_node, index, family)
             overlap = sharing(part_graph, part_node, kinds[kind].kernel).output
             in_place &= overlap is not None and overlap.allows(-_start(graph, chain))
@@ -87,35 +86,6 @@ def _part(
         max(m.scratch_bytes for m in made),
         in_place,
     )
-
-
-def _above(chain: Chain, strip: Strip) -> int:
-    """Rows of padding above the strip."""
-    attrs = chain.depthwise.attrs
-    assert isinstance(attrs, ConvAttrs)
-    return max(0, attrs.padding[0][0] - strip.first * attrs.stride[0])
-
-
-def _cut(graph: Graph, chain: Chain, node: Node, strip: Strip) -> tuple[Graph, Node]:
-    """`node` as it is in `strip`, in a graph whose images have that many rows."""
-    if node is chain.depthwise:
-        attrs = node.attrs
-        assert isinstance(attrs, ConvAttrs)
-        (_, after), columns = attrs.padding
-        attrs = dataclasses.replace(attrs, padding=((_above(chain, strip), after), columns))
-        node, heights = dataclasses.replace(node, attrs=attrs), (strip.high - strip.low, strip.rows)
-    elif node is chain.expand:
-        heights = (max(1, strip.high - strip.low - strip.kept),) * 2
-    else:
-        heights = (strip.rows, strip.rows)
-    names = (node.inputs[0], node.output)
-    values = [_of_height(graph.values[n], h) for n, h in zip(names, heights, strict=True)]
-    return graph.replace(values=(*graph.values.values(), *values)), node
-
-
-def _of_height(value: Value, height: int) -> Value:
-    _, _, *rest = value.shape
-    return dataclasses.replace(value, shape=(1, height, *rest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +122,7 @@ class _Strips:
             scratch_bytes=self._inner + max(part.scratch_bytes for part in self.parts),
             remark=f"{remark}; from {sources}" if sources else remark,
             parts=tuple(whole),
+            chain=CutChain(self.chain, self.cut),
             definition="".join(part.text + "\n" for part in self.parts)
             + "".join(self._body(symbol)),
         )

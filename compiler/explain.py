@@ -16,14 +16,15 @@ import numpy as np
 
 from edgekiln.targets.emulate_profile import measure_folder
 from edgekiln.targets.engines import engine_of
-from edgekiln.targets.errors import NoCostTableError, TargetError, UnsupportedOperatorError
+from edgekiln.targets.errors import NoCostTableError, UnsupportedOperatorError
 from edgekiln.targets.estimate import layer_us, strongest_table
 from edgekiln.targets.evidence import Tier
 from edgekiln.targets.target import Target
 
 from .artifacts import emit_artifact, kind_for
-from .emit_c import memory_plan
 from .emit_c_family import family_of_core
+from .emit_c_layer import Layer
+from .emit_c_plan import planned
 from .graph import Graph, Node
 from .kernel_loops import workload_on
 from .ops import Op
@@ -124,25 +125,32 @@ def _planned(graph: Graph, target: Target, fmt: str) -> tuple[Graph, Mapping[str
         lowered = lower_padding(graph) if fmt == "tflite" else graph
         arena = plan_arena(lowered)
         return lowered, arena.offsets, arena.arena_bytes
-    plan = memory_plan(graph, family_of_core(target.core))
-    return graph.replace(nodes=_ordered(graph, plan.order)), plan.offsets, plan.arena_bytes
+    calls, plan = planned(graph, family_of_core(target.core))
+    return graph.replace(nodes=_ordered(graph, calls)), plan.offsets, plan.arena_bytes
 
 
-def _ordered(graph: Graph, order: Sequence[str]) -> list[Node]:
-    """Nodes in the planner's order; a reshape, which is no work, follows what it reshapes."""
-    by_output = {node.output: node for node in graph.nodes}
+def _ordered(graph: Graph, calls: Sequence[Layer]) -> list[Node]:
+    """Nodes in the order of the calls; a reshape, which is no work, follows what it reshapes."""
     moves = [node for node in graph.nodes if node.op is Op.RESHAPE]
     nodes: list[Node] = []
     known = set(graph.inputs)
-    for output in ("", *order):
-        if output:
-            nodes.append(by_output[output])
-            known.add(output)
+    for run in ((), *_nodes_of(graph, calls)):
+        nodes.extend(run)
+        known.update(node.output for node in run)
         for move in moves:
             if move.inputs[0] in known and move.output not in known:
                 nodes.append(move)
                 known.add(move.output)
     return nodes
+
+
+def _nodes_of(graph: Graph, calls: Sequence[Layer]) -> list[tuple[Node, ...]]:
+    """The layers of every call: more than one where they run in strips."""
+    by_output = {node.output: node for node in graph.nodes}
+    return [
+        call.chain.chain.nodes if call.chain is not None else (by_output[call.output],)
+        for call in calls
+    ]
 
 
 def _blocks(graph: Graph, offsets: Mapping[str, int]) -> tuple[Block, ...]:
@@ -191,12 +199,27 @@ def _counted(graph: Graph, target: Target) -> _Times:
         for file, data in artifact.files.items():
             (Path(name) / file).write_bytes(data)
         calls = measure_folder(Path(name), target).calls
-    nodes = [node for node in graph.nodes if node.op is not Op.RESHAPE]
-    if len(calls) != len(nodes):
-        raise TargetError(f"{len(calls)} calls were counted of {len(nodes)} layers")
+    layers, _ = planned(graph, family_of_core(target.core))
     us = target.cycles_per_instruction[1] * 1e6 / target.clock_hz
-    times = {node.name: count * us for node, count in zip(nodes, calls, strict=True)}
-    return _Times({**{node.name: 0.0 for node in graph.nodes}, **times}, Tier.T2)
+    times = {node.name: 0.0 for node in graph.nodes}
+    shares = _shares(graph, target)
+    for nodes, count in zip(_nodes_of(graph, layers), calls, strict=True):
+        whole = sum(shares[node.name] for node in nodes)
+        for node in nodes:
+            part = shares[node.name] / whole if len(nodes) > 1 else 1.0
+            times[node.name] = count * us * part
+    return _Times(times, Tier.T2)
+
+
+def _shares(graph: Graph, target: Target) -> Mapping[str, float]:
+    """In which proportion layers that run together share what they took.
+
+    That of their prices; of their multiply-accumulates where nothing prices them.
+    """
+    try:
+        return _priced(graph, target, "c").by_layer
+    except (NoCostTableError, UnsupportedOperatorError):
+        return {layer.name: float(layer.macs) for layer in workload(graph).layers}
 
 
 def _constant_bytes(graph: Graph, node: Node) -> int:

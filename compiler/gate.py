@@ -41,14 +41,15 @@ def effective_budget(target: Target, requested: Budget | None) -> Budget:
     """The request's limits over the target's; never more memory than the device has.
 
     Raises:
-        CompileError: an energy limit, which no cost model here can check.
+        CompileError: an energy limit on a target whose profile does not say what it draws.
     """
     asked = requested or Budget()
     own = target.budget
-    if asked.energy_mj is not None or own.energy_mj is not None:
+    energy_mj = _first(asked.energy_mj, own.energy_mj)
+    if energy_mj is not None and target.power is None:
         raise CompileError(
-            f"{target.id}: an energy budget cannot be checked, no target has an energy model yet; "
-            "remove energy_mj from the budget"
+            f"{target.id}: an energy budget cannot be checked, its profile does not say what it "
+            "draws; add [power] active_mw = [low, value, high], or remove energy_mj"
         )
     memory = target.memory
     return Budget(
@@ -57,6 +58,7 @@ def effective_budget(target: Target, requested: Budget | None) -> Budget:
         flash_bytes=_at_most(
             _first(asked.flash_bytes, own.flash_bytes), memory.flash_available_bytes
         ),
+        energy_mj=energy_mj,
     )
 
 

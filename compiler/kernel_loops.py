@@ -9,25 +9,28 @@ emulation. A name begins with the kernel, so that each kernel has loops of its o
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from edgekiln.targets.target import Target
 from edgekiln.targets.workload import LayerWork, Loops, Workload
 
+from .depthwise_loops import Passes, depthwise_passes
 from .emit_c_call import finish
 from .emit_c_family import Family, family_of_core
 from .emit_c_pack import pair_count
+from .emit_c_plan import planned_chains
 from .graph import DType, Graph, Node
 from .kernel_windows import Gathered, axes, gathered, less, tail_places, tail_within, within
 from .ops import ConvAttrs, Op, PadAttrs, PoolAttrs, ReduceAttrs
+from .strip_loops import loops_in_strips
+from .strips import CutChain
 from .workload import workload
 
-Passes = Mapping[str, int]
 UNROLLED_PAIRS = 8  # of ek_dot.h and of ek_dsp_fully_connected.h
 UNROLLED_BYTES = 16  # of ek_column.h
-UNROLLED_PLANE = 4  # of ek_plane.h
 UNROLLED_TAPS = 4  # of ek_rows.h
 QUAD = 4  # pixels of ek_matrix.h, channels of most kernels
 
@@ -37,20 +40,25 @@ def workload_on(graph: Graph, target: Target, engine: str) -> Workload:
     family = family_of_core(target.core)
     if engine != "c" or graph.input.dtype is not DType.INT8 or family not in LOOP_FAMILIES:
         return workload(graph)
-    return kernel_workload(graph, family)
+    return kernel_workload(graph, family, planned_chains(graph, family))
 
 
-def kernel_workload(graph: Graph, family: Family) -> Workload:
+def kernel_workload(graph: Graph, family: Family, chains: Sequence[CutChain] = ()) -> Workload:
     """The workload of an int8 graph with the loops of each layer's kernel in `family`.
+
+    `chains` are those that run in strips; without any each layer is one call.
 
     Loops follow from shapes and from the output's range. Layers that the dsp family leaves to the
     portable one because of their numbers (sums near 32 bits) are counted as dsp layers.
     """
     work = workload(graph)
-    layers = (
-        dataclasses.replace(layer, loops=_loops(graph, node, layer, family))
-        for layer, node in zip(work.layers, graph.nodes, strict=True)
-    )
+    cut_of = {node.output: cut for cut in chains for node in cut.chain.nodes}
+    layers = []
+    for layer, node in zip(work.layers, graph.nodes, strict=True):
+        cut = cut_of.get(node.output)
+        alone = functools.partial(_loops, layer=layer, family=family)
+        loops = loops_in_strips(graph, cut, node, alone) if cut else alone(graph, node)
+        layers.append(dataclasses.replace(layer, loops=loops))
     return Workload(tuple(layers), work.dtype)
 
 
@@ -195,83 +203,6 @@ def _grouped(graph: Graph, node: Node) -> tuple[str, Passes]:
     return "grouped_conv2d", {name: groups * count for name, count in passes.items()}
 
 
-def _depthwise(graph: Graph, node: Node, family: Family) -> tuple[str, Passes]:
-    """ek_dsp_depthwise.h, ek_depthwise_conv2d.c: channel by channel on a padded plane."""
-    attrs = node.attrs
-    assert isinstance(attrs, ConvAttrs)
-    _, height, width, channels = graph.values[node.inputs[1]].shape
-    _, in_height, in_width, in_channels = graph.values[node.inputs[0]].shape
-    _, out_height, out_width, _ = graph.values[node.output].shape
-    plane = tuple(
-        (size - 1) * stride + (kernel - 1) * dilation + 1
-        for size, stride, kernel, dilation in zip(
-            (out_height, out_width), attrs.stride, (height, width), attrs.dilation, strict=True
-        )
-    )
-    copied_rows = min(in_height, plane[0] - attrs.padding[0][0]) * in_channels
-    unrolled, rest = divmod(min(in_width, plane[1] - attrs.padding[1][0]), UNROLLED_PLANE)
-    outputs, out_rows = out_height * out_width * channels, out_height * channels
-    passes = Counter(
-        cleared=plane[0] * plane[1],
-        channels=channels,
-        copies=in_channels,
-        copied_rows=copied_rows,
-        copied4=copied_rows * unrolled,
-        copied1=copied_rows * rest,
-        rows=out_rows,
-    )
-    plain = (height, width) == (3, 3) and attrs.dilation == (1, 1)
-    if not plain and family is Family.DSP:
-        passes[f"outputs_{finish(graph, node)}"] = outputs
-        passes |= _any_windows(attrs, (height, width), channels, (out_height, out_width))
-        return "dsp_depthwise_any", passes
-    if not plain:
-        passes |= Counter(
-            outputs=outputs, window_rows=outputs * height, taps=outputs * height * width
-        )
-        return "depthwise", passes
-    if family is not Family.DSP:
-        return "depthwise_3x3", passes | Counter(outputs=outputs)
-    passes[f"outputs_{finish(graph, node)}"] = outputs
-    if attrs.stride[1] != 1:
-        return "dsp_depthwise_strided", passes
-    pairs, odd = divmod(out_width, 2)
-    return "dsp_depthwise", passes | Counter(pairs=out_rows * pairs, odd=out_rows * odd)
-
-
-def _any_windows(
-    attrs: ConvAttrs, kernel: tuple[int, int], channels: int, out: tuple[int, int]
-) -> Counter[str]:
-    """ek_dsp_depthwise_any.h: four or two windows of a row at a time, for each phase of columns."""
-    (height, width), (out_height, out_width) = kernel, out
-    phases = min(attrs.dilation[1], out_width)
-    fours = twos = 0
-    for phase in range(phases):
-        count = -(-(out_width - phase) // attrs.dilation[1])
-        if attrs.stride[1] == 1:
-            fours += (count + 1) // 4
-            count = max(0, count - 4 * ((count + 1) // 4))
-        twos += -(-count // 2)
-    windows = {"fours": fours * out_height * channels, "twos": twos * out_height * channels}
-    words = height * (width + width % 2)
-    passes = Counter(
-        phases=phases * out_height * channels,
-        unpacked_rows=channels * height,
-        unpacked=channels * height * width,
-        copied_phases=attrs.dilation[1] * channels,
-    )
-    for name, count in windows.items():
-        passes |= Counter(
-            {
-                name: count,
-                f"{name}_rows": count * height,
-                f"{name}_taps": count * height * width,
-                f"{name}_words": count * words,
-            }
-        )
-    return passes
-
-
 def _dsp_dense(graph: Graph, node: Node) -> tuple[str, Passes]:
     """ek_dsp_fully_connected.h: a column, then four channels at a time."""
     out_size, in_size = graph.values[node.inputs[1]].shape
@@ -356,13 +287,13 @@ _OF_FAMILY: Mapping[Family, Mapping[Op, Count]] = {
     Family.PORTABLE: {
         Op.CONV_2D: _portable_conv2d,
         Op.FULLY_CONNECTED: _portable_dense,
-        Op.DEPTHWISE_CONV_2D: lambda graph, node: _depthwise(graph, node, Family.PORTABLE),
+        Op.DEPTHWISE_CONV_2D: lambda graph, node: depthwise_passes(graph, node, Family.PORTABLE),
         Op.ADD: lambda graph, node: _add(graph, node, Family.PORTABLE),
     },
     Family.DSP: {
         Op.CONV_2D: _dsp_conv2d,
         Op.FULLY_CONNECTED: _dsp_dense,
-        Op.DEPTHWISE_CONV_2D: lambda graph, node: _depthwise(graph, node, Family.DSP),
+        Op.DEPTHWISE_CONV_2D: lambda graph, node: depthwise_passes(graph, node, Family.DSP),
         Op.ADD: lambda graph, node: _add(graph, node, Family.DSP),
     },
 }

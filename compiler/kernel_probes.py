@@ -34,6 +34,27 @@ def chain_probes(seed: int, count: int) -> Iterator[Graph]:
         yield quantize(graph, samples)
 
 
+def strip_probes(seed: int, count: int) -> Iterator[Graph]:
+    """`count` int8 graphs whose widened images are the largest by far: they run in strips."""
+    for index in range(count):
+        rng = np.random.default_rng((seed, 3, index))
+        graph = _widened(rng, index)
+        samples = rng.normal(0, 1, (4, *graph.input.shape[1:])).astype(np.float32)
+        yield quantize(graph, samples)
+
+
+def _widened(rng: Rng, index: int) -> Graph:
+    """Widen, filter, and two times out of three narrow."""
+    shape = (1, int(rng.integers(10, 21)), int(rng.integers(10, 21)), int(rng.integers(2, 7)))
+    build = GraphBuilder(f"strips_{index}", shape)
+    wide = 4 * int(rng.integers(4, 13))
+    x = _product(build, rng, build.input, wide)
+    x = _depthwise(build, rng, x, (3, 3) if index % 2 else (5, 5))
+    if index % 3:
+        x = _product(build, rng, x, int(rng.integers(2, 7)))
+    return build.finish(_dense(build, rng, build.mean(x)))
+
+
 def _chain(rng: Rng, index: int) -> Graph:
     shape = (1, _size(rng), _size(rng), int(rng.integers(1, 13)))
     build = GraphBuilder(f"chain_{index}", shape)
@@ -104,10 +125,13 @@ def _conv2d(build: GraphBuilder, rng: Rng, x: str) -> str:
 
 
 def _pointwise(build: GraphBuilder, rng: Rng, x: str) -> str:
-    _, height, width, depth = build.shape(x)
+    _, height, width, _ = build.shape(x)
     draw = _aligned if rng.random() < 0.5 else _channels
-    out = draw(rng, height * width)
-    weights = _weights(rng, out, 1, 1, depth)
+    return _product(build, rng, x, draw(rng, height * width))
+
+
+def _product(build: GraphBuilder, rng: Rng, x: str, out: int) -> str:
+    weights = _weights(rng, out, 1, 1, build.shape(x)[3])
     return build.conv2d(x, weights, _weights(rng, out), activation=_activation(rng))
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from edgekiln.runtime.c_library import library_name
 from edgekiln.targets.emulate import Emulation, image_footprint, latency_from_instructions
+from edgekiln.targets.energy import with_energy
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import (
     BrokenImageError,
@@ -115,7 +116,7 @@ def price(
     latency, notes = _latency(graph, work, artifact, target, emulation, budget)
     if emulation is not None:
         said = _emulation_note(f"{target.id}/{artifact.format}", emulation)
-        return image_footprint(latency, emulation), (said, *notes)
+        return with_energy(target, image_footprint(latency, emulation)), (said, *notes)
     arena, flash = arena_bytes(graph, artifact), flash_bytes(artifact)
     planned = footprint(target, latency, arena, flash)
     cost, said = footprint_on(target, artifact, planned, budget.ram_bytes)

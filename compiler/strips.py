@@ -8,10 +8,11 @@ place. Nothing is computed twice.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .graph import DType, Graph, Node
+from .graph import DType, Graph, Node, Value
 from .ops import ConvAttrs, Op
 
 
@@ -51,6 +52,14 @@ class Strip:
     low: int
     high: int
     kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class CutChain:
+    """A chain and the strips that it runs in."""
+
+    chain: Chain
+    strips: tuple[Strip, ...]
 
 
 def chains(graph: Graph) -> tuple[Chain, ...]:
@@ -98,6 +107,35 @@ def strips(graph: Graph, depthwise: Node, rows: int) -> Iterator[Strip]:
         high = min(in_height, (first + count - 1) * stride - before + kernel)
         yield Strip(first, count, low, high, max(0, reached - low))
         reached = high
+
+
+def padding_above(chain: Chain, strip: Strip) -> int:
+    """Rows of padding above the strip."""
+    attrs = chain.depthwise.attrs
+    assert isinstance(attrs, ConvAttrs)
+    return max(0, attrs.padding[0][0] - strip.first * attrs.stride[0])
+
+
+def part_of(graph: Graph, chain: Chain, node: Node, strip: Strip) -> tuple[Graph, Node]:
+    """`node` as it is in `strip`, in a graph whose images have that many rows."""
+    if node is chain.depthwise:
+        attrs = node.attrs
+        assert isinstance(attrs, ConvAttrs)
+        (_, after), columns = attrs.padding
+        attrs = dataclasses.replace(attrs, padding=((padding_above(chain, strip), after), columns))
+        node, heights = dataclasses.replace(node, attrs=attrs), (strip.high - strip.low, strip.rows)
+    elif node is chain.expand:
+        heights = (max(1, strip.high - strip.low - strip.kept),) * 2
+    else:
+        heights = (strip.rows, strip.rows)
+    names = (node.inputs[0], node.output)
+    values = [_of_height(graph.values[n], h) for n, h in zip(names, heights, strict=True)]
+    return graph.replace(values=(*graph.values.values(), *values)), node
+
+
+def _of_height(value: Value, height: int) -> Value:
+    _, _, *rest = value.shape
+    return dataclasses.replace(value, shape=(1, height, *rest))
 
 
 def _one_to_one(graph: Graph, node: Node) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekiln.targets.emulate import Emulation, image_footprint
+from edgekiln.targets.energy import with_energy
 from edgekiln.targets.engines import engine_of
 from edgekiln.targets.errors import NoCostTableError, UnsupportedOperatorError
 from edgekiln.targets.estimate import check_operators, footprint
@@ -84,7 +85,7 @@ def suitability(
     `emulate` runs generated C on the emulated core of each microcontroller, once for each core.
 
     Raises:
-        CompileError: an energy limit, which no cost model can check.
+        CompileError: an energy limit on a target whose profile does not say what it draws.
         MeasurementError: the emulator is not installed, or its run failed.
     """
     written: dict[ArtifactKind, _Written | CompileError] = {}
@@ -151,7 +152,7 @@ def _judged(
         except (NoCostTableError, UnsupportedOperatorError) as error:
             note = str(error)
     if emulation is not None:
-        cost, said = image_footprint(latency, emulation), ""
+        cost, said = with_energy(target, image_footprint(latency, emulation)), ""
     else:
         planned = footprint(target, latency, written.arena_bytes, flash_bytes(artifact))
         cost, said = footprint_on(target, artifact, planned, budget.ram_bytes)
@@ -170,9 +171,14 @@ def _reasons(cost: Footprint, budget: Budget, note: str) -> tuple[str, ...]:
     """Broken limits; a limit on a latency that nothing prices is one."""
     checked = budget
     unknown: tuple[str, ...] = ()
-    if cost.latency is None and budget.latency_ms is not None:
+    if cost.latency is None:
         checked = Budget(ram_bytes=budget.ram_bytes, flash_bytes=budget.flash_bytes)
-        unknown = (f"latency is limited to {budget.latency_ms:.4g} ms and not known: {note}",)
+        limits = (("latency", budget.latency_ms, "ms"), ("energy", budget.energy_mj, "mJ"))
+        unknown = tuple(
+            f"{what} is limited to {limit:.4g} {unit} and not known: {note}"
+            for what, limit, unit in limits
+            if limit is not None
+        )
     broken = tuple(check.message for check in cost.check(checked) if not check.passed)
     return (*broken, *unknown)
 

@@ -172,6 +172,18 @@ def copy_factory(folder: FleetFolder, path: str, out: Path) -> None:
     Raises:
         ReleaseError: the repository has no such target.
     """
+    for name in factory_files(folder, path):
+        place = out / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder.repository / name, place)
+
+
+def factory_files(folder: FleetFolder, path: str) -> tuple[str, ...]:
+    """Those files, as paths in the repository.
+
+    Raises:
+        ReleaseError: the repository has no such target.
+    """
     snapshot_version = _load(folder, "timestamp.json", Timestamp).snapshot_meta.version
     targets = _latest(folder, "targets", Targets)
     entry = targets.targets.get(path)
@@ -181,10 +193,7 @@ def copy_factory(folder: FleetFolder, path: str, out: Path) -> None:
     chain = (f"{targets.version}.targets.json", f"{snapshot_version}.snapshot.json")
     leaves = str(entry.custom[CUSTOM_KEY]["leaves_path"])
     names = [f"metadata/{name}" for name in (*roots, *chain, "timestamp.json")]
-    for name in (*names, f"targets/{path}", f"targets/{leaves}"):
-        place = out / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder.repository / name, place)
+    return (*names, f"targets/{path}", f"targets/{leaves}")
 
 
 def _publish_snapshot(folder: FleetFolder, targets_version: int, now: datetime) -> None:

@@ -30,9 +30,11 @@ from .api import Services, build_app
 from .blocks import BlockServer
 from .broker import Broker, start_broker
 from .client import ServerAddress
+from .desk import KINDS as IDENTITY_KINDS
+from .desk import Desk
 from .engine import Engine
 from .errors import BrokerError, FleetError, FleetFolderError
-from .folder import LOOPBACK, FleetFolder
+from .folder import ENROL_PREFIX, LOOPBACK, FleetFolder
 from .ingest import Ingest
 from .link import FleetLink
 from .refusals import one_line
@@ -41,6 +43,7 @@ from .store import Store, open_store
 
 TICK_S = 0.25
 THREAD_END_S = 5.0
+TOKEN_KINDS = frozenset({"enrol", "enrolled", "get"})  # what a one-time token may say
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,8 @@ def _start(
 
     def arrived(topic: str, payload: bytes, retained: bool) -> None:
         device, kind = topic.split("/")[-3], topic.rsplit("/", 1)[-1]
+        if device.startswith(ENROL_PREFIX) and kind not in TOKEN_KINDS:
+            return  # a token is no device
         routes.get(kind, routes["*"])(device, topic, payload, retained)
 
     faults: list[str] = []
@@ -135,10 +140,20 @@ def _start(
     ingest = Ingest(store, topics, link)
     blocks = BlockServer(folder.repository, topics, link)
     routes["get"] = lambda device, _topic, payload, _retained: blocks.receive(device, payload)
+    desk = Desk(folder, store, link)
+    for asked in IDENTITY_KINDS:
+        routes[asked] = lambda device, topic, payload, _retained: desk.receive(
+            device, topic.rsplit("/", 1)[-1], payload
+        )
     routes["*"] = lambda _device, topic, payload, retained: ingest.receive(topic, payload, retained)
     link.start()
     stack.callback(link.stop)
-    for name, run in (("ingest", ingest.run), ("blocks", blocks.run), ("engine", _ticks(engine))):
+    for name, run in (
+        ("ingest", ingest.run),
+        ("blocks", blocks.run),
+        ("desk", desk.run),
+        ("engine", _ticks(engine)),
+    ):
         thread = threading.Thread(
             target=_keep_running, args=(name, run, stop, faults), name=name, daemon=True
         )

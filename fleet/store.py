@@ -136,6 +136,12 @@ class Store(Database):
             for row in rows
         }
 
+    def set_offline(self, device: str) -> None:
+        """A device is not there, whatever it said last."""
+        twin = schema.twin
+        with self.writing() as connection:
+            connection.execute(update(twin).where(twin.c.device == device).values(online=False))
+
     def forget_presence(self) -> None:
         """Nobody is online until heard again: their last wills may have been missed."""
         with self.writing() as connection:

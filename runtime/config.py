@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from .engines import FORMATS
 from .errors import DeviceConfigError, TrustError
+from .link import TlsFiles
 from .signing import public_key_from_hex
 
 CONFIG_NAME = "device.toml"
+AUTHORITY_NAME = "authority.pem"  # in trust/: who signed the broker's certificate
+IDENTITY_NAME = "identity.pem"  # key and certificate of the device
 REMEDY = "enrol the device again with `edgekiln fleet enroll`"
 
 
@@ -23,6 +27,7 @@ class BrokerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str
     port: int
     username: str
+    tls: bool = False
 
 
 class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +56,8 @@ class DeviceConfig:
     flash_bytes: int
     engine: str
     broker: BrokerTable
-    password: str
+    password: str  # empty: the device has a certificate
+    tls: TlsFiles | None
     root: bytes  # trust/root.json
     rollout_key: Ed25519PublicKey
 
@@ -104,6 +110,7 @@ def load_device(path: Path) -> DeviceConfig:
         rollout_key = public_key_from_hex(_text(path / "trust" / "rollout.pub"))
     except TrustError as error:
         raise DeviceConfigError(f"{path / 'trust' / 'rollout.pub'}: {error}; {REMEDY}") from error
+    identity = table.broker.tls and (path / IDENTITY_NAME).exists()
     return DeviceConfig(
         folder=path,
         device=table.device,
@@ -114,10 +121,21 @@ def load_device(path: Path) -> DeviceConfig:
         flash_bytes=table.flash_bytes,
         engine=table.engine,
         broker=table.broker,
-        password=_text(path / "password").strip(),
+        password="" if identity else _text(path / "password").strip(),
+        tls=_tls(path, identity) if table.broker.tls else None,
         root=_bytes(path / "trust" / "root.json"),
         rollout_key=rollout_key,
     )
+
+
+def _tls(path: Path, identity: bool) -> TlsFiles:
+    authority = path / "trust" / AUTHORITY_NAME
+    files = TlsFiles(authority, path / IDENTITY_NAME if identity else None)
+    try:
+        files.context()
+    except (OSError, ssl.SSLError) as error:
+        raise DeviceConfigError(f"{authority} or {IDENTITY_NAME}: {error}; {REMEDY}") from error
+    return files
 
 
 def _table(path: Path) -> DeviceTable:

@@ -97,7 +97,7 @@ class _Process:
         self.drift = _DriftFile(config.drift, clock)
         rng = random.Random(secrets.randbits(64))
         self.models = LiveModels(config.target, config.engine)
-        self.link = Link(_link_config(config), self._birth, self._receive, self._up, rng)
+        self.link = Link(link_config(config), self._birth, self._receive, self._up, rng)
         self.outbox = Outbox(config.outbox)
         self._transfer = Transfer(
             lambda request: self.link.publish("get", encode(request)),
@@ -207,7 +207,8 @@ def _device(config: DeviceConfig) -> Device:
     )
 
 
-def _link_config(config: DeviceConfig) -> LinkConfig:
+def link_config(config: DeviceConfig) -> LinkConfig:
+    """How the device reaches its broker."""
     return LinkConfig(
         host=config.broker.host,
         port=config.broker.port,
@@ -216,6 +217,7 @@ def _link_config(config: DeviceConfig) -> LinkConfig:
         device=config.device,
         tenant=config.tenant,
         cohorts=config.cohorts,
+        tls=config.tls,
     )
 
 

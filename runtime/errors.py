@@ -18,7 +18,8 @@ RuntimeRoomError
 │       └── AbsentFileError   the repository has no such file
 ├── DriftStateError           a saved drift state is damaged or of another model
 ├── SourceError               the samples to run on cannot be read
-└── DeviceConfigError         a device folder is missing, incomplete or wrong
+├── DeviceConfigError         a device folder is missing, incomplete or wrong
+└── EnrolError                a device cannot get, or renew, its identity
 """
 
 from __future__ import annotations
@@ -98,3 +99,7 @@ class SourceError(RuntimeRoomError):
 
 class DeviceConfigError(RuntimeRoomError):
     """A device folder is missing, incomplete or wrong."""
+
+
+class EnrolError(RuntimeRoomError):
+    """A device cannot get, or renew, its identity."""

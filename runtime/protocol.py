@@ -47,11 +47,11 @@ class Topics:
     tenant: str = "default"
 
     def up(self, device: str, kind: str) -> str:
-        """Device to fleet: birth, state, report, event, get, capture."""
+        """Device to fleet: birth, state, report, event, get, capture, enrol, enrolled, renew."""
         return f"{ROOT}/{self.tenant}/d/{device}/up/{kind}"
 
     def down(self, device: str, kind: str) -> str:
-        """Fleet to device: block, command."""
+        """Fleet to device: block, command, identity."""
         return f"{ROOT}/{self.tenant}/d/{device}/dn/{kind}"
 
     def cohort(self, cohort: str, kind: str) -> str:
@@ -246,6 +246,34 @@ class SignedDocument(msgspec.Struct, frozen=True, kw_only=True):
     signed: msgspec.Raw
     keyid: str
     signature: str  # hex
+    schema: int = 1
+
+
+class IdentityRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """On `up/enrol` with a one-time token's login, or on `up/renew` with the device's own.
+
+    `request` is a certificate request (PKCS #10, PEM) that the device's new key has signed.
+    """
+
+    request: bytes
+    schema: int = 1
+
+
+class IdentityAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """On `dn/identity`: a certificate, or a password where the broker has no TLS; or why not.
+
+    The rest comes with the first one only: `config` is device.toml, `factory` names the files of
+    the signed first release, to be fetched as blocks.
+    """
+
+    error: str = ""
+    certificate: bytes = b""  # PEM
+    password: str = ""
+    device: str = ""
+    config: str = ""
+    root: bytes = b""
+    rollout_key: str = ""  # hex
+    factory: tuple[str, ...] = ()
     schema: int = 1
 
 

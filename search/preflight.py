@@ -19,7 +19,7 @@ def preflight(request: SearchRequest) -> None:
         SpaceError: no space covers the data's shape.
         BudgetError: a budget that the target's engine alone is over.
         LedgerError: the folder holds another search, or a damaged ledger.
-        CompileError: an energy budget, which no cost model can check.
+        CompileError: an energy budget of a target whose profile does not say what it draws.
     """
     request.check()
     ids = [target.id for target in request.targets]

@@ -84,7 +84,7 @@ def check_targets(targets: Sequence[Target]) -> None:
     Raises:
         SearchError: no target, one twice, or one without an int8 cost table of the engine that
             runs its best format.
-        CompileError: an energy budget, which no cost model can check.
+        CompileError: an energy budget of a target whose profile does not say what it draws.
     """
     ids = [target.id for target in targets]
     if not ids or len(set(ids)) < len(ids):

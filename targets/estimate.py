@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from .conformal import upper_ratio
 from .core_costs import core_table
+from .energy import energy_of
 from .errors import NoCostTableError, UnsupportedOperatorError
 from .evidence import Estimate, Footprint, Tier
 from .machines import MACHINES
@@ -79,6 +80,7 @@ def footprint(
     runtime = target.runtime
     return Footprint(
         latency=latency,
+        energy=energy_of(target, latency),
         ram=Estimate.exact(arena_bytes + runtime.ram_overhead, "bytes", Tier.T0, "planner"),
         flash=Estimate.exact(model_bytes + runtime.flash_overhead, "bytes", Tier.T0, "emitter"),
     )

@@ -94,11 +94,16 @@ class BudgetCheck:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What one model costs on one target; `latency` is None where nothing prices it."""
+    """What one model costs on one target.
+
+    `latency` is None where nothing prices it; `energy` where that is so, or nothing says what the
+    target draws.
+    """
 
     latency: Estimate | None
     ram: Estimate
     flash: Estimate
+    energy: Estimate | None = None
 
     @property
     def timed(self) -> Estimate:
@@ -110,13 +115,16 @@ class Footprint:
     def check(self, budget: Budget) -> tuple[BudgetCheck, ...]:
         """Every limit that `budget` sets, checked against the upper bounds.
 
-        Raises TargetError where it limits a latency that nothing prices.
+        Raises TargetError where it limits a latency or an energy that nothing prices.
         """
         latency = self.latency if budget.latency_ms is None else self.timed
+        if budget.energy_mj is not None and self.energy is None:
+            raise TargetError("nothing prices this energy")
         pairs = (
             ("latency", budget.latency_ms, latency),
             ("RAM", budget.ram_bytes, self.ram),
             ("flash", budget.flash_bytes, self.flash),
+            ("energy", budget.energy_mj, self.energy),
         )
         return tuple(
             BudgetCheck(name, limit, est)

@@ -108,13 +108,21 @@ def relative_nnls(design: FloatArray, times: FloatArray) -> FloatArray:
 
     `design` is (samples, columns), `times` (samples,) and above 0.
     """
+    return scaled_nnls(design, times, times)
+
+
+def scaled_nnls(design: FloatArray, times: FloatArray, scale: FloatArray) -> FloatArray:
+    """Non-negative coefficients (columns,) that minimise Σ ((design·c - times) / scale)².
+
+    `design` is (samples, columns), `times` and `scale` are (samples,), the latter above 0.
+    """
     from scipy.optimize import nnls
 
-    relative = design / times[:, None]
-    scale = np.linalg.norm(relative, axis=0)
-    scale[scale == 0] = 1.0  # an unused column keeps the coefficient 0
-    solution, _ = nnls(relative / scale, np.ones(len(times)))
-    return np.asarray(solution / scale, dtype=np.float64)
+    relative = design / scale[:, None]
+    length = np.linalg.norm(relative, axis=0)
+    length[length == 0] = 1.0  # an unused column keeps the coefficient 0
+    solution, _ = nnls(relative / length, times / scale)
+    return np.asarray(solution / length, dtype=np.float64)
 
 
 def leave_one_out_ratios(design: FloatArray, times: FloatArray) -> FloatArray:

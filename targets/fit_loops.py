@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,34 +12,37 @@ import numpy.typing as npt
 from .conformal import ratio_interval
 from .errors import MeasurementError
 from .evidence import Tier
-from .fit import relative_nnls
+from .fit import scaled_nnls
 from .target import CostTable, OpCost
-from .workload import LayerWork
+from .workload import LayerWork, Loops
 
 FloatArray = npt.NDArray[np.float64]
+Row = tuple[Loops, float]  # passes, and what they took
 
 
 @dataclass(frozen=True, slots=True)
-class CountedLayer:
-    """A layer's work, with its loops, and the instructions that it took."""
+class CountedCall:
+    """The work of a layer, or of layers that run together, with its loops; what it took."""
 
-    work: LayerWork
+    works: tuple[LayerWork, ...]
     instructions: int
 
 
 @dataclass(frozen=True, slots=True)
 class CountedModel:
-    """One int8 model in C on one core; no `layers` where some of them ran together, in strips."""
+    """One int8 model in C on one core, call by call."""
 
-    works: tuple[LayerWork, ...]
-    instructions: int  # of one inference
-    layers: tuple[CountedLayer, ...] = ()
+    calls: tuple[CountedCall, ...]
 
-    @classmethod
-    def of(cls, layers: Sequence[CountedLayer]) -> CountedModel:
-        """A model whose layers were counted one by one."""
-        total = sum(layer.instructions for layer in layers)
-        return cls(tuple(layer.work for layer in layers), total, tuple(layers))
+    @property
+    def works(self) -> tuple[LayerWork, ...]:
+        """Of all layers."""
+        return tuple(work for call in self.calls for work in call.works)
+
+    @property
+    def instructions(self) -> int:
+        """Of one inference."""
+        return sum(call.instructions for call in self.calls)
 
 
 def fit_loops(
@@ -51,10 +55,9 @@ def fit_loops(
     Raises:
         MeasurementError: no probe has one of the loops of a held-out model.
     """
-    by_op: dict[str, list[CountedLayer]] = {}
-    for layer in (layer for probe in probes for layer in probe.layers):
-        by_op.setdefault(layer.work.op, []).append(layer)
-    ops = {op: OpCost(0.0, 0.0, 0.0, loops=_passes(layers)) for op, layers in by_op.items()}
+    calls = [call for probe in probes for call in probe.calls]
+    ops = _alone([call for call in calls if len(call.works) == 1])
+    ops = _together(ops, [call for call in calls if len(call.works) > 1])
     ratios = np.sort([model.instructions / predicted(model, ops) for model in held_out])
     low, high = ratio_interval(ratios)
     return CostTable(
@@ -84,14 +87,55 @@ def predicted(model: CountedModel, ops: Mapping[str, OpCost]) -> float:
     return total
 
 
-def _passes(layers: Sequence[CountedLayer]) -> dict[str, float]:
-    """Instructions of one pass of every loop that these layers of one operator have."""
-    names = sorted({name for layer in layers for name, _ in layer.work.loops})
+def _alone(calls: Sequence[CountedCall]) -> dict[str, OpCost]:
+    """What the loops of each operator take, from layers that run by themselves."""
+    by_op: dict[str, list[CountedCall]] = {}
+    for call in calls:
+        by_op.setdefault(call.works[0].op, []).append(call)
+    return {op: OpCost(0.0, 0.0, 0.0, loops=_passes(*_rows(own))) for op, own in by_op.items()}
+
+
+def _together(ops: Mapping[str, OpCost], calls: Sequence[CountedCall]) -> dict[str, OpCost]:
+    """`ops` with the loops that layers have only where they run together.
+
+    What a call took beyond the loops that are known is theirs; each is of one operator.
+    """
+    known = {op: cost.loops for op, cost in ops.items()}
+    owner: dict[str, str] = {}
+    rows: list[Row] = []
+    for call in calls:
+        left, new = float(call.instructions), []
+        for work in call.works:
+            for name, passes in work.loops:
+                if name in known.get(work.op, {}):
+                    left -= known[work.op][name] * passes
+                else:
+                    owner[name] = work.op
+                    new.append((name, passes))
+        rows.append((tuple(new), left))
+    found = _passes(rows, [call.instructions for call in calls]) if owner else {}
+    return {
+        op: dataclasses.replace(
+            cost, loops={**cost.loops, **{n: c for n, c in found.items() if owner[n] == op}}
+        )
+        for op, cost in ops.items()
+    }
+
+
+def _rows(calls: Sequence[CountedCall]) -> tuple[list[Row], list[int]]:
+    """Loops and instructions of layers alone, and what errors are in proportion to."""
+    counts = [call.instructions for call in calls]
+    return [(c.works[0].loops, float(n)) for c, n in zip(calls, counts, strict=True)], counts
+
+
+def _passes(rows: Sequence[Row], scale: Sequence[int]) -> dict[str, float]:
+    """Instructions of one pass of every loop that explain best what each row took."""
+    names = sorted({name for loops, _ in rows for name, _ in loops})
     columns = {name: index for index, name in enumerate(names)}
-    design = np.zeros((len(layers), len(names)))
-    for row, layer in zip(design, layers, strict=True):
-        for name, passes in layer.work.loops:
+    design = np.zeros((len(rows), len(names)))
+    for row, (loops, _) in zip(design, rows, strict=True):
+        for name, passes in loops:
             row[columns[name]] = passes
-    counts = np.array([layer.instructions for layer in layers], np.float64)
-    solution = relative_nnls(design, counts)
+    counts = np.array([count for _, count in rows], np.float64)
+    solution = scaled_nnls(design, counts, np.array(scale, np.float64))
     return {name: float(cost) for name, cost in zip(names, solution, strict=True)}

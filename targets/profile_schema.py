@@ -53,6 +53,7 @@ _ALLOWED = {
     "cycles_per_instruction": "[low, value, high], three numbers above 0",
     "latency_ms": "a number of milliseconds",
     "energy_mj": "a number of millijoules",
+    "active_mw": "[low, value, high], three numbers of milliwatts above 0",
     **dict.fromkeys(
         (
             *("ram", "flash", "ram_reserved", "flash_reserved", "ram_overhead", "flash_overhead"),
@@ -159,6 +160,13 @@ class BudgetPart(Part):
     energy_mj: float | None = None
 
 
+class PowerPart(Part):
+    """`[power]`: what the device draws while a model runs."""
+
+    active_mw: tuple[float, float, float]
+    evidence: str
+
+
 class EvidencePart(Part):
     """`[[evidence]]`."""
 
@@ -188,6 +196,7 @@ class DeviceFile(Part, rename={"device_class": "class"}):
     cycles_per_instruction: tuple[float, float, float] | None = None
     optional_formats: tuple[Format, ...] = ()
     npu: NpuPart | None = None
+    power: PowerPart | None = None
 
 
 class InstructionsFile(Part):
@@ -219,6 +228,7 @@ _TABLES: dict[str, type[Part]] = {
     "costs": CostsPart,
     "costs.ops": OpCostPart,
     "budget": BudgetPart,
+    "power": PowerPart,
     "evidence": EvidencePart,
 }
 
@@ -247,6 +257,7 @@ def device_problem(device: DeviceFile, stem: str) -> str | None:
     broken += _shared_problems(device.evidence, device.cycles_per_instruction)
     known = {item.id for item in device.evidence}
     broken += [text for costs in device.costs for text in _cost_problems(costs, known)]
+    broken += _power_problems(device.power, known)
     return broken[0] if broken else None
 
 
@@ -309,6 +320,18 @@ def _npu_problems(device: DeviceFile) -> list[str]:
         return [f"table 'npu': for class npu alone, and this is class {device.device_class}"]
     problem = npu_problem(device.npu.accelerator, device.npu.system_config)
     return [] if problem is None else [problem]
+
+
+def _power_problems(power: PowerPart | None, known_evidence: set[str]) -> list[str]:
+    if power is None:
+        return []
+    problems = []
+    low, value, high = power.active_mw
+    if not 0 < low <= value <= high < math.inf:
+        problems.append("key 'power.active_mw': must be low <= value <= high, above 0")
+    if power.evidence not in known_evidence:
+        problems.append(f"key 'power.evidence': no [[evidence]] has the id '{power.evidence}'")
+    return problems
 
 
 def _shared_problems(

@@ -50,6 +50,10 @@ def profile_text(target: Target, target_id: str) -> str:
         blocks.append(_table("[npu]", _fields(target.npu)))
     if budget := [item for item in _fields(target.budget) if item[1] is not None]:
         blocks.append(_table("[budget]", budget))
+    if target.power is not None:
+        power = target.power
+        active = (power.low_mw, power.value_mw, power.high_mw)
+        blocks.append(_table("[power]", (("active_mw", active), ("evidence", power.evidence_id))))
     blocks += [_costs(table) for table in target.costs]
     blocks += [_evidence(item) for item in target.evidence]
     return "\n\n".join(blocks) + "\n"

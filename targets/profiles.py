@@ -25,7 +25,7 @@ from .errors import ProfileError, UnknownTargetError
 from .evidence import Budget, Tier
 from .npu import Npu
 from .profile_schema import ID, ID_TEXT, DeviceFile, device_problem, explain
-from .target import CostTable, Evidence, Memory, Runtime, Target
+from .target import CostTable, Evidence, Memory, Power, Runtime, Target
 
 PROJECT_FILE = "edgekiln.toml"  # may lie beside profiles, and is none
 BUILTIN_FOLDER = Path(__file__).with_name("catalog")
@@ -178,7 +178,15 @@ def _target(device: DeviceFile, core: Core | None, digest: str) -> Target:
         digest=digest,
         optional_formats=device.optional_formats,
         npu=Npu(**msgspec.structs.asdict(device.npu)) if device.npu is not None else None,
+        power=_power(device),
     )
+
+
+def _power(device: DeviceFile) -> Power | None:
+    if device.power is None:
+        return None
+    tiers = {item.id: Tier[item.tier] for item in device.evidence}
+    return Power(*device.power.active_mw, device.power.evidence, tiers[device.power.evidence])
 
 
 def _shared_costs(device: DeviceFile, core: Core | None) -> tuple[CostTable, ...]:

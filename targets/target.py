@@ -41,6 +41,17 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
+class Power:
+    """What the whole device draws in mW while a model runs: a range, and whose word it is."""
+
+    low_mw: float
+    value_mw: float
+    high_mw: float
+    evidence_id: str
+    tier: Tier
+
+
+@dataclass(frozen=True, slots=True)
 class OpCost:
     """Time of one operator call, from the counts of `LayerWork`.
 
@@ -118,6 +129,7 @@ class Target:
     digest: str = ""
     optional_formats: tuple[str, ...] = ()
     npu: Npu | None = None
+    power: Power | None = None
 
     @property
     def all_formats(self) -> tuple[str, ...]:

@@ -11,8 +11,12 @@ import pytest
 from edgekiln.compiler.changes import smallest_changes
 from edgekiln.compiler.emit_c import memory_plan
 from edgekiln.compiler.emit_c_family import family_of_core
+from edgekiln.compiler.emit_c_plan import planned_chains
 from edgekiln.compiler.explain import explain
 from edgekiln.compiler.importers import import_model
+from edgekiln.compiler.kernel_loops import workload_on
+from edgekiln.compiler.kernel_probes import strip_probes
+from edgekiln.compiler.layer_counts import layer_instructions
 from edgekiln.compiler.plan import plan_arena
 from edgekiln.compiler.slim import channel_groups, narrowed, slim
 from edgekiln.compiler.suitability import Asked, suitability
@@ -73,6 +77,29 @@ def test_counted_times_add_up_to_the_emulated_whole(require_tool: RequireTool) -
     total_ms = sum(layer.time_us or 0 for layer in found.layers) / 1e3
     assert total_ms == pytest.approx(whole.footprint.timed.value, rel=0.02)
     assert found.tier == "T2"
+
+
+def test_every_layer_is_told_when_some_run_in_strips() -> None:
+    graph, target = list(strip_probes(0, 2))[1], load_target("cortex-m4")
+    assert planned_chains(graph, family_of_core(target.core))
+    found = explain(graph, target, "c")
+    assert {layer.name for layer in found.layers} == {node.name for node in graph.nodes}
+    work = workload_on(graph, target, "c")
+    total_ms = sum(layer.time_us or 0 for layer in found.layers) / 1e3
+    assert total_ms == pytest.approx(estimate_latency(target, work, "c").value)
+
+
+@pytest.mark.slow
+def test_counted_times_of_layers_in_strips_add_up_to_their_calls(require_tool: RequireTool) -> None:
+    for tool in TOOLS:
+        require_tool(tool)
+    graph, target = list(strip_probes(0, 2))[1], load_target("cortex-m4")
+    found = explain(graph, target, "c", emulate=True)
+    assert target.cycles_per_instruction is not None
+    us = target.cycles_per_instruction[1] * 1e6 / target.clock_hz
+    total_us = sum(layer.time_us or 0 for layer in found.layers)
+    assert total_us == pytest.approx(us * sum(layer_instructions(graph, target)), rel=1e-3)
+    assert all(layer.time_us for layer in found.layers if layer.macs)
 
 
 @pytest.mark.slow

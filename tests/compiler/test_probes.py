@@ -15,8 +15,7 @@ from edgekiln.compiler import probes
 from edgekiln.compiler.calibration_plan import host_plan
 from edgekiln.compiler.emit_c_family import Family
 from edgekiln.compiler.graph import Graph
-from edgekiln.compiler.kernel_loops import kernel_workload
-from edgekiln.compiler.layer_counts import layer_instructions
+from edgekiln.compiler.layer_counts import layer_instructions, works_by_call
 from edgekiln.compiler.ops import Op
 from edgekiln.compiler.probe_models import more_probes
 from edgekiln.compiler.probes import Measure, Measuring, calibrate, probe_graphs
@@ -207,11 +206,9 @@ def test_interval_covers_cycles_per_instruction_when_emulated() -> None:
     low, value, high = profile.cycles_per_instruction
 
     def per_loop(graph: Graph, _: Target) -> tuple[float, ...]:
-        layers = kernel_workload(graph, Family.DSP).layers
         return tuple(
-            sum(3 * passes for _, passes in layer.loops)
-            for layer in layers
-            if layer.op != "reshape"
+            sum(3 * passes for layer in layers for _, passes in layer.loops)
+            for layers in works_by_call(graph, Family.DSP)
         )
 
     how = Measuring(measure=lambda kind, fmt: per_loop if fmt == "c" else None)

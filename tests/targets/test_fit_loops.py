@@ -17,7 +17,7 @@ from edgekiln.targets import (
     load_target,
 )
 from edgekiln.targets.core_costs import core_table, files, instruction_table, timed_table
-from edgekiln.targets.fit_loops import CountedLayer, CountedModel, fit_loops, predicted
+from edgekiln.targets.fit_loops import CountedCall, CountedModel, fit_loops, predicted
 
 PER_PASS = {"gather": 7.0, "product": 3.0, "call": 40.0}
 
@@ -32,8 +32,8 @@ def model(rng: np.random.Generator, layers: int = 3) -> CountedModel:
         }
         work = LayerWork(f"l{index}", "conv2d", 0, 0, 0, loops=tuple(loops.items()))
         count = sum(PER_PASS[name] * passes for name, passes in loops.items())
-        made.append(CountedLayer(work, int(count)))
-    return CountedModel.of(made)
+        made.append(CountedCall((work,), int(count)))
+    return CountedModel(tuple(made))
 
 
 def models(seed: int, count: int) -> list[CountedModel]:
@@ -52,7 +52,7 @@ def test_held_out_model_is_an_error_when_no_probe_passes_one_of_its_loops() -> N
     table = fit_loops(models(0, 12), models(1, 9), "loops")
     work = LayerWork("x", "conv2d", 0, 0, 0, loops=(("other", 1),))
     with pytest.raises(MeasurementError, match="no probe passes the loop 'other' of 'conv2d'"):
-        predicted(CountedModel.of([CountedLayer(work, 1)]), table.ops)
+        predicted(CountedModel((CountedCall((work,), 1),)), table.ops)
 
 
 def test_time_is_instructions_times_cycles_over_the_clock() -> None:
