@@ -104,6 +104,8 @@ def test_program_runs_another_models_image_when_only_weights_changed(
     assert not _proves(own, tmp_path / "own", "-O1")
 
 
+@pytest.mark.slow
+@pytest.mark.tool
 def test_cost_is_a_few_loads_when_a_core_runs_the_image(
     random_graph: RandomGraph,
     draw_samples: Callable[..., Array],

@@ -191,10 +191,14 @@ def oddities() -> Iterator[tuple[bytes, bytes, bytes]]:
                     yield key, message, nonce + (s + L).to_bytes(32, "little")
 
 
-@pytest.fixture(scope="session", params=["", "-D__ARM_ARCH_6M__"])
-def any_library(request: pytest.FixtureRequest, build_library: BuildLibrary) -> ctypes.CDLL:
+@pytest.fixture(
+    scope="session", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["wide", "v6m"]
+)
+def any_library(
+    request: pytest.FixtureRequest, build_library: BuildLibrary, update_library: ctypes.CDLL
+) -> ctypes.CDLL:
     """With products of 64 bits, and as cores have it that multiply 32 bits to 32."""
-    return build_library(*request.param.split())
+    return build_library("-D__ARM_ARCH_6M__") if request.param else update_library
 
 
 @pytest.mark.parametrize(("message", "times", "sha256", "sha512"), FIPS_180)

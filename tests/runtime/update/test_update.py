@@ -93,6 +93,7 @@ def test_update_is_refused_before_flash_is_touched_when_its_head_says_no(
     assert (board.operations, board.step(), board.image) == (0, NOTHING, None)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_head_is_refused_before_flash_is_touched(
     new_board: NewBoard, sealed: Sealed
 ) -> None:
