@@ -351,6 +351,12 @@ def make_bad() -> Callable[[], bytes]:
 
 
 @pytest.fixture(scope="session")
+def make_long() -> Callable[[], bytes]:
+    """An image with six golden vectors."""
+    return lambda: make_image(random.Random(3).randbytes(300), vectors=6)
+
+
+@pytest.fixture(scope="session")
 def release_key() -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 

@@ -27,6 +27,10 @@ COMMITTED, REJECTED, ROLLED_BACK = 1, 2, 3
 NOTHING, MORE, WAIT, READY, ENDED = range(5)
 
 
+def flipped(update: bytes, at: int) -> bytes:
+    return update[:at] + bytes((update[at] ^ 1,)) + update[at + 1 :]
+
+
 def image_of(update: bytes) -> bytes:
     head = int.from_bytes(update[16:20], "little")
     return update[-head:]
@@ -172,6 +176,23 @@ def test_image_is_refused_for_good_when_its_answers_are_wrong(
     assert board.operations == operations
 
 
+def test_self_test_goes_on_when_offers_come_between_its_steps(
+    new_board: NewBoard, sealed: Sealed, make_long: Callable[[], bytes]
+) -> None:
+    board, update = new_board(), sealed(1, image=make_long())
+    hostile = (update, bytes(300), update[:9])
+    board.boot()
+    assert board.offer(update) == 0
+    progress, steps = MORE, 0
+    while progress == MORE:
+        board.server = update
+        progress = board.step()
+        board.offer(hostile[steps % 3] if steps % 2 else flipped(update, 220))
+        steps += 1
+    assert progress == READY
+    assert board.runs == 6
+
+
 def test_image_is_refused_when_its_self_test_takes_the_device_down(
     new_board: NewBoard, sealed: Sealed
 ) -> None:
@@ -244,6 +265,7 @@ def test_model_before_runs_when_the_confirmed_one_rots(new_board: NewBoard, seal
     board.flash[3][2000] ^= 1
     board.boot()
     assert board.image == image_of(old)
+    assert (board.record.outcome, board.record.reason) == (ROLLED_BACK, DAMAGED)
     board.flash[2][2000] ^= 1
     board.boot()
     assert board.image is None
