@@ -8,15 +8,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from edgekiln.runtime.envelope import HEAD_BYTES, Addressee, open_update
+from edgekiln.runtime.errors import TrustError
 
 if TYPE_CHECKING:
     from .conftest import Board
 
 NewBoard = Callable[..., "Board"]
 Sealed = Callable[..., bytes]
+
+STRUCTURE = hashlib.sha256(b"structure").digest()  # as conftest.py has it
 
 # ek_reason.h
 NO_ENVELOPE, BAD_SIZE, UNKNOWN_KEY, BAD_SIGNATURE, OTHER_CLASS, OTHER_STRUCTURE = range(1, 7)
@@ -272,6 +275,21 @@ def test_model_before_runs_when_the_confirmed_one_rots(new_board: NewBoard, seal
     assert board.install(new) == 0
 
 
+def test_image_does_not_run_when_a_block_and_its_hash_were_changed_together(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    board, update = new_board(), sealed(1)
+    board.boot()
+    assert board.install(update) == 0
+    slot = bytearray(board.flash[2])
+    start = slot.index(image_of(update)[:256])
+    slot[start + 100] ^= 1
+    slot[HEAD_BYTES : HEAD_BYTES + 32] = hashlib.sha256(slot[start : start + 256]).digest()
+    board.flash[2][:] = list(slot)
+    board.boot()
+    assert board.image is None
+
+
 def test_model_before_does_not_run_when_its_counter_was_banned(
     new_board: NewBoard, sealed: Sealed
 ) -> None:
@@ -414,3 +432,43 @@ def test_python_reads_what_it_sealed_and_nothing_else(sealed: Sealed, release_ke
         spoiled[rng.randrange(len(update))] ^= 1 << rng.randrange(8)
         with pytest.raises(Exception, match=r"update|signature|block|image|head"):
             open_update(bytes(spoiled), keys)
+
+
+def test_verdict_is_pythons_when_signed_heads_are_drawn(
+    new_board: NewBoard, sealed: Sealed, release_key: Ed25519PrivateKey
+) -> None:
+    rng = random.Random(4)
+    stranger = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    board, taken = new_board(factory_counter=3), 0
+    board.boot()
+    for _ in range(150):
+        update = sealed(
+            0,
+            counter=rng.choice((2, 3, 3, 4)),
+            image=rng.randbytes(32 * rng.randrange(1, 270)),
+            key=rng.choice((release_key, release_key, release_key, stranger)),
+            addressee=Addressee.of("plant", rng.choice(("board", "board", "board", "other"))),
+            structure=rng.choice((STRUCTURE, STRUCTURE, STRUCTURE, bytes(32))),
+            block_bytes=rng.choice((256, 512, 1024, 2048)),
+        )
+        fine = _python_takes(update, [release_key.public_key()], board.slot_bytes)
+        assert (board.offer(update) == 0) == fine
+        taken += fine
+    assert 10 < taken < 140
+
+
+def _python_takes(update: bytes, keys: list[Ed25519PublicKey], slot_bytes: int) -> bool:
+    """By the fields alone, with sizes as the picture of a slot in ek_slot.h has them."""
+    try:
+        head = open_update(update, keys).head
+    except TrustError:
+        return False
+    used = HEAD_BYTES + 32 * head.blocks
+    image = -(-used // head.block_bytes) * head.block_bytes
+    return (
+        head.addressee == Addressee.of("plant", "board")
+        and head.structure == STRUCTURE
+        and head.security_counter >= 3
+        and head.block_bytes <= 1024
+        and image + head.image_bytes <= slot_bytes
+    )
