@@ -76,6 +76,9 @@ def test_slots_take_turns_when_updates_follow(new_board: NewBoard, sealed: Seale
         assert board.install(sealed(seed)) == 0
         assert board.image == image_of(sealed(seed))
         assert board.record.active == 1 + seed % 2
+    assert bytes(board.record.previous) == hashlib.sha256(sealed(3)[:HEAD_BYTES]).digest()
+    assert board.offer(sealed(5)) == 0
+    assert bytes(board.record.previous) == bytes(32)  # its slot is written over
 
 
 @pytest.mark.parametrize(
@@ -419,6 +422,22 @@ def _check(board: Board, old: bytes, new: bytes) -> None:
     assert board.image in (image_of(old), image_of(new))
     if board.image == image_of(new):
         assert board.update.on_trial or board.record.outcome == COMMITTED
+
+
+def test_envelope_and_journal_are_those_that_devices_in_the_field_read(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    update = sealed(1, counter=4, image=bytes(range(256)) * 2)
+    assert hashlib.sha256(update).hexdigest()[:16] == "ecc3ae9505e3dd7f"
+    board, good = new_board(), sealed(1, counter=4)
+    board.boot()
+    assert board.install(good) == 0
+    pages = [bytes(board.flash[page][:128]) for page in (0, 1)]
+    later = max(pages, key=lambda page: int.from_bytes(page[4:8], "little"))
+    # magic; sequence 6, floor 4; idle, no boot used of 3, slot A twice; committed, fine
+    assert later[:18] == b"EKJ1" + bytes((6, 0, 0, 0, 4, 0, 0, 0, 0, 2, 1, 1, 1, 0))
+    assert later[24:56] == hashlib.sha256(good[:HEAD_BYTES]).digest()
+    assert later[120:] == hashlib.sha256(later[:120]).digest()[:8]
 
 
 def test_python_reads_what_it_sealed_and_nothing_else(sealed: Sealed, release_key: Any) -> None:
