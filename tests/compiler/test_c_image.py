@@ -153,6 +153,18 @@ def test_golden_vectors_lie_in_the_image_where_its_head_says(
     assert (np.float32(quant.scale[0]), quant.zero_point[0]) == (np.float32(scale), zero_point)
 
 
+def test_image_ends_with_its_numbers_when_no_vectors_go_along(
+    random_graph: RandomGraph, draw_samples: Callable[..., Array]
+) -> None:
+    graph = quantize(random_graph(1), draw_samples(random_graph(1), 32))
+    files = emit_c(graph, _codes(graph)).files
+    none, some = updatable(files, "", 0), updatable(files, "", 2)
+    _, total, start, *rest = HEAD.unpack_from(none.image)
+    assert (total - start < 32, rest) == (True, [0, 0, 0, 0])
+    assert none.image[32:start] == some.image[32:start]
+    assert none.structure == some.structure
+
+
 def test_structure_stays_when_only_names_and_weights_change(
     random_graph: RandomGraph, draw_samples: Callable[..., Array]
 ) -> None:
