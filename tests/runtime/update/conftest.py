@@ -151,6 +151,7 @@ class Board:
     cut_at: int | None = None  # the flash operation at which power goes
     cut_kind: str = "torn"  # none | torn | all of it
     broken: bool = False  # flash can be read and does nothing else
+    garbled: int = 0  # so many blocks come with a bit flipped, then no more
     hang: bool = False  # the model does not come back: the watchdog resets
     operations: int = 0
     erased: int = 0
@@ -293,6 +294,9 @@ class Board:
         if self.dead or len(piece) != count:
             return 1
         self.fetched.append((offset, count))
+        if self.garbled and len(self.fetched) > 4:
+            self.garbled -= 1
+            piece = piece[:-1] + bytes((piece[-1] ^ 1,))
         ctypes.memmove(to, piece, count)
         return 0
 

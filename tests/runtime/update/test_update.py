@@ -134,6 +134,18 @@ def test_update_is_given_up_when_a_byte_after_the_head_is_wrong(
     assert board.install(sealed(1)) == 0  # the server was mended
 
 
+def test_block_is_fetched_again_and_never_written_when_it_comes_garbled(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    clean, noisy = new_board(), new_board(garbled=6)
+    for board in (clean, noisy):
+        board.boot()
+        assert board.install(sealed(1)) == 0
+    assert noisy.garbled == 0
+    assert noisy.operations == clean.operations
+    assert len(noisy.fetched) == len(clean.fetched) + 6
+
+
 def test_update_waits_and_goes_on_when_the_network_ends_and_comes_back(
     new_board: NewBoard, sealed: Sealed
 ) -> None:
