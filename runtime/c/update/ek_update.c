@@ -265,7 +265,7 @@ static ek_progress fetch_part(ek_update *update) {
         return EK_MORE;
     }
     update->failures++;
-    if (update->failures == FAILURES) {
+    if (update->failures >= FAILURES) {
         return give_up(update, reason);
     }
     update->part = ek_slot_resume(port, area, update->bytes, &update->head);
@@ -322,8 +322,8 @@ ek_progress ek_update_step(ek_update *update) {
         return update->has_head ? fetch_part(update) : EK_NOTHING;
     case EK_STAGED:
         return update->testing ? test_vector(update) : begin_test(update);
-    case EK_TRIAL:
-        return EK_READY;
+    case EK_TRIAL: /* what runs on trial already needs no boot */
+        return update->on_trial ? EK_NOTHING : EK_READY;
     default:
         return EK_NOTHING;
     }

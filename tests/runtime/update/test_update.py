@@ -59,6 +59,7 @@ def test_image_runs_on_trial_and_then_for_good_when_it_is_good(
     board.boot()
     assert board.image == image_of(update)
     assert board.update.on_trial
+    assert board.step() == NOTHING  # a main loop must not take it for a reason to reset
     assert board.confirm() == 0
     board.boot()
     assert board.image == image_of(update)
@@ -101,6 +102,20 @@ def test_update_is_refused_before_flash_is_touched_when_its_head_says_no(
     board.boot()
     assert board.offer(sealed(1, **{"counter": 3, **options})) == reason
     assert (board.operations, board.step(), board.image) == (0, NOTHING, None)
+
+
+def test_update_is_given_up_once_flash_works_again_when_it_did_not_for_long(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    board = new_board()
+    board.boot()
+    assert board.offer(sealed(1)) == 0
+    board.broken = True
+    assert {board.step() for _ in range(30)} == {MORE, WAIT}
+    board.broken = False
+    board.server = sealed(1)[:-1]  # another failure, of the last block
+    assert board.run() in (ENDED, WAIT)
+    assert board.install(sealed(2)) == 0
 
 
 @pytest.mark.slow
