@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 NewBoard = Callable[..., "Board"]
 Sealed = Callable[..., bytes]
 
+BOARD = Addressee.of("plant", "board")
 STRUCTURE = hashlib.sha256(b"structure").digest()  # as conftest.py has it
 
 # ek_reason.h
@@ -88,6 +90,7 @@ def test_slots_take_turns_when_updates_follow(new_board: NewBoard, sealed: Seale
         ({"key": Ed25519PrivateKey.from_private_bytes(bytes(32))}, UNKNOWN_KEY),
         ({"addressee": Addressee.of("plant", "other")}, OTHER_CLASS),
         ({"addressee": Addressee.of("others", "board")}, OTHER_CLASS),
+        ({"addressee": dataclasses.replace(BOARD, vendor_id=bytes(16))}, OTHER_CLASS),
         ({"structure": bytes(32)}, OTHER_STRUCTURE),
         ({"counter": 2}, OLD_COUNTER),
         ({"image": bytes(8192)}, BAD_SIZE),
@@ -320,6 +323,20 @@ def test_image_does_not_run_when_a_block_and_its_hash_were_changed_together(
     assert board.image is None
 
 
+def test_image_does_not_run_when_another_signed_one_was_put_into_its_slot(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    boards = []
+    for seed in (1, 2):
+        board = new_board()
+        board.boot()
+        assert board.install(sealed(seed)) == 0
+        boards.append(board)
+    boards[0].flash[2][:] = boards[1].flash[2]
+    boards[0].boot()
+    assert boards[0].image is None
+
+
 def test_model_before_does_not_run_when_its_counter_was_banned(
     new_board: NewBoard, sealed: Sealed
 ) -> None:
@@ -512,7 +529,7 @@ def _python_takes(update: bytes, keys: list[Ed25519PublicKey], slot_bytes: int) 
     used = HEAD_BYTES + 32 * head.blocks
     image = -(-used // head.block_bytes) * head.block_bytes
     return (
-        head.addressee == Addressee.of("plant", "board")
+        head.addressee == BOARD
         and head.structure == STRUCTURE
         and head.security_counter >= 3
         and head.block_bytes <= 1024
