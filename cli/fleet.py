@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import common_options, need_extra, print_json, print_table, say
+from .fleet_captures import captures
 from .fleet_devices import FOLDER, enroll, fleet_option, revoke, token
 from .project import load_project, profile_folders
+from .rollout_limits import parse_shadow, parse_window
 from .waves import parse_waves
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def fleet() -> None:
 fleet.add_command(enroll)
 fleet.add_command(token)
 fleet.add_command(revoke)
+fleet.add_command(captures)
 
 
 def client(folder: Path) -> FleetClient:
@@ -182,6 +185,8 @@ def rollout() -> None:
 @click.option("--wave", "waves", multiple=True, help="A share (10%) or a number of devices (2).")
 @click.option("--soak-s", type=click.FloatRange(min=0))
 @click.option("--deadline-s", type=click.FloatRange(min=1))
+@click.option("--shadow", help="Answer beside the live model first; so many may differ (5%).")
+@click.option("--window", help="Of the day (UTC) in which devices may test it (22:00-04:00).")
 @click.option("--project", type=FOLDER, help="Default: edgekiln.toml here.")
 @click.option(
     "--wait-s",
@@ -197,6 +202,8 @@ def start(
     waves: tuple[str, ...],
     soak_s: float | None,
     deadline_s: float | None,
+    shadow: str | None,
+    window: str | None,
     project: Path | None,
     wait_s: float,
     as_json: bool,
@@ -212,6 +219,8 @@ def start(
         waves=parse_waves(waves or defaults.waves),
         soak_s=defaults.soak_s if soak_s is None else soak_s,
         deadline_s=defaults.deadline_s if deadline_s is None else deadline_s,
+        limits=parse_shadow(defaults.shadow if shadow is None else shadow),
+        window_s=parse_window(defaults.window if window is None else window),
     )
     api = client(folder)
     started = api.start_rollout(request)

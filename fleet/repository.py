@@ -31,6 +31,7 @@ from tuf.api.serialization.json import JSONSerializer
 from edgekiln.runtime.files import write_atomic
 from edgekiln.runtime.merkle import encode_leaves, leaf_hashes, merkle_root
 from edgekiln.runtime.protocol import BLOCK_BYTES
+from edgekiln.runtime.record import DeltaInfo
 
 from .errors import FleetFolderError, ReleaseError
 from .folder import FleetFolder
@@ -61,6 +62,7 @@ class TargetRecord(msgspec.Struct, frozen=True, kw_only=True):
     ram_bytes: Mapping[str, int]
     flash_bytes: Mapping[str, int]
     block_bytes: int = BLOCK_BYTES
+    deltas: tuple[DeltaInfo, ...] = ()
 
 
 def now_utc() -> datetime:
@@ -95,11 +97,13 @@ def add_target(
     security_counter: int,
     ram_bytes: Mapping[str, int],
     flash_bytes: Mapping[str, int],
+    deltas: tuple[DeltaInfo, ...] = (),
     now: datetime | None = None,
 ) -> TargetRecord:
     """Publish a bundle: file and leaf list, then targets, snapshot, timestamp.
 
     `ram_bytes` and `flash_bytes` have one entry per target that the bundle holds an artifact for.
+    The files of `deltas` are in the repository already.
     Publishing the same bundle twice writes it again and changes nothing else.
     """
     now = now or now_utc()
@@ -113,6 +117,7 @@ def add_target(
         targets=tuple(sorted(ram_bytes)),
         ram_bytes=ram_bytes,
         flash_bytes=flash_bytes,
+        deltas=deltas,
     )
     write_atomic(folder.repository / "targets" / record.leaves_path, encode_leaves(leaves))
     write_atomic(folder.repository / "targets" / path, data)
