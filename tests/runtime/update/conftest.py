@@ -152,6 +152,7 @@ class Board:
     cut_kind: str = "torn"  # none | torn | all of it
     broken: bool = False  # flash can be read and does nothing else
     garbled: int = 0  # so many blocks come with a bit flipped, then no more
+    weak: int = 0  # the operation that leaves a byte as it was and says that all is well
     hang: bool = False  # the model does not come back: the watchdog resets
     operations: int = 0
     erased: int = 0
@@ -275,7 +276,8 @@ class Board:
                 self.written[area] - units if erasing else self.written[area] | units
             )
             for i, byte in enumerate(data):
-                cells[offset + i] = byte if erasing else cells[offset + i] & byte
+                if self.operations != self.weak or i != 7:
+                    cells[offset + i] = byte if erasing else cells[offset + i] & byte
             return
         self.written[area] |= units
         end = self.rng.randrange(len(data) + 1)

@@ -164,6 +164,23 @@ def test_block_is_fetched_again_and_never_written_when_it_comes_garbled(
     assert len(noisy.fetched) == len(clean.fetched) + 6
 
 
+@pytest.mark.parametrize("operation", range(1, 25))
+def test_write_is_done_again_when_flash_only_says_that_it_was_done(
+    new_board: NewBoard, sealed: Sealed, operation: int
+) -> None:
+    board = new_board(weak=operation, self_tests=3)
+    board.boot()
+    for _ in range(4):  # a journal that cannot be written waits
+        reason = board.install(sealed(1))
+        if reason in (0, ALREADY_RUNNING):
+            break
+        assert reason in (FLASH, BUSY)  # never DAMAGED: what was written is read back at once
+        board.boot()
+        assert board.image in (None, image_of(sealed(1)))
+    assert board.image == image_of(sealed(1))
+    assert board.record.outcome == COMMITTED
+
+
 def test_update_waits_and_goes_on_when_the_network_ends_and_comes_back(
     new_board: NewBoard, sealed: Sealed
 ) -> None:
