@@ -174,6 +174,8 @@ def oddities() -> Iterator[tuple[bytes, bytes, bytes]]:
     spellings += [bytes((*p.encoded[:31], p.encoded[31] | 0x80)) for p in orders if p.x == 0]
     for key, nonce in itertools.product(spellings, spellings):
         yield key, b"", nonce + bytes(32)
+    nonce = (BASE * 3).encoded + (3).to_bytes(32, "little")
+    yield from ((key, bytes([i]), nonce) for key in spellings for i in range(8))
     for i in range(8):
         a, r = rng.randrange(1, L), rng.randrange(1, L)
         t, u = rng.choice(orders), rng.choice(orders)
@@ -238,7 +240,12 @@ def test_field_equals_big_integers_when_words_are_at_their_ends(
     exact = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul}[name]
     ends = (0, 1, 37, 38, 0xFFFF, 0x10000, 0xFFFF0000, 0xFFFFFFFF, 0xFFFFFFDA)
     for _ in range(3000):
-        a, b = ([rng.choice((rng.getrandbits(32), *ends)) for _ in range(8)] for _ in range(2))
+        a, b = (
+            [rng.choice((rng.getrandbits(32), *ends)), *([rng.choice((0, 0xFFFFFFFF))] * 7)]
+            if rng.random() < 0.5
+            else [rng.choice((rng.getrandbits(32), *ends)) for _ in range(8)]
+            for _ in range(2)
+        )
         found = words()
         getattr(any_library, f"ek_field_{name}")(found, words(*a), words(*b))
         assert (number(found) - exact(number(a), number(b))) % P == 0
