@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 
 from edgekiln.runtime.agent_ports import Clock
+from edgekiln.runtime.capture import Candidate, CaptureTable, CaptureTap
 from edgekiln.runtime.contract import Contract, FloatArray, TensorSpec
 from edgekiln.runtime.drift import DriftDetector
 from edgekiln.runtime.errors import ContractError, DriftStateError, EngineError
 from edgekiln.runtime.monitor import Monitor
 from edgekiln.runtime.prediction import Head, Prediction
-from edgekiln.runtime.protocol import BrokenRules, Report
+from edgekiln.runtime.protocol import BrokenRules, CaptureReason, Report
 from edgekiln.runtime.reference import build_reference
 from edgekiln.runtime.report_folder import ReportFolder
 from edgekiln.runtime.ring import RING_BYTES, RING_SAMPLES, Ring
@@ -54,6 +56,49 @@ class Signs:
             raise EngineError("burnt")
         logits = self._logits(samples)
         return Prediction.of_logits(logits if raw.ndim == 2 else logits[0], self._head, 30.0)
+
+
+def captured(reasons: tuple[str, ...]) -> tuple[Watch, list[Candidate]]:
+    """A watch with a tap that takes as much as it may."""
+    table = CaptureTable(
+        reasons=tuple(map(CaptureReason, reasons)), redact="none", max_per_day=10**9
+    )
+    candidates: list[Candidate] = []
+    clock = itertools.count()
+    tap = CaptureTap(table, candidates.append, lambda: float(next(clock)), np.random.default_rng(0))
+    session = LiveSession(Signs())  # type: ignore[arg-type]
+    watch = Watch(session, lambda report, state: None, rng=np.random.default_rng(1), tap=tap)
+    return watch, candidates
+
+
+def test_refused_samples_are_captured_as_they_came_with_the_rule() -> None:
+    watch, candidates = captured(("violation",))
+    for raw in (np.array([99.0, 0, 0]), np.array([1, 2]), np.array([np.nan, 0, 0])):
+        with pytest.raises(ContractError):
+            watch.predict(raw)
+    with pytest.raises(EngineError):
+        watch.predict(np.array([45.0, 0, 0]))
+    watch.predict(RAW[0])
+    watch.close()
+    assert [one.detail for one in candidates] == ["range", "shape", "finite"]
+    assert candidates[0].sample.tolist() == [99.0, 0.0, 0.0]
+    assert {one.bundle_id for one in candidates} == {"b1"}
+
+
+def test_samples_are_captured_while_a_feature_drifts_and_not_before() -> None:
+    watch, candidates = captured(("drifted",))
+    for sample in RAW[:400]:
+        watch.predict(sample)
+    watch.close()
+    assert not candidates
+    moved = RAW[:400] + np.array([0, 3, 0], np.float32)
+    for sample in moved:
+        watch.predict(sample)
+    watch.close()
+    assert candidates
+    assert all("x[1]" in one.detail for one in candidates)
+    assert all((moved == one.sample).all(axis=1).any() for one in candidates)
+    assert {one.label for one in candidates} <= {"a", "b"}
 
 
 class Posted:
@@ -138,11 +183,34 @@ def test_refusals_and_failures_are_raised_and_counted_by_their_rule() -> None:
         with pytest.raises(ContractError):
             posted.watch.predict(sample)
     with pytest.raises(EngineError, match="burnt"):
-        posted.watch.predict([45, 0, 0])
+        posted.watch.predict(np.array([45, 0, 0], np.float32))
     posted.watch.close()
     (report,) = posted.reports
     assert (report.samples, report.violations, report.engine_errors) == (0, 4, 1)
     assert report.broken_rules == BrokenRules(finite=1, range=1, shape=1, dtype=1)
+
+
+def test_what_is_no_array_is_refused_and_counted_when_samples_are_captured() -> None:
+    contract_error = ContractError("input 'x' is no array", "shape")
+
+    class Ragged(Signs):
+        def predict(self, raw: object) -> Prediction:
+            raise contract_error
+
+    taken: list[tuple[object, ...]] = []
+    tap = SimpleNamespace(refused=lambda *what: taken.append(what))
+    reports: list[Report] = []
+    watch = Watch(
+        LiveSession(Ragged()),  # type: ignore[arg-type]
+        lambda report, state: reports.append(report),
+        tap=tap,  # type: ignore[arg-type]
+    )
+    for raw in ([[1.0], [2.0, 3.0]], [1.0, 2.0]):
+        with pytest.raises(ContractError):
+            watch.predict(raw)
+    watch.close()
+    assert reports[0].broken_rules == BrokenRules(shape=2)
+    assert [what[1:] for what in taken] == [("shape", "b1")]
 
 
 def test_nothing_is_lost_or_counted_twice_when_threads_answer_while_windows_end() -> None:
