@@ -54,19 +54,16 @@ class Files(ctypes.Structure):
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+def library(
+    tmp_path_factory: pytest.TempPathFactory, require_tool: Callable[[str], str]
+) -> ctypes.CDLL:
     folder = tmp_path_factory.mktemp("delta")
     (folder / "sizes.c").write_text(SIZES)
     flags = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-shared", "-fPIC")
     built = folder / "delta.so"
-    try:
-        subprocess.run(
-            ["gcc", *flags, f"-I{SOURCES}", str(SOURCES / "ek_delta.c"), str(folder / "sizes.c"),
-             "-o", str(built)],
-            check=True,
-        )  # fmt: skip
-    except FileNotFoundError:
-        pytest.skip("needs gcc")
+    sources = (str(SOURCES / "ek_delta.c"), str(folder / "sizes.c"))
+    command = [require_tool("gcc"), *flags, f"-I{SOURCES}", *sources, "-o", str(built)]
+    subprocess.run(command, check=True)
     return ctypes.CDLL(str(built))
 
 
