@@ -18,7 +18,7 @@ from .probe_models import more_probes
 from .probe_networks import FAMILIES, network_float
 from .quantize import quantize
 
-NEEDED_PROBES, ALL_PROBES = 400, 4000  # random ones, beside the corners
+NEEDED_PROBES, ALL_PROBES = 340, 4000  # random ones, beside the corners
 NEEDED_NETWORKS, ALL_NETWORKS = 14, 70
 _NETWORK_EVERY = 12  # probes
 

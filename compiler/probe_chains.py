@@ -127,12 +127,28 @@ def corners(rng: Rng) -> Iterator[Graph]:
         build = GraphBuilder("corner", (1, size))
         yield build.finish(dense(build, rng, build.input, out))
 
+    for layer in (*dict.fromkeys(LIGHT), summed, joined):  # each operator, whatever is drawn
+        for size in (5, 14):
+            yield _light_corner(rng, layer, (size, size, 2 * size), 0)
+        yield _light_corner(rng, layer, (8, 8, 3), 12)
+        yield _light_corner(rng, layer, (20, 1, 5), 8)
+
 
 def _corner(rng: Rng, shape: tuple[int, int, int], out: int, window: int) -> Graph:
     build = GraphBuilder("corner", (1, *shape))
     if out:
         return build.finish(convolution(build, rng, build.input, out, (window, window)))
     return build.finish(depthwise(build, rng, build.input, (window, window)))
+
+
+def _light_corner(rng: Rng, layer: Layer, shape: tuple[int, int, int], out: int) -> Graph:
+    """A light layer alone, or behind `out` channels and before what may follow it."""
+    build = GraphBuilder("corner", (1, *shape))
+    x = layer(build, rng, pointwise(build, rng, build.input, out) if out else build.input)
+    if out == 0 or len(build.shape(x)) == 2:
+        return build.finish(x)
+    follows = pointwise if shape[1] > 1 else dense
+    return build.finish(follows(build, rng, x, 9))
 
 
 def _link(build: GraphBuilder, rng: Rng, x: str) -> str:
