@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import common_options, need_extra, print_json, print_table, say
+from .fleet_captures import captures
+from .fleet_devices import FOLDER, enroll, fleet_option, revoke, token
 from .project import load_project, profile_folders
+from .rollout_limits import parse_shadow, parse_window
 from .waves import parse_waves
 
 if TYPE_CHECKING:
@@ -18,15 +21,16 @@ if TYPE_CHECKING:
     from edgekiln.fleet.client import FleetClient, ServerAddress
     from edgekiln.fleet.model import Rollout
 
-FOLDER = click.Path(path_type=Path)
-fleet_option = click.option(
-    "--fleet", "folder", type=FOLDER, default=Path("fleet"), show_default=True, help="Its folder."
-)
-
 
 @click.group()
 def fleet() -> None:
     """Serve a fleet, enrol devices, roll out, see alerts."""
+
+
+fleet.add_command(enroll)
+fleet.add_command(token)
+fleet.add_command(revoke)
+fleet.add_command(captures)
 
 
 def client(folder: Path) -> FleetClient:
@@ -41,13 +45,14 @@ def client(folder: Path) -> FleetClient:
 @click.argument("folder", type=FOLDER)
 @click.option("--http-port", default=0, type=click.IntRange(0, 65535), help="0: choose a free one.")
 @click.option("--broker-port", default=0, type=click.IntRange(0, 65535), help="0: choose.")
+@click.option("--public-host", default="", help="Name or address by which devices reach this host.")
 @common_options
-def init(folder: Path, http_port: int, broker_port: int, as_json: bool) -> None:
+def init(folder: Path, http_port: int, broker_port: int, public_host: str, as_json: bool) -> None:
     """Make FOLDER: keys, an empty signed repository, a registry."""
     need_extra("fleet")
     from edgekiln.fleet.folder import init_fleet
 
-    made = init_fleet(folder, http_port=http_port, broker_port=broker_port)
+    made = init_fleet(folder, http_port=http_port, broker_port=broker_port, public_host=public_host)
     say(f"made {made.path}; keys/offline belongs on a machine that no network reaches")
     if as_json:
         print_json({"fleet": str(made.path)})
@@ -68,40 +73,6 @@ def serve(folder: Path, as_json: bool) -> None:
             print_json(address)
 
     run(open_fleet(folder), ready)
-
-
-@fleet.command()
-@click.argument("device_id")
-@fleet_option
-@click.option("--target", default="host", show_default=True)
-@click.option("--cohort", "cohorts", multiple=True, default=("all",), show_default=True)
-@click.option("--factory", required=True, help="Release that it leaves the factory with.")
-@click.option("--project", type=FOLDER, help="Default: edgekiln.toml here.")
-@click.option("-o", "--out", type=FOLDER, required=True, help="The device's folder.")
-@common_options
-def enroll(
-    device_id: str,
-    folder: Path,
-    target: str,
-    cohorts: tuple[str, ...],
-    factory: str,
-    project: Path | None,
-    out: Path,
-    as_json: bool,
-) -> None:
-    """Make credentials and a signed first model for DEVICE_ID."""
-    need_extra("fleet")
-    from edgekiln.fleet.enrol import enrol_device
-    from edgekiln.fleet.folder import open_fleet
-    from edgekiln.fleet.registry import find_release
-
-    opened = open_fleet(folder)
-    release = find_release(opened, factory)
-    profiles = profile_folders(project)
-    made = enrol_device(opened, device_id, target, cohorts, out, release, profiles)
-    say(f"enrolled {device_id}; copy {made} to it and run: edgekiln device run {made} --source …")
-    if as_json:
-        print_json({"device": device_id, "folder": str(made)})
 
 
 @fleet.command()
@@ -214,6 +185,8 @@ def rollout() -> None:
 @click.option("--wave", "waves", multiple=True, help="A share (10%) or a number of devices (2).")
 @click.option("--soak-s", type=click.FloatRange(min=0))
 @click.option("--deadline-s", type=click.FloatRange(min=1))
+@click.option("--shadow", help="Answer beside the live model first; so many may differ (5%).")
+@click.option("--window", help="Of the day (UTC) in which devices may test it (22:00-04:00).")
 @click.option("--project", type=FOLDER, help="Default: edgekiln.toml here.")
 @click.option(
     "--wait-s",
@@ -229,6 +202,8 @@ def start(
     waves: tuple[str, ...],
     soak_s: float | None,
     deadline_s: float | None,
+    shadow: str | None,
+    window: str | None,
     project: Path | None,
     wait_s: float,
     as_json: bool,
@@ -244,6 +219,8 @@ def start(
         waves=parse_waves(waves or defaults.waves),
         soak_s=defaults.soak_s if soak_s is None else soak_s,
         deadline_s=defaults.deadline_s if deadline_s is None else deadline_s,
+        limits=parse_shadow(defaults.shadow if shadow is None else shadow),
+        window_s=parse_window(defaults.window if window is None else window),
     )
     api = client(folder)
     started = api.start_rollout(request)

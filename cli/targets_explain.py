@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,9 +91,8 @@ def explain(
     asked = Asked(target, over(limits, budget_of(settings, target.id)))
     read = read_model(model, source, settings)
     explanation = explained(read.graph, target, fmt, emulate=emulate)
-    whole = next(
-        item for item in suitability(read.graph, [asked], emulate=emulate) if item.format == fmt
-    )
+    alone = replace(asked, target=replace(target, formats=(fmt,)))
+    (whole,) = suitability(read.graph, [alone], emulate=emulate)
     changes: Sequence[Change] = ()
     if not whole.fits:
         say("it does not fit: trying what would")

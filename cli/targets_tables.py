@@ -22,7 +22,6 @@ LIST_COLUMNS = (
 EVIDENCE_COLUMNS = ("id", "tier", "source")
 OPERATOR_COLUMNS = ("operator", "int8", "int16", "float32")
 # What one unit of work costs: the operators that a comparison shows.
-COMPARED_OPS = ("conv2d", "depthwise_conv2d", "fully_connected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +74,15 @@ def facts_table(target: Target) -> Table:
 
 
 def comparison_table(targets: Sequence[Target]) -> Table:
-    """One column a target, one row a fact, then what a unit of work costs in its first engine."""
+    """One column a target, one row a fact, then what typical layers cost in its first engine."""
+    from edgekiln.compiler.typical_layers import TYPICAL
+
     facts = [_facts(target) for target in targets]
     names = list(dict.fromkeys(name for column in facts for name, _ in column))
     rows = [(name, *(dict(column).get(name, "–") for column in facts)) for name in names]
-    for op in COMPARED_OPS:
-        rows.append((f"{op}, ns per MAC", *(_per_mac(target, op) for target in targets)))
+    for op, layer in TYPICAL.items():
+        figures = (_per_mac(target, op) for target in targets)
+        rows.append((f"{op} ({layer}), ns per MAC", *figures))
     return Table("Comparison", ("", *(target.id for target in targets)), tuple(rows))
 
 
@@ -138,15 +140,14 @@ def _facts(target: Target) -> list[tuple[str, str]]:
 
 
 def _per_mac(target: Target, op: str) -> str:
-    from edgekiln.targets import first_engine
+    from edgekiln.compiler.typical_layers import ns_per_mac
+    from edgekiln.targets import NoCostTableError, UnsupportedOperatorError, first_engine
 
-    engine = first_engine(target)
-    for costs in target.costs:
-        priced = (costs.engine, costs.dtype) == (engine, "int8") and op in costs.ops
-        if priced and not costs.ops[op].loops:  # the loops of a kernel have no price for a MAC
-            figure = costs.ops[op].ns_per_mac
-            return f"{figure:.3g} ({costs.engine} int8, {costs.tier.word} {costs.tier.name})"
-    return "not known"
+    try:
+        figure, costs = ns_per_mac(target, op, first_engine(target))
+    except (NoCostTableError, UnsupportedOperatorError):
+        return "not known"
+    return f"{figure:.3g} ({costs.engine} int8, {costs.tier.word} {costs.tier.name})"
 
 
 def clock_text(target: Target) -> str:

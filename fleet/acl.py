@@ -6,6 +6,7 @@ A device's topics are bound to the user it logged in as, never to what a message
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgekiln.runtime.protocol import ROOT, Topics
@@ -22,19 +23,32 @@ class Access(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line: `access` to `filter`; `user` None is a pattern, where %u stands for the user."""
+    """One line: `access` to `filter`; `user` None is a pattern, where %u stands for the user.
+
+    A rule that gives no access takes away what any other gives.
+    """
 
     user: str | None
     access: frozenset[Access]
     filter: str
 
 
-def access_file(tenant: str) -> str:
-    """The access file of a tenant, in mosquitto's format."""
+_GIVEN = {
+    "read": frozenset({Access.READ}),
+    "write": frozenset({Access.WRITE}),
+    "readwrite": frozenset(Access),
+    "deny": frozenset(),
+}
+
+
+def access_file(tenant: str, revoked: Iterable[str] = ()) -> str:
+    """The access file of a tenant, in mosquitto's format; who is `revoked` may nothing."""
     topics = Topics(tenant)
+    denied = "".join(f"user {user}\ntopic deny #\n\n" for user in sorted(revoked))
     return (
         f"user {SERVER_USER}\n"
         f"topic readwrite {ROOT}/{tenant}/#\n\n"
+        f"{denied}"
         f"pattern write {topics.up('%u', '#')}\n"
         f"pattern read {topics.down('%u', '#')}\n"
         f"pattern read {topics.cohort('+', '#')}\n"
@@ -50,14 +64,16 @@ def parse_access_file(text: str) -> tuple[Rule, ...]:
         if len(words) == 2 and words[0] == "user":
             user = words[1]
         elif len(words) == 3 and words[0] in ("topic", "pattern"):
-            wanted = Access if words[1] == "readwrite" else (Access(words[1]),)
+            wanted = _GIVEN[words[1]]
             owner = user if words[0] == "topic" else None
-            rules.append(Rule(owner, frozenset(wanted), words[2]))
+            rules.append(Rule(owner, wanted, words[2]))
     return tuple(rules)
 
 
 def allows(rules: tuple[Rule, ...], user: str, access: Access, topic: str) -> bool:
     """Whether `user` may read or write `topic`, which may itself be a subscription filter."""
+    if any(rule.user == user and not rule.access and covers(rule.filter, topic) for rule in rules):
+        return False
     return any(
         access in rule.access
         and rule.user in (None, user)

@@ -15,13 +15,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekiln.runtime.files import write_atomic
 
 from .acl import SERVER_USER, access_file
+from .authority import authority_file, broker_files, ensure_authority, now_utc, revoked_file
 from .errors import BrokerError
 from .folder import LOOPBACK, FleetFolder
 from .passwords import (
@@ -97,7 +98,12 @@ def start_broker(folder: FleetFolder, mosquitto: str | None = None) -> Broker:
     port = folder.settings.broker.port
     _check_port(folder, port)
     if program is None:
+        if folder.settings.broker.public:
+            msg = "public_host in fleet.toml needs mosquitto, which is not installed"
+            raise BrokerError(f"{msg}; install it or take public_host out")
         return start_amqtt(folder)
+    if folder.settings.broker.public:
+        ensure_authority(folder, now_utc())
     config = folder.broker / "mosquitto.conf"
     write_atomic(config, _mosquitto_config(folder).encode())
     return _launch(folder, "mosquitto", (program, "-c", str(config)))
@@ -127,6 +133,24 @@ def write_access_files(folder: FleetFolder) -> None:
     set_passwords(folder, {SERVER_USER: password})
 
 
+def set_access(folder: FleetFolder, revoked: Iterable[str]) -> None:
+    """Write the access rules anew and tell a running broker of this folder."""
+    rules = access_file(folder.tenant, revoked)
+    write_atomic(folder.broker / "acl", rules.encode(), 0o600)
+    reload_broker(folder)
+
+
+def remove_passwords(folder: FleetFolder, names: Iterable[str]) -> None:
+    """Take users out of the password file and tell a running broker of this folder."""
+    file = folder.broker / "passwords"
+    users = parse_password_file(file.read_text(encoding="utf-8"))
+    gone = users.keys() & set(names)
+    if gone:
+        left = {user: field for user, field in users.items() if user not in gone}
+        write_atomic(file, format_password_file(left).encode(), 0o600)
+        reload_broker(folder)
+
+
 def server_password_file(folder: FleetFolder) -> Path:
     """Password of the server's own broker user."""
     return folder.broker / "server.password"
@@ -154,6 +178,26 @@ def reload_broker(folder: FleetFolder) -> None:
         os.kill(pid, signal.SIGHUP)
 
 
+def _tls_listeners(folder: FleetFolder) -> str:
+    """Devices with a certificate are who it says; those with a token log in with it."""
+    settings = folder.settings.broker
+    if not settings.public:
+        return ""
+    certificate, key = broker_files(folder)
+    tls = (
+        f"cafile {authority_file(folder)}\n"
+        f"certfile {certificate}\n"
+        f"keyfile {key}\n"
+        "tls_version tlsv1.2\n"
+    )
+    return (
+        f"listener {settings.tls_port}\n{tls}"
+        f"crlfile {revoked_file(folder)}\n"
+        "require_certificate true\nuse_identity_as_username true\n"
+        f"listener {settings.enrol_port}\n{tls}"
+    )
+
+
 def _mosquitto_config(folder: FleetFolder) -> str:
     place = folder.broker
     # Started by root, mosquitto becomes the user `mosquitto`, who cannot read our files.
@@ -162,6 +206,7 @@ def _mosquitto_config(folder: FleetFolder) -> str:
         f"user {user}\n"
         "per_listener_settings false\n"
         f"listener {folder.settings.broker.port} {LOOPBACK}\n"
+        f"{_tls_listeners(folder)}"
         "allow_anonymous false\n"
         f"password_file {place / 'passwords'}\n"
         f"acl_file {place / 'acl'}\n"

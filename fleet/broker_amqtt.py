@@ -79,10 +79,13 @@ class AccessFile(BaseTopicPlugin):  # type: ignore[misc]
         return allows(rules, session.username, ACCESS[action], topic)
 
     def _rules(self) -> tuple[Rule, ...]:
-        rules: tuple[Rule, ...] | None = getattr(self, "_read", None)
-        if rules is None:
-            rules = self._read = read_rules(Path(self.config.folder))
-        return rules
+        """Read again when the file has changed: a device may have been revoked."""
+        folder = Path(self.config.folder)
+        stamp = (folder / "acl").stat().st_mtime_ns
+        known: tuple[int, tuple[Rule, ...]] | None = getattr(self, "_read", None)
+        if known is None or known[0] != stamp:
+            known = self._read = (stamp, read_rules(folder))
+        return known[1]
 
 
 async def serve(folder: Path, port: int) -> None:

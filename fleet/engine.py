@@ -47,7 +47,7 @@ from .link import Publisher
 from .model import Alert, Release, Rollout, RolloutEvent, RolloutEvidence, RolloutState
 from .registry import match_release, quarantine
 from .repository import refresh_online
-from .requests import StartRollout
+from .requests import StartRollout, why_window_is_too_short
 from .rollout import LIVE, Action, Move, decide, go_on, move
 from .store import Store
 from .twin import Arm, Twin
@@ -121,6 +121,7 @@ class Engine:
                 sha256=release.sha256,
                 expires_s=now_s + LIFETIME_S,
                 limits=request.limits,
+                window_s=request.window_s,
             )
             permille = self._permille(rollout, 0, members)
             rollout = msgspec.structs.replace(rollout, permille=permille)
@@ -373,6 +374,8 @@ class Engine:
         if busy:
             msg = f"cohort '{request.cohort}' has rollout {busy[0].rollout_id} ({busy[0].state})"
             raise RolloutError(f"{msg}; abort or finish it first")
+        if problem := why_window_is_too_short(request):
+            raise RolloutError(problem)
         if not request.waves:
             raise RolloutError("a rollout needs at least one wave")
         for wave in request.waves:

@@ -10,6 +10,7 @@ FleetError
 │   ├── UnknownDeviceError
 │   ├── UnknownRolloutError   (a RolloutError, too)
 │   └── UnknownAlertError
+├── EnrolmentError       a device cannot be enrolled, renewed or revoked so
 └── ApiError             the server refused or could not be reached
 """
 
@@ -54,6 +55,10 @@ class UnknownRolloutError(RolloutError, UnknownError):
 
 class UnknownAlertError(UnknownError):
     """No such alert."""
+
+
+class EnrolmentError(FleetError):
+    """A device cannot be enrolled, renewed or revoked so."""
 
 
 class ApiError(FleetError):

@@ -59,6 +59,7 @@ def document(rollout: Rollout) -> RolloutDocument:
         soak_s=rollout.soak_s,
         aborted=rollout.state is RolloutState.ABORTED,
         limits=rollout.limits,
+        window_s=rollout.window_s,
     )
 
 

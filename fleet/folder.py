@@ -34,13 +34,28 @@ from .errors import FleetFolderError
 OFFLINE_ROLES = ("root", "targets")
 ONLINE_ROLES = ("snapshot", "timestamp", "rollout")
 LOOPBACK = "127.0.0.1"
+ENROL_PREFIX = "enrol."  # of the logins of one-time tokens
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class BrokerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[broker]` of `fleet.toml`."""
+    """`[broker]` of `fleet.toml`.
+
+    `port` is for this machine alone. With a `public_host`, the name or address under which devices
+    reach this machine, the broker listens there with TLS: on `tls_port` for devices that have a
+    certificate, on `enrol_port` for those that have a one-time token.
+    """
 
     port: int
+    public_host: str = ""
+    tls_port: int = 8883
+    enrol_port: int = 8884
+    block_bytes_per_s: int = 0  # of all downloads together; 0: as the broker takes them
+
+    @property
+    def public(self) -> bool:
+        """Whether other machines reach the broker."""
+        return bool(self.public_host)
 
 
 class FleetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,9 +156,15 @@ def free_port() -> int:
 
 
 def init_fleet(
-    path: Path, http_port: int = 0, broker_port: int = 0, tenant: str = "default"
+    path: Path,
+    http_port: int = 0,
+    broker_port: int = 0,
+    tenant: str = "default",
+    public_host: str = "",
 ) -> FleetFolder:
     """Make a fleet folder with fresh keys; port 0 chooses a free one now.
+
+    With `public_host` devices on other machines reach the broker there, with TLS.
 
     The folder appears as a whole or not at all.
 
@@ -162,7 +183,7 @@ def init_fleet(
     for name, port in (("HTTP", http_port), ("broker", broker_port)):
         if not 0 < port < 1 << 16:
             raise FleetFolderError(f"the {name} port {port} is not within 1 to 65535")
-    settings = FleetSettings(tenant, http_port, BrokerSection(broker_port))
+    settings = FleetSettings(tenant, http_port, BrokerSection(broker_port, public_host))
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -217,6 +238,12 @@ def _write_settings(folder: FleetFolder) -> None:
         f"[broker]\n"
         f"port = {settings.broker.port}\n"
     )
+    if settings.broker.public:
+        text += (
+            f'public_host = "{settings.broker.public_host}"\n'
+            f"tls_port = {settings.broker.tls_port}\n"
+            f"enrol_port = {settings.broker.enrol_port}\n"
+        )
     write_atomic(folder.path / "fleet.toml", text.encode())
 
 

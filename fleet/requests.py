@@ -13,6 +13,7 @@ from .twin import Exposure
 
 # A year at most: sums of such times stay numbers that JSON can hold.
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=365 * 86400)]
+DaySecond = Annotated[float, msgspec.Meta(ge=0, lt=86400)]
 
 
 class StartRollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,6 +26,23 @@ class StartRollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     deadline_s: Seconds = 3600.0
     holdback_permille: Annotated[int, msgspec.Meta(ge=0, le=500)] = 0  # the control group
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
+    window_s: tuple[DaySecond, DaySecond] | None = None  # of the day (UTC), for tests on devices
+
+
+def why_window_is_too_short(request: StartRollout) -> str:
+    """Why devices that wait for the window would count as silent; empty when they do not."""
+    if request.window_s is None:
+        return ""
+    start_s, end_s = request.window_s
+    if start_s == end_s:
+        return "the window has no length; leave it out for any time"
+    wait_s = (start_s - end_s) % 86400
+    if request.deadline_s > wait_s:
+        return ""
+    return (
+        f"devices may wait {wait_s:.0f} s for the window and count as silent after "
+        f"{request.deadline_s:.0f} s; give a longer deadline"
+    )
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

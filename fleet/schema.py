@@ -44,6 +44,32 @@ enrolment = Table(
     Column("enrolled_s", Float, nullable=False),
 )
 
+enrol_token = Table(
+    "enrol_token",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("device", String, nullable=False),
+    Column("expires_s", Float, nullable=False),
+    Column("record", BLOB, nullable=False),  # tokens.TokenRecord as JSON
+)
+
+certificate = Table(
+    "certificate",
+    metadata,
+    Column("serial", String, primary_key=True),  # hex: longer than an SQLite integer
+    Column("device", String, nullable=False, index=True),
+    Column("expires_s", Float, nullable=False),
+    Column("revoked", Boolean, nullable=False),
+)
+
+revocation = Table(
+    "revocation",
+    metadata,
+    Column("device", String, primary_key=True),
+    Column("at_s", Float, nullable=False),
+    Column("reason", String, nullable=False),
+)
+
 twin = Table(
     "twin",
     metadata,
@@ -89,6 +115,19 @@ event = Table(
     Column("received_s", Float, nullable=False),
     Column("record", BLOB, nullable=False),  # protocol.Event as JSON
     Index("event_of_rollout", "rollout_id", "device"),
+)
+
+capture = Table(  # samples that devices were allowed to send; deleted at `expires_s`
+    "capture",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("device", String, nullable=False),
+    Column("bundle_id", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("received_s", Float, nullable=False),
+    Column("expires_s", Float, nullable=False, index=True),
+    Column("record", BLOB, nullable=False),  # protocol.Capture as MessagePack
+    Index("capture_of_device", "device", "id"),
 )
 
 rollout = Table(

@@ -30,17 +30,22 @@ from .api import Services, build_app
 from .blocks import BlockServer
 from .broker import Broker, start_broker
 from .client import ServerAddress
+from .desk import KINDS as IDENTITY_KINDS
+from .desk import Desk
 from .engine import Engine
 from .errors import BrokerError, FleetError, FleetFolderError
-from .folder import LOOPBACK, FleetFolder
+from .folder import ENROL_PREFIX, LOOPBACK, FleetFolder
 from .ingest import Ingest
 from .link import FleetLink
+from .pacing import TokenBucket
 from .refusals import one_line
 from .snapshot import Snapshots
 from .store import Store, open_store
 
 TICK_S = 0.25
 THREAD_END_S = 5.0
+BURST_S = 1.0  # of blocks after a rest
+TOKEN_KINDS = frozenset({"enrol", "enrolled", "get"})  # what a one-time token may say
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,8 @@ def _start(
 
     def arrived(topic: str, payload: bytes, retained: bool) -> None:
         device, kind = topic.split("/")[-3], topic.rsplit("/", 1)[-1]
+        if device.startswith(ENROL_PREFIX) and kind not in TOKEN_KINDS:
+            return  # a token is no device
         routes.get(kind, routes["*"])(device, topic, payload, retained)
 
     faults: list[str] = []
@@ -133,12 +140,22 @@ def _start(
     link = FleetLink(folder, arrived, connected)
     engine = Engine(folder, store, link)
     ingest = Ingest(store, topics, link)
-    blocks = BlockServer(folder.repository, topics, link)
+    blocks = BlockServer(folder.repository, topics, link, _bucket(folder))
     routes["get"] = lambda device, _topic, payload, _retained: blocks.receive(device, payload)
+    desk = Desk(folder, store, link)
+    for asked in IDENTITY_KINDS:
+        routes[asked] = lambda device, topic, payload, _retained: desk.receive(
+            device, topic.rsplit("/", 1)[-1], payload
+        )
     routes["*"] = lambda _device, topic, payload, retained: ingest.receive(topic, payload, retained)
     link.start()
     stack.callback(link.stop)
-    for name, run in (("ingest", ingest.run), ("blocks", blocks.run), ("engine", _ticks(engine))):
+    for name, run in (
+        ("ingest", ingest.run),
+        ("blocks", blocks.run),
+        ("desk", desk.run),
+        ("engine", _ticks(engine)),
+    ):
         thread = threading.Thread(
             target=_keep_running, args=(name, run, stop, faults), name=name, daemon=True
         )
@@ -146,6 +163,12 @@ def _start(
         stack.callback(thread.join, THREAD_END_S)
     stack.callback(stop.set)
     return _Parts(folder, store, engine, broker, stop, faults)
+
+
+def _bucket(folder: FleetFolder) -> TokenBucket | None:
+    """What keeps downloads from filling a thin uplink; None where nothing is set."""
+    rate = folder.settings.broker.block_bytes_per_s
+    return TokenBucket(rate, rate * BURST_S, time.monotonic()) if rate > 0 else None
 
 
 def _ticks(engine: Engine) -> Callable[[threading.Event], None]:

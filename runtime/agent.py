@@ -8,6 +8,7 @@ journal first, then the world hears of it, then the next step acts on it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
 import sqlite3
 import threading
@@ -24,7 +25,16 @@ from .courier import Courier
 from .errors import AgentError, ProtocolError, RuntimeRoomError, TransferError, TrustError
 from .inbox import Down, Inbox, WindowEnd
 from .journal import Journal
-from .protocol import Ack, DeviceState, Event, Report, RolloutDocument, Topics, decode
+from .protocol import (
+    MAX_DOCUMENT_BYTES,
+    Ack,
+    DeviceState,
+    Event,
+    Report,
+    RolloutDocument,
+    Topics,
+    decode,
+)
 from .record import AgentRecord
 from .recovery import Recovery
 from .signing import verify_document
@@ -41,7 +51,9 @@ MAX_STRANGERS = 64  # forged documents of one boot that are told of
 class Desk:
     """How the agent talks, and what it keeps for others.
 
-    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state.
+    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state, and
+    `keep_captures` what was captured. `warning` is what the fleet has to know of this start; empty:
+    nothing.
     """
 
     topics: Topics
@@ -49,6 +61,8 @@ class Desk:
     courier: Courier
     announce: Callable[[], None]
     keep_drift: Callable[[bytes], None] = lambda state: None
+    keep_captures: Callable[[], None] = lambda: None
+    warning: str = ""
 
 
 class Agent:
@@ -72,6 +86,8 @@ class Agent:
         self._inbox = Inbox()
         self._stopping = threading.Event()
         self._untold: tuple[Event, ...] = self.record.pending
+        damaged = "the journal was damaged and put aside" if journal.damaged else ""
+        self._warnings = tuple(filter(None, (damaged, desk.warning)))
         self._error = ""
         self._backoff_s = 0.0
         self._retry_at_s = 0.0
@@ -82,8 +98,9 @@ class Agent:
     # From other threads -----------------------------------------------------------------------
 
     def post(self, topic: str, payload: bytes) -> None:
-        """Take a message that came down."""
-        self._inbox.post(Down(topic, payload))
+        """Take a message that came down; the fleet sends no larger ones."""
+        if topic and len(payload) <= MAX_DOCUMENT_BYTES:
+            self._inbox.post(Down(topic, payload))
 
     def post_up(self) -> None:
         """The connection is there again."""
@@ -109,10 +126,12 @@ class Agent:
 
     def _recover(self) -> None:
         """Make a model live and take up what a power cut stopped."""
-        if self._journal.damaged and not self._untold:
-            told = "the journal was damaged and put aside"
-            self._untold = (self._event("restart", reason=told),)
+        for told in self._warnings:
+            self._untold += (self._event("restart", reason=told),)
+        self._warnings = ()
         self._restore()
+        if self._journal.newer:
+            self._save(self.record)  # is refused: a model runs, and no update is taken up
         if self.record.busy:
             have = self._tools.downloads.blocks_on_disk(self.record.release)
             self._save(moves.resumed(self.record, have))
@@ -143,7 +162,10 @@ class Agent:
         try:
             self.serve()
             if not self._recovered:
+                if self._tools.clock.monotonic_s() < self._retry_at_s:
+                    return False
                 self._recover()
+            self._note_versions()
             return self._step()
         except PASSING as error:
             self._postpone(error)
@@ -221,14 +243,22 @@ class Agent:
         except AgentError:
             self._untold = told
             raise
-        if before == DeviceState.TRIAL and self.record.state != DeviceState.TRIAL:
-            self._tools.trial.since_s = None
-            if self.record.state == DeviceState.COMMITTED:
-                self._tools.models.end_trial()
+        if before != self.record.state:
+            self._let_go(before)
         self._tell_events()
         self._tell_state()
         if not self.record.busy:
             self._tidy()
+
+    def _let_go(self, before: DeviceState) -> None:
+        """End the comparison of the state that was left."""
+        if before not in (DeviceState.SHADOW, DeviceState.TRIAL):
+            return
+        self._tools.trial.since_s = None
+        if before == DeviceState.SHADOW:
+            self._tools.models.end_shadow()
+        elif self.record.state == DeviceState.COMMITTED:
+            self._tools.models.end_trial()
 
     def _save(self, record: AgentRecord) -> None:
         written = msgspec.structs.replace(record, pending=self._untold)
@@ -255,10 +285,9 @@ class Agent:
             self._take(message.topic, message.payload)
         tools = self._tools
         for window in self._inbox.windows():
-            tools.reporter.send_report(
-                window.report, tools.models.rss_bytes, self._inbox.lost_windows
-            )
+            tools.reporter.send_report(window.report, tools.models.rss_bytes)
             self._desk.keep_drift(window.drift)
+        self._desk.keep_captures()
 
     def _take(self, topic: str, payload: bytes) -> None:
         if not topic:
@@ -286,19 +315,36 @@ class Agent:
         except TrustError as error:
             self._tell_stranger(payload, str(error))
             return
-        known = self.record.version_of(document.rollout_id)
-        if document.version < known:
+        if document.version < self._newest(document):
             return
-        if document.version > known:
-            self._save(moves.seen(self.record, document))
+        newest = self.record.newest_of(cohort)
+        if document.version < newest:
+            told = f"version {document.version} of cohort '{cohort}' is older than {newest}"
+            self._tell_stranger(payload, told)
+            return
         self._documents[document.cohort] = document
-        self._retry_at_s = 0.0
+        if self._recovered:
+            self._retry_at_s = 0.0
+
+    def _newest(self, document: RolloutDocument) -> int:
+        """The highest version of this rollout's documents that was seen."""
+        heard = self._documents.get(document.cohort)
+        same = heard is not None and heard.rollout_id == document.rollout_id
+        known = self.record.version_of(document.rollout_id)
+        return max(known, heard.version) if heard and same else known
+
+    def _note_versions(self) -> None:
+        """Write down which documents were seen; heard on a full disk, one is noted later."""
+        for document in self._documents.values():
+            if document.version > self.record.version_of(document.rollout_id):
+                self._save(moves.seen(self.record, document))
 
     def _tell_stranger(self, payload: bytes, reason: str) -> None:
         """Report a document that is not ours, once."""
-        if payload in self._strangers or len(self._strangers) >= MAX_STRANGERS:
+        digest = hashlib.sha256(payload).digest()
+        if digest in self._strangers or len(self._strangers) >= MAX_STRANGERS:
             return
-        self._strangers.add(payload)
+        self._strangers.add(digest)
         event = self._tools.reporter.event(
             "rejected", "", "", self._tools.clock.now_s(), reason=reason
         )

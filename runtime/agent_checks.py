@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from .protocol import DeviceState, RolloutDocument, SelfTestLimits, TrialEvidence
 from .record import AgentRecord, ReleaseInfo
+from .shadow import Verdict
 from .wave import joins
 
+DAY_S = 86400.0
 _HEX_64 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -94,6 +96,19 @@ def why_refused(document: RolloutDocument, release: ReleaseInfo, device: Device,
     return _why_too_large(release, device)
 
 
+def why_not_now(document: RolloutDocument, now_s: float) -> str:
+    """Why tests may not begin at this time of day; empty when they may.
+
+    A window may pass midnight: (79200, 14400) is 22:00 to 04:00.
+    """
+    if document.window_s is None:
+        return ""
+    start_s, end_s = (value % DAY_S for value in document.window_s)
+    time_s = now_s % DAY_S
+    is_open = start_s <= time_s < end_s if start_s < end_s else not end_s <= time_s < start_s
+    return "" if is_open else f"the rollout's window opens at {_clock(start_s)} UTC"
+
+
 def why_test_failed(result: SelfTest, limits: SelfTestLimits, expected_bundle: str) -> str:
     """What the self-test found wrong; empty when it passed."""
     if result.bundle_id != expected_bundle:
@@ -109,6 +124,24 @@ def why_test_failed(result: SelfTest, limits: SelfTestLimits, expected_bundle: s
     if result.p95_ms > limits.max_p95_ms:
         return f"p95 latency is {result.p95_ms:.3g} ms, limit {limits.max_p95_ms:.3g} ms"
     return _why_rss(result.rss_bytes, limits)
+
+
+def why_shadow_failed(
+    evidence: TrialEvidence, verdict: Verdict, limits: SelfTestLimits, rss_bytes: int
+) -> str:
+    """What the shadow phase has shown to be wrong so far; empty while nothing is."""
+    if evidence.failures:
+        return f"shadow: {evidence.failures} predictions failed, {evidence.samples} did not"
+    answers = f"{evidence.disagreements} of {evidence.samples} answers differ"
+    allowed = f"limit {limits.shadow.max_disagreement:.0%}" if limits.shadow else ""
+    if verdict is Verdict.FAIL:
+        return f"shadow: {answers}, {allowed}"
+    if verdict is Verdict.INCONCLUSIVE:
+        return f"shadow: inconclusive, {answers}, {allowed}"
+    if verdict is Verdict.PASS and evidence.p95_latency_ms > limits.max_p95_ms:
+        p95 = evidence.p95_latency_ms
+        return f"shadow: p95 latency is {p95:.3g} ms, limit {limits.max_p95_ms:.3g} ms"
+    return _why_rss(rss_bytes, limits)
 
 
 def why_trial_failed(evidence: TrialEvidence, limits: SelfTestLimits, rss_bytes: int) -> str:
@@ -146,3 +179,7 @@ def _why_too_large(release: ReleaseInfo, device: Device) -> str:
 
 def _expired(document: RolloutDocument, now_s: float) -> bool:
     return 0 < document.expires_s <= now_s
+
+
+def _clock(time_s: float) -> str:
+    return f"{int(time_s // 3600):02d}:{int(time_s % 3600 // 60):02d}"

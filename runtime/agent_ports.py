@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from .agent_checks import SelfTest
-from .protocol import TrialEvidence
+if TYPE_CHECKING:
+    from .agent_checks import SelfTest
+    from .protocol import TrialEvidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,20 @@ class Models(Protocol):
         """Open a bundle beside the live one and run its golden vectors."""
         ...
 
+    def start_shadow(self, path: Path, rate: float) -> None:
+        """Ask this bundle a share of the live model's inputs too, and use none of its answers."""
+        ...
+
+    def end_shadow(self) -> None:
+        """Let the model in the shadow go; does nothing without one."""
+        ...
+
     def start_trial(self, path: Path) -> None:
         """Make this bundle live and compare it, input by input, with the one that was."""
         ...
 
     def evidence(self) -> TrialEvidence:
-        """What the trial has shown so far."""
+        """What the shadow or the trial has shown so far."""
         ...
 
     def end_trial(self) -> None:

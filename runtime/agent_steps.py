@@ -2,8 +2,8 @@
 
 A step does its work, which may be repeated after a crash at any point, and returns the next record
 with what to say about it, or None to stay. The agent appends that record to the journal before the
-next step acts on it. What passes by itself (`TransferError`, stale metadata, a full disk) leaves
-the state as it is; everything else ends the rollout.
+next step acts on it. What passes by itself (`TransferError`, stale metadata, a full disk, a closed
+window) leaves the state as it is; everything else ends the rollout.
 """
 
 from __future__ import annotations
@@ -11,22 +11,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from . import record as moves
-from .agent_checks import Device, why_refused, why_test_failed, why_trial_failed
+from .agent_checks import (
+    Device,
+    why_not_now,
+    why_refused,
+    why_shadow_failed,
+    why_test_failed,
+    why_trial_failed,
+)
 from .agent_ports import Clock, Models
 from .download import Downloads, Progress
-from .errors import AgentError, RuntimeRoomError, StaleMetadataError, TrustError
-from .protocol import DeviceState, Event, RolloutDocument, TrialEvidence
+from .errors import AgentError, HoldError, RuntimeRoomError, StaleMetadataError, TrustError
+from .protocol import DeviceState, Event, RolloutDocument, ShadowLimits, TrialEvidence
 from .record import AgentRecord, ReleaseInfo, Slot
 from .reporter import Reporter
+from .shadow import Verdict, judge
 from .slots import SlotStore
+from .state_machine import TABLE, Step
 from .transfer import Transfer
 from .trust import Trust
 
 
 @dataclass(slots=True)
 class Trial:
-    """Since when this boot has the trial's model live; None while it has not."""
+    """Since when this boot compares the new model with the live one; None while it does not."""
 
     since_s: float | None = None
 
@@ -35,8 +46,9 @@ class Trial:
 class Tools:
     """What the steps work with.
 
-    The agent binds the last two to itself: `save` journals a record that stays in its state,
-    `progress` reports a download.
+    `hold` says why this device must not begin to test a model now (a low battery, a moving arm);
+    empty: it may. The agent binds the last two to itself: `save` journals a record that stays in
+    its state, `progress` reports a download.
     """
 
     device: Device
@@ -47,6 +59,7 @@ class Tools:
     models: Models
     reporter: Reporter
     clock: Clock
+    hold: Callable[[], str] = lambda: ""
     trial: Trial = field(default_factory=Trial)
     save: Callable[[AgentRecord], None] = lambda record: None
     progress: Progress = lambda have, total: None
@@ -77,7 +90,10 @@ def consider(tools: Tools, record: AgentRecord) -> Next:
     except TrustError as error:
         return _refuse(tools, record, str(error))
     reason = why_refused(document, release, tools.device, record.floor)
-    return _refuse(tools, record, reason) if reason else Next(moves.accepted(record, release))
+    if reason:
+        return _refuse(tools, record, reason)
+    offered = msgspec.structs.replace(release, mirrors=document.mirrors)
+    return Next(moves.accepted(record, offered))
 
 
 def fetch(tools: Tools, record: AgentRecord) -> Next:
@@ -110,9 +126,13 @@ def stage(tools: Tools, record: AgentRecord) -> Next:
 
 
 def begin_test(tools: Tools, record: AgentRecord) -> Next:
-    """STAGED: allow the self-test its starts."""
+    """STAGED: wait for the window and the device's leave, then allow the self-test its starts."""
     tools.downloads.drop_all()
-    return Next(moves.under_test(record, _document(record).limits.trial_starts))
+    document = _document(record)
+    why_not = tools.hold() or why_not_now(document, tools.clock.now_s())
+    if why_not:
+        raise HoldError(why_not)
+    return Next(moves.under_test(record, document.limits.trial_starts))
 
 
 def self_test(tools: Tools, record: AgentRecord) -> Next:
@@ -129,7 +149,27 @@ def self_test(tools: Tools, record: AgentRecord) -> Next:
     reason = why_test_failed(result, limits, slot.bundle_id)
     if reason:
         return Next(moves.failed(record, f"self-test: {reason}"))
+    if limits.shadow is not None:
+        return Next(moves.in_shadow(record, limits.trial_starts))
     return Next(moves.on_trial(record, limits.trial_starts))
+
+
+def run_shadow(tools: Tools, record: AgentRecord) -> Next | None:
+    """SHADOW: ask the new model beside the live one until the evidence decides."""
+    limits = _document(record).limits
+    bounds = limits.shadow or ShadowLimits()
+    if tools.trial.since_s is None:
+        return _start_beside(tools, record, bounds)
+    evidence = tools.models.evidence()
+    waited_s = tools.clock.monotonic_s() - tools.trial.since_s
+    verdict = judge(evidence.samples, evidence.disagreements, bounds, waited_s)
+    reason = why_shadow_failed(evidence, verdict, limits, tools.models.rss_bytes)
+    if not reason and verdict is Verdict.OPEN:
+        return None
+    told = _event(tools, record, "shadow", passed=not reason, reason=reason, trial=evidence)
+    if reason:
+        return Next(moves.failed(record, reason), (told,))
+    return Next(moves.on_trial(record, limits.trial_starts), (told,))
 
 
 def run_trial(tools: Tools, record: AgentRecord) -> Next | None:
@@ -159,16 +199,30 @@ STEPS: Mapping[DeviceState, Action] = {
     DeviceState.VERIFIED: stage,
     DeviceState.STAGED: begin_test,
     DeviceState.SELF_TEST: self_test,
+    DeviceState.SHADOW: run_shadow,
     DeviceState.TRIAL: run_trial,
 }
 
 
 def give_up(tools: Tools, record: AgentRecord, reason: str) -> Next | None:
     """End a rollout that has cost too many restarts; None where it is already on its way out."""
-    if record.state in (DeviceState.OFFERED, DeviceState.FETCHING, DeviceState.VERIFIED):
+    if (record.state, Step.REFUSE) in TABLE:
         return _refuse(tools, record, reason)
-    if record.state in (DeviceState.STAGED, DeviceState.SELF_TEST, DeviceState.TRIAL):
+    if (record.state, Step.FAIL) in TABLE:
         return Next(moves.failed(record, reason))
+    return None
+
+
+def _start_beside(tools: Tools, record: AgentRecord, bounds: ShadowLimits) -> Next | None:
+    slot, why_not = _startable(tools, record, record.written, "shadow phase")
+    if slot is None:
+        return Next(moves.failed(record, why_not))
+    tools.save(moves.started(record))
+    try:
+        tools.models.start_shadow(tools.slots.path(slot), bounds.rate)
+    except RuntimeRoomError as error:
+        return Next(moves.failed(record, f"shadow: {error}"))
+    tools.trial.since_s = tools.clock.monotonic_s()
     return None
 
 

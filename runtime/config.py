@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,17 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from .capture import CaptureTable, check_capture
+from .drift import TOLERANCE
 from .engines import FORMATS
-from .errors import DeviceConfigError, TrustError
+from .errors import DeviceConfigError, EngineError, TrustError
+from .link import TlsFiles
+from .options import EngineOptions
 from .signing import public_key_from_hex
 
 CONFIG_NAME = "device.toml"
+AUTHORITY_NAME = "authority.pem"  # in trust/: who signed the broker's certificate
+IDENTITY_NAME = "identity.pem"  # key and certificate of the device
 REMEDY = "enrol the device again with `edgekiln fleet enroll`"
 
 
@@ -23,6 +30,7 @@ class BrokerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str
     port: int
     username: str
+    tls: bool = False
 
 
 class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,7 +43,10 @@ class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker: BrokerTable
     ram_bytes: int = 0  # 0: not known, not checked
     flash_bytes: int = 0  # of one slot
-    engine: str = ""  # litert | onnxruntime | c; empty: that of the bundle's best format
+    engine: str = ""  # litert | onnxruntime | c; empty: `choice.choose` decides
+    inference: EngineOptions = EngineOptions()
+    capture: CaptureTable | None = None  # None: no sample ever leaves the device
+    drift_tolerance: float = TOLERANCE  # share of samples that may move before it is drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +61,14 @@ class DeviceConfig:
     ram_bytes: int
     flash_bytes: int
     engine: str
+    inference: EngineOptions
     broker: BrokerTable
-    password: str
+    password: str  # empty: the device has a certificate
+    tls: TlsFiles | None
     root: bytes  # trust/root.json
     rollout_key: Ed25519PublicKey
+    capture: CaptureTable | None = None
+    drift_tolerance: float = TOLERANCE
 
     @property
     def factory(self) -> Path:
@@ -81,11 +96,6 @@ class DeviceConfig:
         return self.folder / "outbox.sqlite3"
 
     @property
-    def lock(self) -> Path:
-        """Held while a process runs this device."""
-        return self.folder / "lock"
-
-    @property
     def drift(self) -> Path:
         """State of the drift detectors."""
         return self.folder / "drift.bin"
@@ -104,6 +114,7 @@ def load_device(path: Path) -> DeviceConfig:
         rollout_key = public_key_from_hex(_text(path / "trust" / "rollout.pub"))
     except TrustError as error:
         raise DeviceConfigError(f"{path / 'trust' / 'rollout.pub'}: {error}; {REMEDY}") from error
+    identity = table.broker.tls and (path / IDENTITY_NAME).exists()
     return DeviceConfig(
         folder=path,
         device=table.device,
@@ -113,11 +124,25 @@ def load_device(path: Path) -> DeviceConfig:
         ram_bytes=table.ram_bytes,
         flash_bytes=table.flash_bytes,
         engine=table.engine,
+        inference=table.inference,
         broker=table.broker,
-        password=_text(path / "password").strip(),
+        password="" if identity else _text(path / "password").strip(),
+        tls=_tls(path, identity) if table.broker.tls else None,
         root=_bytes(path / "trust" / "root.json"),
         rollout_key=rollout_key,
+        capture=table.capture,
+        drift_tolerance=table.drift_tolerance,
     )
+
+
+def _tls(path: Path, identity: bool) -> TlsFiles:
+    authority = path / "trust" / AUTHORITY_NAME
+    files = TlsFiles(authority, path / IDENTITY_NAME if identity else None)
+    try:
+        files.context()
+    except (OSError, ssl.SSLError) as error:
+        raise DeviceConfigError(f"{authority} or {IDENTITY_NAME}: {error}; {REMEDY}") from error
+    return files
 
 
 def _table(path: Path) -> DeviceTable:
@@ -143,6 +168,19 @@ def _check(path: Path, table: DeviceTable) -> None:
     if table.engine not in ("", *FORMATS):
         known = ", ".join(FORMATS)
         raise DeviceConfigError(f"{path}: 'engine' is '{table.engine}'; there are: {known}")
+    if table.capture is not None:
+        try:
+            check_capture(table.capture)
+        except DeviceConfigError as error:
+            raise DeviceConfigError(f"{path}: {error}") from error
+    try:
+        table.inference.check()
+    except EngineError as error:
+        raise DeviceConfigError(f"{path}: 'inference': {error}") from error
+    if not 0 <= table.drift_tolerance < 1:
+        raise DeviceConfigError(
+            f"{path}: 'drift_tolerance' is {table.drift_tolerance}, not 0 to less than 1"
+        )
     if not 0 < table.broker.port < 65536:
         raise DeviceConfigError(f"{path}: 'broker.port' is {table.broker.port}, not 1 to 65535")
 

@@ -7,9 +7,10 @@ session, which it reads without a lock, and queues that never block it.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
+import os
 import random
 import secrets
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,12 +21,14 @@ from .agent import Agent, Desk
 from .agent_checks import Device
 from .agent_ports import Clock
 from .agent_steps import Tools
+from .capture import CaptureTap
+from .capture_desk import CaptureDesk, load_hook
 from .config import DeviceConfig
 from .courier import Courier
 from .download import Downloads
-from .errors import DeviceConfigError, ProtocolError
-from .files import write_atomic
-from .inference import Inference
+from .errors import AgentError, DeviceConfigError, ProtocolError
+from .files import remove_parts, write_atomic
+from .inference import Inference, OnAnswer, unheard
 from .journal import Journal
 from .link import Link, LinkConfig
 from .live import LiveModels
@@ -35,6 +38,7 @@ from .recovery import Recovery
 from .reporter import Reporter
 from .slots import SlotStore
 from .source import SampleSource
+from .system import SystemProbe
 from .transfer import Transfer
 from .trust import Trust
 
@@ -50,11 +54,15 @@ def run_device(
     window_s: float = WINDOW_S,
     on_ready: Callable[[str], None] = lambda running: None,
     clock: Clock | None = None,
+    hold: Callable[[], str] = lambda: "",
+    on_answer: OnAnswer = unheard,
 ) -> None:
     """Run a device until `stop` is set.
 
     `on_ready` is called once, with the id of the bundle that is live (empty where none can be
-    loaded), before the first sample is answered. The fleet need not be there.
+    loaded), before the first sample is answered. The fleet need not be there. `hold` may say why
+    the device must not begin to test a new model now (a low battery, a moving arm); empty: it may.
+    It is asked by the agent's thread. `on_answer` takes every sample with its answer.
 
     Raises:
         DeviceConfigError: another process runs this device.
@@ -63,13 +71,14 @@ def run_device(
     """
     clock = clock or Clock()
     with _only_one(config), contextlib.ExitStack() as closing:
-        process = _Process(config, clock)
+        process = _Process(config, clock, hold)
         closing.callback(process.outbox.close)
         process.agent.start()
         process.link.start()
         closing.callback(process.link.stop)
         thread = threading.Thread(target=process.agent.run, name="edgekiln-agent", daemon=True)
         thread.start()
+        closing.callback(process.models.end_shadow)
         closing.callback(process.drift.flush)
         closing.callback(process.agent.finish)
         closing.callback(thread.join, AGENT_STOP_S)
@@ -82,6 +91,9 @@ def run_device(
             clock,
             np.random.default_rng(secrets.randbits(64)),
             _read(config.drift),
+            process.tap,
+            on_answer,
+            config.drift_tolerance,
         )
         on_ready(process.models.running)
         inference.run(stop)
@@ -90,20 +102,23 @@ def run_device(
 class _Process:
     """Puts the parts together; each knows only what it is handed here."""
 
-    def __init__(self, config: DeviceConfig, clock: Clock) -> None:
+    def __init__(self, config: DeviceConfig, clock: Clock, hold: Callable[[], str]) -> None:
         self._config = config
         self._topics = Topics(config.tenant)
         self._boot_id = secrets.token_hex(8)
         self.drift = _DriftFile(config.drift, clock)
         rng = random.Random(secrets.randbits(64))
-        self.models = LiveModels(config.target, config.engine)
-        self.link = Link(_link_config(config), self._birth, self._receive, self._up, rng)
-        self.outbox = Outbox(config.outbox)
+        self.models = LiveModels(config.target, config.engine, config.inference)
+        self.link = Link(link_config(config), self._birth, self._receive, self._up, rng)
+        self.outbox, warning = open_outbox(config.outbox)
         self._transfer = Transfer(
             lambda request: self.link.publish("get", encode(request)),
             lambda: secrets.token_hex(6),
             clock.monotonic_s,
         )
+        reporter = Reporter(self.outbox, self._boot_id, SystemProbe(config.folder))
+        captures = _capture_desk(config, self.outbox, reporter, clock)
+        self.tap = _capture_tap(config, captures, clock)
         trust = Trust(config.tuf, config.root)
         slots = SlotStore(config.slots)
         tools = Tools(
@@ -111,10 +126,11 @@ class _Process:
             trust=trust,
             slots=slots,
             transfer=self._transfer,
-            downloads=Downloads(config.slots, self._transfer),
+            downloads=Downloads(config.slots, self._transfer, config.ram_bytes),
             models=self.models,
-            reporter=Reporter(self.outbox, self._boot_id),
+            reporter=reporter,
             clock=clock,
+            hold=hold,
         )
         desk = Desk(
             topics=self._topics,
@@ -122,6 +138,8 @@ class _Process:
             courier=Courier(self.outbox, self.link.publish, clock.monotonic_s),
             announce=self.link.announce,
             keep_drift=self.drift.keep,
+            keep_captures=captures.keep if captures else lambda: None,
+            warning=warning,
         )
         recovery = Recovery(trust, slots, self.models, config.factory)
         self.agent = Agent(tools, Journal(config.journal), recovery, desk, rng)
@@ -152,7 +170,20 @@ class _Process:
             return  # asked for again when it does not come
 
     def _up(self) -> None:
+        self._transfer.reconnected()
         self.agent.post_up()
+
+
+def open_outbox(path: Path) -> tuple[Outbox, str]:
+    """The durable outbox, or where the disk takes nothing one that ends with the process.
+
+    A model must run and its reports go out also from a disk that is full or read-only; the text
+    then says what was wrong.
+    """
+    try:
+        return Outbox(path), ""
+    except (AgentError, OSError, sqlite3.Error) as error:
+        return Outbox(Path(":memory:")), f"messages end with this process: {error}"
 
 
 class _DriftFile:
@@ -163,6 +194,8 @@ class _DriftFile:
         self._clock = clock
         self._next_s = 0.0
         self._unwritten = b""
+        with contextlib.suppress(OSError):
+            remove_parts(path)
 
     def keep(self, state: bytes) -> None:
         """Take the newest state."""
@@ -187,7 +220,8 @@ def _only_one(config: DeviceConfig) -> Iterator[None]:
     except ImportError:  # no such locks on Windows
         yield
         return
-    with config.lock.open("w") as handle:
+    handle = os.open(config.folder, os.O_RDONLY)  # needs no byte on a disk that has none left
+    try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -195,6 +229,24 @@ def _only_one(config: DeviceConfig) -> Iterator[None]:
                 f"device '{config.device}' already runs from {config.folder}; stop it first"
             ) from error
         yield
+    finally:
+        os.close(handle)
+
+
+def _capture_desk(
+    config: DeviceConfig, outbox: Outbox, reporter: Reporter, clock: Clock
+) -> CaptureDesk | None:
+    if config.capture is None:
+        return None
+    redact = load_hook(config.capture.redact)
+    return CaptureDesk(config.capture, redact, outbox, reporter, clock.now_s)
+
+
+def _capture_tap(config: DeviceConfig, desk: CaptureDesk | None, clock: Clock) -> CaptureTap | None:
+    if config.capture is None or desk is None:
+        return None
+    rng = np.random.default_rng(secrets.randbits(64))
+    return CaptureTap(config.capture, desk.post, clock.monotonic_s, rng)
 
 
 def _device(config: DeviceConfig) -> Device:
@@ -207,7 +259,8 @@ def _device(config: DeviceConfig) -> Device:
     )
 
 
-def _link_config(config: DeviceConfig) -> LinkConfig:
+def link_config(config: DeviceConfig) -> LinkConfig:
+    """How the device reaches its broker."""
     return LinkConfig(
         host=config.broker.host,
         port=config.broker.port,
@@ -216,10 +269,13 @@ def _link_config(config: DeviceConfig) -> LinkConfig:
         device=config.device,
         tenant=config.tenant,
         cohorts=config.cohorts,
+        tls=config.tls,
     )
 
 
 def _version() -> str:
+    import importlib.metadata
+
     try:
         return importlib.metadata.version("edgekiln")
     except importlib.metadata.PackageNotFoundError:

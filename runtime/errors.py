@@ -15,10 +15,13 @@ RuntimeRoomError
 ├── AgentError                the update agent cannot go on
 │   ├── JournalError          the journal cannot be read or written
 │   └── TransferError         a file of the repository cannot be fetched now
-│       └── AbsentFileError   the repository has no such file
+│       ├── AbsentFileError   the repository has no such file
+│       └── MirrorError       a mirror does not give a file over HTTP
+├── DeltaError                a delta is damaged, or not one for its base
 ├── DriftStateError           a saved drift state is damaged or of another model
 ├── SourceError               the samples to run on cannot be read
-└── DeviceConfigError         a device folder is missing, incomplete or wrong
+├── DeviceConfigError         a device folder is missing, incomplete or wrong
+└── EnrolError                a device cannot get, or renew, its identity
 """
 
 from __future__ import annotations
@@ -53,7 +56,11 @@ class SizeLimitError(BundleError):
 
 
 class ContractError(RuntimeRoomError):
-    """An input breaks the model's contract."""
+    """An input breaks the model's contract; `rule` is a field of `protocol.BrokenRules`."""
+
+    def __init__(self, message: str, rule: str = "other") -> None:
+        super().__init__(message)
+        self.rule = rule
 
 
 class EngineError(RuntimeRoomError):
@@ -76,6 +83,10 @@ class AgentError(RuntimeRoomError):
     """The update agent cannot go on."""
 
 
+class HoldError(AgentError):
+    """The device must not begin to test a model now."""
+
+
 class JournalError(AgentError):
     """The journal cannot be read or written."""
 
@@ -88,6 +99,22 @@ class AbsentFileError(TransferError):
     """The repository has no such file."""
 
 
+class MirrorError(TransferError):
+    """A mirror does not give a file over HTTP.
+
+    `status` is what it answered, 0 where it did not; `retry_after_s` the wait that it asked for.
+    """
+
+    def __init__(self, text: str, status: int = 0, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class DeltaError(RuntimeRoomError):
+    """A delta is damaged, or not one for its base."""
+
+
 class DriftStateError(RuntimeRoomError):
     """A saved drift state is damaged, or belongs to another model."""
 
@@ -98,3 +125,7 @@ class SourceError(RuntimeRoomError):
 
 class DeviceConfigError(RuntimeRoomError):
     """A device folder is missing, incomplete or wrong."""
+
+
+class EnrolError(RuntimeRoomError):
+    """A device cannot get, or renew, its identity."""

@@ -47,6 +47,45 @@ def _write_and_rename(path: Path, data: bytes, mode: int) -> None:
         raise
 
 
+def remove_parts(path: Path) -> None:
+    """Remove what writes of `path` that a power cut ended have left behind.
+
+    Raises:
+        OSError: they cannot be removed.
+    """
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        part.unlink(missing_ok=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make everything below `folder` durable, which others wrote without syncing it.
+
+    Raises:
+        OSError: a file cannot be synced.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        elif path.is_dir():
+            sync_folder(path)
+    sync_folder(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder whose name survives a power cut; does nothing where it is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and new names in `folder` durable; does nothing where folders cannot sync."""
     try:

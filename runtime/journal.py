@@ -2,11 +2,13 @@
 
 Each line holds a whole `AgentRecord` and a CRC, so the last line that checks is the truth and a
 line torn by a power cut costs nothing but itself. When the file has grown it is replaced, in one
-rename, by its last line.
+rename, by its last line. A journal that a newer version of this software wrote is read for its
+models only, and never written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from pathlib import Path
@@ -14,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from .errors import JournalError
-from .files import sync_folder, write_atomic
-from .record import AgentRecord
+from .files import remove_parts, sync_folder, write_atomic
+from .record import SCHEMA, AgentRecord, Slot
 
 COMPACT_BYTES = 128 * 1024
 
@@ -27,11 +29,20 @@ class JournalLine(msgspec.Struct, frozen=True):
     record: msgspec.Raw
 
 
+class _Models(msgspec.Struct, frozen=True):
+    """What every schema says of models."""
+
+    schema: int = 1
+    last_known_good: Slot | None = None
+    previous_good: Slot | None = None
+    floor: int = 0
+
+
 class Journal:
     """The agent's journal; `record` is the last one appended, None in a new journal.
 
     `damaged` tells that a file was there and no line of it checks: it was put aside as
-    `<name>.damaged`.
+    `<name>.damaged`, where the disk allowed it. `newer` tells that a newer version wrote it.
     """
 
     def __init__(self, path: Path, compact_bytes: int = COMPACT_BYTES) -> None:
@@ -45,8 +56,11 @@ class Journal:
         data = _read(path)
         self.record, self._end = last_record(data)
         self.damaged = self.record is None and b"\n" in data
-        if self.damaged:
-            path.replace(path.with_name(path.name + ".damaged"))
+        self.newer = self.record is not None and self.record.schema > SCHEMA
+        with contextlib.suppress(OSError):  # a disk that takes nothing keeps no model from running
+            remove_parts(path)
+            if self.damaged:
+                path.replace(path.with_name(path.name + ".damaged"))
 
     def append(self, record: AgentRecord) -> None:
         """Make `record` the truth. Returns once it is on disk.
@@ -54,6 +68,11 @@ class Journal:
         Raises:
             JournalError: it could not be written; the record before it still holds.
         """
+        if self.newer:
+            raise JournalError(
+                f"{self._path} was written by a newer version of this software: install that "
+                "version again, or put the file aside to begin with the factory release"
+            )
         line = encode_line(record)
         try:
             if self._end + len(line) > self._compact_bytes:
@@ -67,6 +86,8 @@ class Journal:
 
     def _append(self, line: bytes) -> None:
         new = not self._path.exists()
+        if new:
+            self._end = 0  # somebody has removed the file meanwhile
         with os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
             file.truncate(self._end)  # a torn tail must not become part of the new line
             file.seek(self._end)
@@ -101,9 +122,17 @@ def _decode(line: bytes) -> AgentRecord | None:
         raw = bytes(entry.record)
         if zlib.crc32(raw) != entry.check:
             return None
-        return msgspec.json.decode(raw, type=AgentRecord)
+        models = msgspec.json.decode(raw, type=_Models)
+        if models.schema <= SCHEMA:
+            return msgspec.json.decode(raw, type=AgentRecord)
     except msgspec.DecodeError:
         return None
+    return AgentRecord(
+        last_known_good=models.last_known_good,
+        previous_good=models.previous_good,
+        floor=models.floor,
+        schema=models.schema,
+    )
 
 
 def _read(path: Path) -> bytes:

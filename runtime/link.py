@@ -7,21 +7,25 @@ Callbacks run in that thread and must only hand over.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from .protocol import Birth, Topics, encode
+from .protocol import MAX_DOWN_BYTES, Birth, Topics, encode
 
 KEEPALIVE_S = 15
 QOS = 1
+AT_MOST_ONCE = frozenset({"get"})  # who needs an answer asks again, and twice would be too often
 BACKOFF_FIRST_S = (1, 3)
 BACKOFF_LAST_S = (20, 60)
 MAX_QUEUED = 256  # messages inside paho; the durable outbox holds the rest
@@ -29,6 +33,22 @@ MAX_QUEUED = 256  # messages inside paho; the durable outbox holds the rest
 _LOG = logging.getLogger(__name__)
 
 OnMessage = Callable[[str, bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What a device trusts a broker by, and who it is to it: PEM files."""
+
+    authority: Path
+    identity: Path | None  # key and certificate; None: it logs in with a password
+
+    def context(self) -> ssl.SSLContext:
+        """Checks the broker's certificate and name. Raises OSError or SSLError."""
+        made = ssl.create_default_context(cafile=str(self.authority))
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.identity is not None:
+            made.load_cert_chain(self.identity)
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +62,7 @@ class LinkConfig:
     device: str
     tenant: str
     cohorts: tuple[str, ...]
+    tls: TlsFiles | None = None
 
 
 class Link:
@@ -87,11 +108,16 @@ class Link:
         self._client.loop_stop()
 
     def publish(self, kind: str, payload: bytes) -> bool:
-        """Send an up message at QoS 1; whether it was handed to a live connection."""
+        """Send an up message; whether it was handed to a live connection.
+
+        At QoS 1, but for requests for blocks: paho would repeat those by itself after a
+        reconnection, and the server would answer both.
+        """
         if not self.connected:
             return False
         topic = self._topics.up(self._config.device, kind)
-        return self._client.publish(topic, payload, QOS).rc == mqtt.MQTT_ERR_SUCCESS
+        qos = 0 if kind in AT_MOST_ONCE else QOS
+        return self._client.publish(topic, payload, qos).rc == mqtt.MQTT_ERR_SUCCESS
 
     def announce(self) -> None:
         """Publish the birth again, because what it says has changed."""
@@ -106,7 +132,10 @@ class Link:
             protocol=MQTTProtocolVersion.MQTTv311,
             clean_session=True,
         )
-        client.username_pw_set(config.username, config.password)
+        if config.password:
+            client.username_pw_set(config.username, config.password)
+        if config.tls is not None:
+            self._secure(client, config.tls)
         client.will_set(
             self._topics.up(config.device, "birth"), encode(self._birth(False)), QOS, retain=True
         )
@@ -114,8 +143,21 @@ class Link:
         client.max_queued_messages_set(MAX_QUEUED)
         client.on_socket_open = _without_delay
         client.on_connect = self._connected
+        client.on_connect_fail = self._failed
         client.on_message = self._received
         return client
+
+    def _secure(self, client: mqtt.Client, tls: TlsFiles) -> None:
+        """TLS; each connection begins with the identity that is on disk by then."""
+        context = tls.context()
+        client.tls_set_context(context)
+
+        def renewed(_client: mqtt.Client, _data: Any) -> None:
+            if tls.identity is not None:
+                with contextlib.suppress(OSError, ssl.SSLError):  # the one in hand still works
+                    context.load_cert_chain(tls.identity)
+
+        client.on_pre_connect = renewed
 
     def _publish_birth(self, online: bool) -> mqtt.MQTTMessageInfo:
         topic = self._topics.up(self._config.device, "birth")
@@ -139,8 +181,19 @@ class Link:
         self._publish_birth(True)
         self._on_up()
 
+    def _failed(self, _client: mqtt.Client, _data: Any) -> None:
+        """No connection at all: no network, no broker, or one that TLS does not get along with."""
+        if self._refused != "unreachable":
+            self._refused = "unreachable"
+            config = self._config
+            _LOG.warning(
+                "device '%s' cannot reach the broker at %s:%d; it goes on trying",
+                *(config.device, config.host, config.port),
+            )
+
     def _received(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        self._on_message(message.topic, bytes(message.payload))
+        if len(message.payload) <= MAX_DOWN_BYTES:
+            self._on_message(message.topic, bytes(message.payload))
 
 
 def _without_delay(_client: mqtt.Client, _data: Any, opened: Any) -> None:

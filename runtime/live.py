@@ -7,12 +7,11 @@ import resource
 import sys
 from pathlib import Path
 
-from edgekiln.targets.measure import measure_callable
-
 from .agent_checks import SelfTest
 from .bundle import open_bundle
 from .errors import AgentError, EngineError, RuntimeRoomError
 from .model import Model
+from .options import DEFAULT_OPTIONS, EngineOptions
 from .protocol import TrialEvidence
 from .session import LiveSession
 
@@ -23,13 +22,16 @@ SELF_TEST_BUDGET_S = 0.3
 class LiveModels:
     """Opens bundles for one target and makes them live; `agent_ports.Models` says what each does.
 
-    `engine` is one that `Model.open` knows, or empty for that of each bundle's best format.
+    `engine` is one that `Model.open` knows, or empty for the best of each bundle.
     `session` is None until the first model is live.
     """
 
-    def __init__(self, target: str, engine: str = "") -> None:
+    def __init__(
+        self, target: str, engine: str = "", options: EngineOptions = DEFAULT_OPTIONS
+    ) -> None:
         self._target = target
         self._engine = engine
+        self._options = options
         self.session: LiveSession | None = None
 
     @property
@@ -60,6 +62,8 @@ class LiveModels:
 
     def self_test(self, path: Path) -> SelfTest:
         """Golden vectors, and the latency of one sample at a time."""
+        from edgekiln.targets.measure import measure_callable
+
         model = self._open(path)
         sample = open_bundle(path).golden().inputs[:1]
         try:
@@ -79,6 +83,21 @@ class LiveModels:
             rss_bytes=self.rss_bytes,
         )
 
+    def start_shadow(self, path: Path, rate: float) -> None:
+        """Ask a bundle a share of the live model's inputs too.
+
+        Raises:
+            AgentError: no model is live that it could be compared with.
+        """
+        if self.session is None:
+            raise AgentError("no model is live that the new one could be compared with")
+        self.session.start_shadow(self._open(path), rate)
+
+    def end_shadow(self) -> None:
+        """Let the model in the shadow go."""
+        if self.session:
+            self.session.end_shadow()
+
     def start_trial(self, path: Path) -> None:
         """Make a bundle live beside the one that was."""
         model = self._open(path)
@@ -87,14 +106,14 @@ class LiveModels:
         self.session.start_trial(model)
 
     def evidence(self) -> TrialEvidence:
-        """What the trial has shown so far.
+        """What the shadow or the trial has shown so far.
 
         Raises:
-            AgentError: no trial runs.
+            AgentError: none runs.
         """
         found = self.session.evidence() if self.session else None
         if found is None:
-            raise AgentError("no model is on trial in the live session")
+            raise AgentError("no model is compared in the live session")
         return found
 
     def end_trial(self) -> None:
@@ -104,7 +123,7 @@ class LiveModels:
 
     def _open(self, path: Path) -> Model:
         try:
-            return Model.open(path, self._target, self._engine)
+            return Model.open(path, self._target, self._engine, self._options)
         except RuntimeRoomError:
             raise
         # Engines are foreign code: what they raise on a hostile artifact is not documented.

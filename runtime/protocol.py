@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from .errors import ProtocolError
 
 BLOCK_BYTES = 32 * 1024
 ROOT = "edgekiln/v1"
+MAX_DOWN_BYTES = 320 * 1024  # of any message to a device: the largest block and what names it
+MAX_DOCUMENT_BYTES = 32 * 1024  # of any message to a device that is no block
+
+Seq = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]  # what a database can hold
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 
@@ -47,11 +52,11 @@ class Topics:
     tenant: str = "default"
 
     def up(self, device: str, kind: str) -> str:
-        """Device to fleet: birth, state, report, event, get, capture."""
+        """Device to fleet: birth, state, report, event, get, capture, enrol, enrolled, renew."""
         return f"{ROOT}/{self.tenant}/d/{device}/up/{kind}"
 
     def down(self, device: str, kind: str) -> str:
-        """Fleet to device: block, command."""
+        """Fleet to device: block, command, identity."""
         return f"{ROOT}/{self.tenant}/d/{device}/dn/{kind}"
 
     def cohort(self, cohort: str, kind: str) -> str:
@@ -111,20 +116,54 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
 
 
-class FeatureWindow(msgspec.Struct, frozen=True, kw_only=True):
+class FeatureWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One feature in one window: counts in the reference's 16 equal-mass bins.
 
-    `evidence` is the e-detector's current value, `alarm` whether it passed its threshold.
+    `evidence` is the e-detector's current value, `alarm` whether it passed its threshold. `sketch`
+    is a KLL sketch of the values (`kll_bytes`), empty where there was no room for it; its own n
+    says how many samples it has seen.
     """
 
     name: str
     bins: tuple[int, ...]
     evidence: float
     alarm: bool
+    sketch: bytes = b""
+
+
+class BrokenRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Samples that the contract refused, by the rule that they broke."""
+
+    shape: int = 0
+    dtype: int = 0
+    finite: int = 0
+    range: int = 0
+    other: int = 0
+
+
+class SystemFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The machine in one window; None where it does not tell."""
+
+    cpu_s: float = 0.0  # that this process used; merged: the sum
+    wall_s: float = 0.0  # in which it did; the sum
+    load: float | None = None  # runnable tasks a core, mean of a minute; the highest
+    temperature_c: float | None = None  # of the hottest zone; the highest
+    throttled: bool | None = None  # the processor was slowed to cool or to save; ever
+    disk_free_bytes: int | None = None  # where the device folder is; the lowest
+    uptime_s: float | None = None  # of the machine; the highest
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Detail that this device let go of since the report before; merged: the sums."""
+
+    captures: int = 0
+    sketches: int = 0  # of features: for want of room, in a window or in the outbox
+    samples: int = 0  # counted in windows that are gone, `Report.dropped` says how many
+    messages: int = 0  # states and events
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One telemetry window. Every aggregate can be merged by addition."""
+    """One telemetry window, or several as one. Every aggregate can be merged, see `rollup`."""
 
     boot_id: str
     seq: int
@@ -139,7 +178,47 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     class_drift: FeatureWindow
     features: tuple[FeatureWindow, ...]
     rss_bytes: int = 0
-    dropped: int = 0  # windows that the outbox had to drop
+    dropped: int = 0  # windows that had to be dropped since the report before
+    merged: int = 1  # windows in this one
+    engine_errors: int = 0  # samples without an answer
+    broken_rules: BrokenRules = BrokenRules()  # the violations, by rule
+    latency_sketch: bytes = b""  # KLL of µs a sample
+    system: SystemFigures = SystemFigures()
+    lost: Lost = Lost()
+    schema: int = 1
+
+
+class CaptureReason(enum.StrEnum):
+    """Why a sample was kept."""
+
+    RANDOM = "random"
+    LOW_CONFIDENCE = "low_confidence"
+    DRIFTED = "drifted"
+    DISAGREEMENT = "disagreement"  # of the model on trial and the last known good one
+    VIOLATION = "violation"  # of the contract
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One raw sample that a device was allowed to keep, on `up/capture`.
+
+    `sample` is the array in C order, little-endian, of `dtype` and `shape`: what the contract was
+    shown, or what the redaction hook made of it.
+    """
+
+    boot_id: str
+    seq: int
+    at_s: float
+    bundle_id: str
+    reason: CaptureReason
+    dtype: str
+    shape: tuple[int, ...]
+    sample: bytes
+    ttl_s: float  # on the device since `at_s`, and in the fleet since it arrived
+    redacted_by: str = ""  # `module:function`, empty where there is no hook
+    label: str = ""  # the answer; empty where there is none
+    confidence: float | None = None
+    other_label: str = ""  # the last known good model's answer, on a disagreement
+    detail: str = ""  # the rule that was broken, the features that drift
     schema: int = 1
 
 
@@ -160,7 +239,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str
     seq: int
     at_s: float
-    kind: str  # trial | rejected | rolled_back | committed | broken
+    kind: str  # shadow | trial | rejected | rolled_back | committed | broken | restart
     rollout_id: str = ""
     bundle_id: str = ""
     passed: bool = False
@@ -196,8 +275,23 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     """On `dn/command`: the fleet has stored the message `seq` of `boot_id`."""
 
     boot_id: str
-    seq: int
+    seq: Seq
     schema: int = 1
+
+
+class ShadowLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The phase before the trial: the new model answers beside the live one, unused.
+
+    It ends as soon as the evidence is there (`shadow.judge`), and without it after `samples` pairs
+    or `timeout_s`. The nearer the true share of differing answers is to the limit, the more pairs
+    it takes: a limit right at that share never gets a verdict.
+    """
+
+    max_disagreement: Annotated[float, Meta(gt=0, lt=1)] = 0.1  # share of answers that may differ
+    samples: Annotated[int, Meta(ge=1)] = 2000  # pairs, at most
+    rate: Annotated[float, Meta(gt=0, le=1)] = 0.2  # share of inputs that it is asked: its cost
+    timeout_s: Annotated[float, Meta(gt=0)] = 3600.0
+    alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.05  # chance of either wrong verdict
 
 
 class SelfTestLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,6 +308,7 @@ class SelfTestLimits(msgspec.Struct, frozen=True, kw_only=True):
     trial_timeout_s: float = 120.0
     trial_starts: int = 3
     max_disagreement: float = 0.25  # share of inputs where trial and last good differ
+    shadow: ShadowLimits | None = None  # None: straight from the self-test to the trial
 
 
 class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,7 +331,9 @@ class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float = 600.0
     soak_s: float = 0.0
     aborted: bool = False
+    mirrors: tuple[str, ...] = ()  # addresses above `targets/`, tried before the message link
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
+    window_s: tuple[float, float] | None = None  # of the day (UTC), in which tests may begin
     schema: int = 1
 
 
@@ -246,6 +343,34 @@ class SignedDocument(msgspec.Struct, frozen=True, kw_only=True):
     signed: msgspec.Raw
     keyid: str
     signature: str  # hex
+    schema: int = 1
+
+
+class IdentityRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """On `up/enrol` with a one-time token's login, or on `up/renew` with the device's own.
+
+    `request` is a certificate request (PKCS #10, PEM) that the device's new key has signed.
+    """
+
+    request: bytes
+    schema: int = 1
+
+
+class IdentityAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """On `dn/identity`: a certificate, or a password where the broker has no TLS; or why not.
+
+    The rest comes with the first one only: `config` is device.toml, `factory` names the files of
+    the signed first release, to be fetched as blocks.
+    """
+
+    error: str = ""
+    certificate: bytes = b""  # PEM
+    password: str = ""
+    device: str = ""
+    config: str = ""
+    root: bytes = b""
+    rollout_key: str = ""  # hex
+    factory: tuple[str, ...] = ()
     schema: int = 1
 
 
@@ -262,5 +387,5 @@ def decode(data: bytes, kind: type[Message]) -> Message:
     """
     try:
         return msgspec.msgpack.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"a {kind.__name__} message cannot be read: {error}") from error

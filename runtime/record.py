@@ -12,6 +12,7 @@ import msgspec
 from .protocol import DeviceState, Event, RolloutDocument
 from .state_machine import BUSY, Step, next_state
 
+SCHEMA = 1
 MAX_OUTCOMES = 32  # rollouts whose end is remembered, so that none is applied twice
 MAX_VERSIONS = 32  # rollouts whose newest document is remembered, so that none is played back
 
@@ -24,6 +25,20 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     security_counter: int
     rollout_id: str = ""  # by which it came; empty for the factory release
+
+
+class DeltaInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the signed TUF target of a release says of a delta to it; blocks are the release's."""
+
+    base_id: str  # bundle id
+    base_bytes: int
+    base_sha256: str  # of the bundle file
+    path: str  # in the repository's `targets/`
+    leaves_path: str
+    bytes: int
+    sha256: str
+    merkle_root: str  # hex
+    working_bytes: int  # memory that it needs
 
 
 class ReleaseInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +55,8 @@ class ReleaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...]  # device targets that have an artifact
     ram_bytes: dict[str, int] = {}  # what that artifact needs, by target
     flash_bytes: dict[str, int] = {}
+    mirrors: tuple[str, ...] = ()  # addresses that the rollout offers
+    deltas: tuple[DeltaInfo, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -54,6 +71,7 @@ class Version(msgspec.Struct, frozen=True):
 
     rollout_id: str
     version: int
+    cohort: str = ""
 
 
 class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +92,7 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[Version, ...] = ()
     pending: tuple[Event, ...] = ()  # events of this very transition, until they are in the outbox
     reason: str = ""
-    schema: int = 1
+    schema: int = SCHEMA
 
     @property
     def busy(self) -> bool:
@@ -96,11 +114,18 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
         found = [entry.version for entry in self.versions if entry.rollout_id == rollout_id]
         return found[-1] if found else 0
 
+    def newest_of(self, cohort: str) -> int:
+        """The highest version that was seen in a cohort, of whatever rollout; 0 when none was.
+
+        The fleet numbers all its documents in one row: an older one is played back.
+        """
+        return max((e.version for e in self.versions if e.cohort == cohort), default=0)
+
 
 def seen(record: AgentRecord, document: RolloutDocument) -> AgentRecord:
     """Remember the document's version."""
     others = [entry for entry in record.versions if entry.rollout_id != document.rollout_id]
-    newest = Version(rollout_id=document.rollout_id, version=document.version)
+    newest = Version(document.rollout_id, document.version, document.cohort)
     return msgspec.structs.replace(record, versions=(*others, newest)[-MAX_VERSIONS:], pending=())
 
 
@@ -135,6 +160,11 @@ def under_test(record: AgentRecord, starts: int) -> AgentRecord:
     return msgspec.structs.replace(_move(record, Step.TEST), starts_left=starts)
 
 
+def in_shadow(record: AgentRecord, starts: int) -> AgentRecord:
+    """Let the written slot answer beside the live one, which may be started `starts` times."""
+    return msgspec.structs.replace(_move(record, Step.WATCH), starts_left=starts)
+
+
 def on_trial(record: AgentRecord, starts: int) -> AgentRecord:
     """Begin the trial of the written slot, which may be started `starts` times."""
     moved = _move(record, Step.PASS)
@@ -161,7 +191,7 @@ def committed(record: AgentRecord) -> AgentRecord:
 
 
 def failed(record: AgentRecord, reason: str) -> AgentRecord:
-    """Self-test or trial failed: go back to the last known good model."""
+    """Self-test, shadow or trial failed: go back to the last known good model."""
     return _move(record, Step.FAIL, reason)
 
 

@@ -1,11 +1,13 @@
 """Getting a model to run, whatever the last power cut left.
 
 The order is: last known good, the one before it, the factory release. Each is hashed before it is
-loaded. Only where none of them loads is a device BROKEN, and even then it takes new offers.
+loaded. Only where none of them loads is a device BROKEN, and even then it takes new offers. A disk
+that takes no bytes stops none of this: the factory release then runs from its own folder.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +17,8 @@ from .agent_ports import Models
 from .errors import RuntimeRoomError
 from .protocol import DeviceState
 from .record import AgentRecord, Slot
-from .slots import SlotStore
-from .trust import Trust
+from .slots import SlotStore, is_file_of
+from .trust import TARGETS_URL, Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class Recovery:
         """
         good = record.last_known_good
         why: list[str] = []
-        for slot in self._candidates(record, why):
-            problem = self._try(slot)
+        for slot, path in self._candidates(record, why):
+            problem = self._try(slot, path)
             if problem:
                 why.append(f"{slot.bundle_id[:12]}: {problem}")
             elif slot == good and record.state != DeviceState.BROKEN:
@@ -45,28 +47,28 @@ class Recovery:
                 return moves.restored(record, slot, "; ".join(why))
         return moves.broken(record, "no model can be loaded: " + "; ".join(why))
 
-    def _candidates(self, record: AgentRecord, why: list[str]) -> Iterator[Slot]:
+    def _candidates(self, record: AgentRecord, why: list[str]) -> Iterator[tuple[Slot, Path]]:
         for slot in (record.last_known_good, record.previous_good):
             if slot is not None:
-                yield slot
+                yield slot, self.slots.path(slot)
         try:
             yield self._factory_slot()
         except (RuntimeRoomError, OSError) as error:
             why.append(f"factory: {error}")
 
-    def _try(self, slot: Slot) -> str:
+    def _try(self, slot: Slot, path: Path) -> str:
         """Make a slot's model live; why not, empty when it is."""
         if self.models.running == slot.bundle_id:
             return ""
-        if not self.slots.holds(slot):
+        if not is_file_of(slot, path):
             return "its file is gone or damaged"
         try:
-            self.models.use(self.slots.path(slot))
+            self.models.use(path)
         except RuntimeRoomError as error:
             return str(error)
         return ""
 
-    def _factory_slot(self) -> Slot:
+    def _factory_slot(self) -> tuple[Slot, Path]:
         release, data = self.trust.verify_factory(self.factory)
         slot = Slot(
             bundle_id=release.bundle_id,
@@ -75,5 +77,8 @@ class Recovery:
             security_counter=release.security_counter,
         )
         if not self.slots.holds(slot):
-            self.slots.write(slot, data)
-        return slot
+            with contextlib.suppress(OSError):
+                self.slots.write(slot, data)
+        if self.slots.holds(slot):
+            return slot, self.slots.path(slot)
+        return slot, self.factory / TARGETS_URL / release.target_path

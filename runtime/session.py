@@ -14,50 +14,12 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 
+from .comparison import Comparison
 from .errors import ContractError
-from .model import Model, Prediction
+from .model import Model
+from .prediction import Prediction
 from .protocol import TrialEvidence
-from .telemetry import LatencyHistogram
-
-
-class _Trial:
-    """Running totals of a paired comparison; its lock is held for additions only."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._samples = 0
-        self._disagreements = 0
-        self._failures = 0
-        self._confidence = 0.0
-        self._baseline_confidence = 0.0
-        self._latency = LatencyHistogram()
-
-    def compare(self, new: Prediction, old: Prediction) -> None:
-        """Count n samples that both models answered."""
-        differing = sum(a != b for a, b in zip(new.labels, old.labels, strict=True))
-        with self._lock:
-            self._samples += len(new.labels)
-            self._disagreements += differing
-            self._confidence += float(new.confidences.sum())
-            self._baseline_confidence += float(old.confidences.sum())
-            self._latency.add(new.latency_us, len(new.labels))
-
-    def fail(self) -> None:
-        """Count a call that the new model could not answer."""
-        with self._lock:
-            self._failures += 1
-
-    def evidence(self) -> TrialEvidence:
-        with self._lock:
-            count = max(self._samples, 1)
-            return TrialEvidence(
-                samples=self._samples,
-                disagreements=self._disagreements,
-                mean_confidence=self._confidence / count,
-                baseline_confidence=self._baseline_confidence / count,
-                p95_latency_ms=self._latency.p95_us() / 1000,
-                failures=self._failures,
-            )
+from .shadow_run import ShadowRun
 
 
 @dataclass(frozen=True)
@@ -65,13 +27,14 @@ class _Paired:
     """A trial: the model that was live before, and what the comparison has shown."""
 
     baseline: Model
-    trial: _Trial
+    trial: Comparison
 
 
 @dataclass(frozen=True)
 class _Live:
     model: Model
     paired: _Paired | None = None
+    shadow: ShadowRun | None = None
 
 
 class LiveSession:
@@ -98,20 +61,37 @@ class LiveSession:
         return paired.baseline if paired else None
 
     def use(self, model: Model) -> None:
-        """Let `model` answer from the next call on, and end any trial."""
+        """Let `model` answer from the next call on, and end any shadow or trial."""
+        self.end_shadow()
         with self._swap:
             self._live = _Live(model)
+
+    def start_shadow(self, model: Model, rate: float) -> None:
+        """Ask `model` a share `rate` of the inputs too; a shadow that is there already ends."""
+        self.end_shadow()
+        with self._swap:
+            self._live = _Live(self._live.model, shadow=ShadowRun(model, rate))
+
+    def end_shadow(self) -> None:
+        """Let the model in the shadow go; does nothing without one."""
+        with self._swap:
+            shadow = self._live.shadow
+            if shadow is not None:
+                self._live = _Live(self._live.model)
+        if shadow is not None:
+            shadow.stop()
 
     def start_trial(self, model: Model) -> None:
         """Let `model` answer, compared with the last known good one.
 
         A trial that runs already is replaced; its baseline stays, since its model has proven
-        nothing yet.
+        nothing yet. A shadow ends.
         """
+        self.end_shadow()
         with self._swap:
             paired = self._live.paired
             baseline = paired.baseline if paired else self._live.model
-            self._live = _Live(model, _Paired(baseline, _Trial()))
+            self._live = _Live(model, _Paired(baseline, Comparison()))
 
     def end_trial(self) -> None:
         """Keep the model on trial and stop comparing; does nothing without a trial."""
@@ -126,9 +106,11 @@ class LiveSession:
                 self._live = _Live(paired.baseline)
 
     def evidence(self) -> TrialEvidence | None:
-        """What the trial has shown so far; None without a trial."""
-        paired = self._live.paired
-        return paired.trial.evidence() if paired else None
+        """What the trial or the shadow has shown so far; None without either."""
+        live = self._live
+        if live.paired is not None:
+            return live.paired.trial.evidence()
+        return live.shadow.evidence() if live.shadow is not None else None
 
     def predict(self, raw: npt.ArrayLike) -> Prediction:
         """Answer raw samples as `Model.predict` does; during a trial a failure falls back.
@@ -139,7 +121,10 @@ class LiveSession:
         """
         live = self._live
         if live.paired is None:
-            return live.model.predict(raw)
+            answer = live.model.predict(raw)
+            if live.shadow is not None:
+                live.shadow.offer(raw, answer)
+            return answer
         return _predict_paired(live.model, live.paired, raw)
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from .files import write_atomic
+from .files import make_folder, write_atomic
 from .record import Slot
 
 SUFFIX = ".ekb"
@@ -14,11 +14,10 @@ _CHUNK_BYTES = 1 << 20
 
 
 class SlotStore:
-    """The folder `slots/`: one file a bundle, written atomically."""
+    """The folder `slots/`: one file a bundle, written atomically. The folder may go and come."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, slot: Slot) -> Path:
         """Where the slot's bundle is."""
@@ -30,14 +29,12 @@ class SlotStore:
         Raises:
             OSError: the disk is full or cannot be written; no half file stays.
         """
+        make_folder(self._folder)
         write_atomic(self.path(slot), data)
 
     def holds(self, slot: Slot) -> bool:
         """Whether the slot's file is there and still has the verified hash."""
-        try:
-            return file_sha256(self.path(slot)) == slot.sha256
-        except OSError:
-            return False
+        return is_file_of(slot, self.path(slot))
 
     def collect(self, keep: Iterable[Slot | None]) -> None:
         """Remove every bundle that no record names, and what a power cut left half written."""
@@ -45,6 +42,14 @@ class SlotStore:
         for path in (*self._folder.glob(f"*{SUFFIX}"), *self._folder.glob(".*.part")):
             if path.name not in names:
                 path.unlink(missing_ok=True)
+
+
+def is_file_of(slot: Slot, path: Path) -> bool:
+    """Whether `path` can be read and has the slot's verified hash."""
+    try:
+        return file_sha256(path) == slot.sha256
+    except OSError:
+        return False
 
 
 def file_sha256(path: Path) -> str:

@@ -7,7 +7,7 @@ Properties that the tests hold the table to:
 - Every busy state can be superseded or fails towards the last known good model.
 - `COMMITTED` is reached from a trial, or where the offered release already runs.
 
-`SHADOW` is a word of the protocol that no row reaches yet: paired comparison happens in TRIAL.
+SHADOW is passed where the rollout's limits ask for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from types import MappingProxyType
 from .errors import AgentError
 from .protocol import DeviceState as S
 
-LONGEST_PATH = 8  # OFFERED FETCHING VERIFIED STAGED SELF_TEST TRIAL ROLLBACK ROLLED_BACK
+# OFFERED FETCHING VERIFIED STAGED SELF_TEST SHADOW TRIAL ROLLBACK ROLLED_BACK
+LONGEST_PATH = 9
 MAX_STEPS = 28  # transitions and restarts that one rollout may cost before it is given up
 
 
@@ -33,9 +34,10 @@ class Step(enum.StrEnum):
     FETCHED = "fetched"  # the whole file has the signed length and hash
     STAGE = "stage"  # the slot is written and named in the journal
     TEST = "test"  # the self-test begins
-    PASS = "pass"  # the self-test passed, the trial begins
+    WATCH = "watch"  # the self-test passed, the new model answers beside the live one
+    PASS = "pass"  # self-test and shadow passed, the trial begins
     COMMIT = "commit"  # the trial passed
-    FAIL = "fail"  # self-test or trial failed
+    FAIL = "fail"  # self-test, shadow or trial failed
     REVERT = "revert"  # a committed release was aborted
     RESTORED = "restored"  # the last known good model runs
     SUPERSEDE = "supersede"  # the rollout was aborted or replaced
@@ -46,7 +48,7 @@ RESTING = frozenset(
     {S.IDLE, S.COMMITTED, S.ROLLED_BACK, S.REJECTED, S.SUPERSEDED, S.BROKEN},
 )
 BUSY = frozenset(
-    {S.OFFERED, S.FETCHING, S.VERIFIED, S.STAGED, S.SELF_TEST, S.TRIAL, S.ROLLBACK},
+    {S.OFFERED, S.FETCHING, S.VERIFIED, S.STAGED, S.SELF_TEST, S.SHADOW, S.TRIAL, S.ROLLBACK},
 )
 REVERTIBLE = RESTING - {S.BROKEN}
 
@@ -61,8 +63,11 @@ _PATH = (
     (S.VERIFIED,   Step.REFUSE,    S.REJECTED),
     (S.STAGED,     Step.TEST,      S.SELF_TEST),
     (S.STAGED,     Step.FAIL,      S.ROLLBACK),
+    (S.SELF_TEST,  Step.WATCH,     S.SHADOW),
     (S.SELF_TEST,  Step.PASS,      S.TRIAL),
     (S.SELF_TEST,  Step.FAIL,      S.ROLLBACK),
+    (S.SHADOW,     Step.PASS,      S.TRIAL),
+    (S.SHADOW,     Step.FAIL,      S.ROLLBACK),
     (S.TRIAL,      Step.COMMIT,    S.COMMITTED),
     (S.TRIAL,      Step.FAIL,      S.ROLLBACK),
     (S.ROLLBACK,   Step.RESTORED,  S.ROLLED_BACK),

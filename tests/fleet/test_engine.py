@@ -27,6 +27,8 @@ from edgekiln.runtime.protocol import (
     FeatureWindow,
     Report,
     RolloutDocument,
+    SelfTestLimits,
+    ShadowLimits,
     State,
 )
 from edgekiln.runtime.signing import verify_document
@@ -294,6 +296,8 @@ def test_decision_log_shows_when_a_line_was_changed(world: World) -> None:
         ({"waves": (Wave(permille=1, devices=1),)}, RolloutError, "either"),
         ({"waves": (Wave(permille=1001),)}, RolloutError, "1001"),
         ({"waves": (Wave(devices=0),)}, RolloutError, "wave of 0"),
+        ({"window_s": (79200.0, 14400.0)}, RolloutError, "may wait 64800 s for the window"),
+        ({"window_s": (7200.0, 7200.0)}, RolloutError, "the window has no length"),
     ],
 )
 def test_start_is_refused_when_it_makes_no_sense(
@@ -303,6 +307,15 @@ def test_start_is_refused_when_it_makes_no_sense(
         world.start(world.good, **changes)
     assert world.store.rollouts() == ()
     assert world.broker.topics == {}
+
+
+def test_document_carries_shadow_and_window_when_they_are_asked_for(world: World) -> None:
+    shadow = ShadowLimits(max_disagreement=0.05)
+    limits = SelfTestLimits(shadow=shadow)
+    window_s = (79200.0, 14400.0)
+    world.start(world.good, limits=limits, window_s=window_s, deadline_s=80000.0)
+    assert world.document().limits.shadow == shadow
+    assert world.document().window_s == window_s
 
 
 def test_second_rollout_waits_for_the_first(world: World) -> None:

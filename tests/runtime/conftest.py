@@ -7,6 +7,7 @@ ones.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
@@ -27,6 +28,7 @@ from edgekiln.runtime.agent_checks import Device, SelfTest
 from edgekiln.runtime.agent_ports import Clock
 from edgekiln.runtime.agent_steps import Tools
 from edgekiln.runtime.courier import Courier
+from edgekiln.runtime.device import open_outbox
 from edgekiln.runtime.download import Downloads
 from edgekiln.runtime.errors import EngineError
 from edgekiln.runtime.journal import Journal
@@ -145,6 +147,7 @@ class FakeModels:
         self.rss_bytes = 1000
         self.samples = 1000
         self.loads: list[str] = []
+        self.read: list[str] = []  # hash of every file that was handed to the engine
         self._live: dict[str, Any] = {}
         self._trial: dict[str, Any] | None = None
         self._boundary = boundary
@@ -152,6 +155,7 @@ class FakeModels:
     def _load(self, path: Path) -> tuple[str, dict[str, Any]]:
         self._boundary()
         data = path.read_bytes()
+        self.read.append(hashlib.sha256(data).hexdigest())
         content = json.loads(data)
         if content.get("unloadable"):
             raise EngineError("the engine cannot run this")
@@ -174,6 +178,17 @@ class FakeModels:
             p95_ms=content.get("p95_ms", 1.0),
             rss_bytes=content.get("rss_bytes", 1000),
         )
+
+    def start_shadow(self, path: Path, rate: float) -> None:
+        _, content = self._load(path)
+        self._trial = {
+            **content,
+            "disagreement": content.get("shadow_disagreement", 0.0),
+            "failures": content.get("shadow_failures", 0),
+        }
+
+    def end_shadow(self) -> None:
+        self._trial = None
 
     def start_trial(self, path: Path) -> None:
         bundle_id, content = self._load(path)
@@ -206,7 +221,9 @@ class World:
         self.key = Ed25519PrivateKey.generate()
         self.factory = self.repository.add(bundle(name="factory"))
         self.repository.copy_to(folder / "factory")
-        self.now_s = 1_000_000.0
+        self.now_s = 1_000_000.0  # since when, nobody knows: what `monotonic_s` gives
+        self.wrong_s = 0.0  # by which the wall clock is off
+        self.hold = ""
         self.online = True
         self.acking = True
         self.lose: Callable[[GetRequest, int], bool] = lambda request, index: False
@@ -219,17 +236,27 @@ class World:
         self.boots = 0
         self.agent: Agent
         self.models: FakeModels
+        self.new_models: Callable[[], FakeModels] = lambda: FakeModels(self._at_boundary)
         self._outbox: Outbox | None = None
+
+    def reborn(self, folder: Path) -> World:
+        """The same fleet with a device on another disk; what the fleet received it keeps."""
+        other = copy.copy(self)
+        other.folder = folder
+        other.sent = list(self.sent)
+        other.asked = []
+        other._outbox = None
+        return other
 
     def boot(self, device: Device = DEVICE) -> Agent:
         """A new process on the same folder."""
         self.close()
         self.boots += 1
         ids = itertools.count()
-        clock = Clock(lambda: self.now_s, lambda: self.now_s)
-        self._outbox = Outbox(self.folder / "outbox.sqlite3")
+        clock = Clock(lambda: self.now_s + self.wrong_s, lambda: self.now_s)
+        self._outbox, warning = open_outbox(self.folder / "outbox.sqlite3")
         reporter = Reporter(self._outbox, f"boot-{self.boots}")
-        self.models = FakeModels(self._at_boundary)
+        self.models = self.new_models()
         trust = Trust(self.folder / "tuf", self.repository.trusted_root)
         slots = SlotStore(self.folder / "slots")
         transfer = Transfer(
@@ -245,12 +272,14 @@ class World:
             models=self.models,
             reporter=reporter,
             clock=clock,
+            hold=lambda: self.hold,
         )
         desk = Desk(
             topics=Topics("default"),
             rollout_key=self.key.public_key(),
             courier=Courier(self._outbox, self._take_up, clock.monotonic_s),
             announce=self._announce,
+            warning=warning,
         )
         recovery = Recovery(trust, slots, self.models, self.folder / "factory")
         journal = Journal(self.folder / "journal.jsonl")
@@ -350,6 +379,12 @@ class World:
             return False
         self.asked.append(request)
         data = self.repository.files.get(request.path)
+        if request.count == 0:  # a fence
+            fence = Block(
+                request_id=request.request_id, path=request.path, index=0, total_bytes=0, data=b""
+            )
+            self.transfer.receive(fence)
+            return True
         base = Block(
             request_id=request.request_id, path=request.path, index=request.first,
             total_bytes=0, data=b"", error="not found",

@@ -13,12 +13,10 @@ from edgekiln.runtime.protocol import DeviceState
 from edgekiln.runtime.state_machine import BUSY, LONGEST_PATH, RESTING, TABLE, Step, next_state
 
 
-def test_every_state_is_busy_or_resting_except_the_unused_shadow() -> None:
+def test_every_state_is_busy_or_resting_and_reached() -> None:
     assert BUSY.isdisjoint(RESTING)
-    assert set(DeviceState) - BUSY - RESTING == {DeviceState.SHADOW}
-    reached = {state for state, _ in TABLE} | set(TABLE.values())
-    assert DeviceState.SHADOW not in reached
-    assert reached == BUSY | RESTING
+    assert set(DeviceState) == BUSY | RESTING
+    assert {state for state, _ in TABLE} | set(TABLE.values()) == BUSY | RESTING
 
 
 def test_busy_states_form_no_circle() -> None:

@@ -1,0 +1,170 @@
+"""The real device process, killed with `kill -9` at random moments of its updates.
+
+A real broker (mosquitto), real bundles run by LiteRT, `edgekiln device run` as users start it; the
+fleet's side is the tests' own. Good and bad releases take turns; each rollout is shot at a few
+times and then left alone to come to its end.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekiln.runtime.journal import Journal
+from edgekiln.runtime.protocol import DeviceState, SelfTestLimits
+from edgekiln.runtime.slots import SlotStore
+from tests.runtime.conftest import Repository
+from tests.runtime.test_device import WEIGHTS, Broker, Fleet, X, enrol, make_release
+
+from .crash_lives import Tally
+
+PATHS = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+SHOTS = 4  # at one rollout, at most
+ALIVE_S = (0.2, 1.6)  # between a start and the shot: start-up takes a second, an update as long
+PATIENCE = 6  # times the fleet's deadline
+LIMITS = SelfTestLimits(trial_samples=20, trial_timeout_s=60.0, trial_starts=SHOTS + 2)
+
+
+class Range:
+    """A broker, a fleet and one device to shoot at."""
+
+    def __init__(self, folder: Path, rng: random.Random) -> None:
+        binary = shutil.which("mosquitto", path=PATHS)
+        if binary is None:
+            raise SystemExit("mosquitto is not here; install it with: make system")
+        self.folder, self.home, self._rng = folder, folder / "device", rng
+        self.broker = Broker(binary, folder)
+        self.fleet = Fleet(Repository(), self.broker.port)
+        self.signed = {enrol(self.fleet, self.broker.port, self.home)}
+        self.good = next(iter(self.signed))
+        self.kills = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        np.savez(folder / "x.npz", x=X)
+
+    def start(self) -> None:
+        """A new process on the same folder."""
+        command = [
+            *(sys.executable, "-m", "edgekiln.cli", "device", "run", str(self.home)),
+            *("--source", str(self.folder / "x.npz"), "--rate-hz", "200", "--window-s", "0.5"),
+        ]
+        with (self.folder / "device.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def shoot(self) -> None:
+        """Wait a random while, then `kill -9`."""
+        assert self.process is not None
+        threading.Event().wait(self._rng.uniform(*ALIVE_S))
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.kills += 1
+
+    def release(self, number: int, is_good: bool) -> str:
+        """Publish a release and tell the cohort to take it."""
+        weights = WEIGHTS * (1 + 0.001 * number) if is_good else -WEIGHTS * (1 + 0.001 * number)
+        data, bundle_id = make_release(self.folder, f"release-{number}", weights)
+        self.fleet.repository.add(data, bundle_id=bundle_id)
+        self.signed.add(bundle_id)
+        self.fleet.roll_out(bundle_id, version=number, limits=LIMITS)
+        return bundle_id
+
+    def has_model(self) -> bool:
+        """Whether the dead device's disk holds a model that is known to be good, whole."""
+        record = Journal(self.home / "journal.jsonl").record
+        good = record.last_known_good if record else None
+        return good is None or SlotStore(self.home / "slots").holds(good)
+
+    def unverified(self) -> set[str]:
+        """What the device said to run although nobody signed it."""
+        ran = {str(getattr(message, "running", "")) for _, message in self.fleet.heard}
+        ran |= {m.bundle_id for kind, m in self.fleet.heard if kind == "report"}
+        return ran - self.signed - {""}
+
+    def wait(self, kind: str, wanted: Callable[[Any], bool]) -> Any:
+        """As the fleet's, on a machine that may stand still for a while."""
+        for last in [False] * (PATIENCE - 1) + [True]:
+            try:
+                return self.fleet.wait(kind, wanted)
+            except AssertionError:
+                if last:
+                    raise
+        return None
+
+    def close(self) -> None:
+        """End all processes."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        self.fleet.close()
+        self.broker.stop()
+
+
+def kill_at_random(kills: int, seed: int) -> Tally:
+    """Shoot `kills` times; a tally of what the device was like after each."""
+    rng, tally = random.Random(seed), Tally()
+    with tempfile.TemporaryDirectory() as folder:
+        range_ = Range(Path(folder), rng)
+        try:
+            number = 0
+            while range_.kills < kills:
+                number += 1
+                _rollout(range_, number, min(rng.randint(1, SHOTS), kills - range_.kills), tally)
+        finally:
+            range_.close()
+        tally.points = range_.kills
+        tally.unverified = len(range_.unverified())
+    return tally
+
+
+def _rollout(range_: Range, number: int, shots: int, tally: Tally) -> None:
+    is_good = number % 3 != 0
+    release = range_.release(number, is_good)
+    for _ in range(shots):
+        range_.start()
+        range_.shoot()
+        tally.no_model += not range_.has_model()
+    heard = len(range_.fleet.heard)
+    range_.start()
+    tally.restarts += shots
+    expected = release if is_good else range_.good
+    ended = DeviceState.COMMITTED if is_good else DeviceState.ROLLED_BACK
+    rollout = f"r-{release[:6]}"
+    try:
+        born = range_.wait("birth", lambda b: b in _since(range_, heard) and b.online)
+        tally.no_model += not born.running
+        range_.wait(
+            "state",
+            lambda s: s.rollout_id == rollout and s.state == ended and s.running == expected,
+        )
+    except AssertionError as error:
+        tally.astray += 1
+        tally.details.append(f"rollout {number}: {str(error)[:2000]}")
+    if is_good:
+        range_.good = release
+    _end(range_)
+
+
+def _since(range_: Range, count: int) -> list[Any]:
+    return [message for _, message in range_.fleet.heard[count:]]
+
+
+def _end(range_: Range) -> None:
+    """End the process in order, as the next rollout begins with a start."""
+    assert range_.process is not None
+    range_.process.terminate()
+    deadline = time.monotonic() + 200
+    while range_.process.poll() is None:
+        if time.monotonic() > deadline:
+            range_.process.kill()
+        threading.Event().wait(0.02)

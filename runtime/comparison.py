@@ -1,0 +1,50 @@
+"""Running totals of two models that answer the same samples; any thread may count."""
+
+from __future__ import annotations
+
+import threading
+
+from .prediction import Prediction
+from .protocol import TrialEvidence
+from .telemetry import LatencyHistogram
+
+
+class Comparison:
+    """The new model beside the old one; its lock is held for additions only."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._samples = 0
+        self._disagreements = 0
+        self._failures = 0
+        self._confidence = 0.0
+        self._baseline_confidence = 0.0
+        self._latency = LatencyHistogram()
+
+    def compare(self, new: Prediction, old: Prediction) -> None:
+        """Count n samples that both models answered."""
+        differing = sum(a != b for a, b in zip(new.labels, old.labels, strict=True))
+        with self._lock:
+            self._samples += len(new.labels)
+            self._disagreements += differing
+            self._confidence += float(new.confidences.sum())
+            self._baseline_confidence += float(old.confidences.sum())
+            self._latency.add(new.latency_us, len(new.labels))
+
+    def fail(self) -> None:
+        """Count a call that the new model could not answer."""
+        with self._lock:
+            self._failures += 1
+
+    def evidence(self) -> TrialEvidence:
+        """What the pairs so far have shown."""
+        with self._lock:
+            count = max(self._samples, 1)
+            return TrialEvidence(
+                samples=self._samples,
+                disagreements=self._disagreements,
+                mean_confidence=self._confidence / count,
+                baseline_confidence=self._baseline_confidence / count,
+                p95_latency_ms=self._latency.p95_us() / 1000,
+                failures=self._failures,
+            )
