@@ -22,9 +22,9 @@ from .graph import Graph
 from .layer_counts import layer_instructions
 from .oracles import RUNTIME_CALLS
 
-VISIT_S = 0.003  # of timed runs of one model in one engine
+VISIT_S = 0.002  # of timed runs of one model in one engine
 FEWEST_RUNS = 7
-CALM_VISITS, MOST_VISITS = 2, 5  # as many calm ones, or as many at all
+CALM_VISITS, MOST_VISITS = 2, 4  # as many calm ones, or as many at all
 PAUSE_S = 0.005  # after a visit that something disturbed
 
 Measure = Callable[[Graph, Target], Figures]

@@ -108,7 +108,7 @@ class OpCostPart(Part):
 
 
 class TilePart(Part):
-    """`tile` of a cost table: what the kernels of its engine compute at once."""
+    """`tile` of a cost table."""
 
     rows: int
     columns: int
@@ -264,8 +264,7 @@ def _field_names(table: type[Part]) -> tuple[str, ...]:
 def device_problem(device: DeviceFile, stem: str) -> str | None:
     """The first rule that the types cannot say and the profile breaks, or None."""
     rules = (*_identity_rules(device, stem), *_memory_rules(device.memory))
-    broken = [text for holds, text in rules if not holds]
-    broken += _npu_problems(device)
+    broken = [*(text for holds, text in rules if not holds), *_npu_problems(device)]
     broken += _shared_problems(device.evidence, device.cycles_per_instruction)
     known = {item.id for item in device.evidence}
     broken += [text for costs in device.costs for text in _cost_problems(costs, known)]
@@ -364,7 +363,7 @@ def _cost_problems(costs: CostsPart, known_evidence: set[str]) -> list[str]:
     ratios = costs.heldout_ratios
     if any(ratio <= 0 for ratio in ratios) or list(ratios) != sorted(ratios):
         problems.append(f"{place}: heldout_ratios must rise and be above 0")
-    if costs.tile is not None and min(msgspec.structs.astuple(costs.tile)) < 1:
+    if costs.tile and min(msgspec.structs.astuple(costs.tile)) < 1:
         problems.append(f"{place}: every figure of tile must be 1 or more")
     for name, cost in costs.ops.items():
         *counts, loops = msgspec.structs.astuple(cost)
