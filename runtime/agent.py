@@ -52,8 +52,8 @@ class Desk:
     """How the agent talks, and what it keeps for others.
 
     `announce` publishes the birth again; `keep_drift` writes the drift detectors' state, and
-    `keep_captures` what was captured. `warning` is what the fleet has to know of this start; empty:
-    nothing.
+    `keep_captures` what was captured. `warning` is what the fleet has to know of this start;
+    empty: nothing.
     """
 
     topics: Topics
