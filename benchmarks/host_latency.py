@@ -37,7 +37,7 @@ from .host_families import Unseen, unseen
 
 NETWORKS, QUICK_NETWORKS = 80, 5
 BUDGET_S = 70.0  # of a full run's calibration; a quick one measures what a table needs
-SEED = 1000  # of the networks; no design was tried on them
+SEED = 41_000  # of the networks; nothing was tried on them
 PASSES = 6
 WITHIN = 0.10
 FORMS = (Form("tflite"), Form("tflite", "float32"), Form("onnx"))
