@@ -314,6 +314,10 @@ def _refused(world: World, stages: tuple[Stage, ...]) -> None:
     assert [e.rollout_id for e in world.events if e.kind == "rejected"] == ["r2"]
 
 
+def _soak(world: World) -> tuple[Stage, ...]:
+    return ((world.document(_add(world, name="good"), soak_s=0.5),),)
+
+
 def _shadow(**behaviour: Any) -> Callable[[World], tuple[Stage, ...]]:
     def write(world: World) -> tuple[Stage, ...]:
         limits = msgspec.structs.replace(world.limits, shadow=ShadowLimits())
@@ -325,6 +329,7 @@ def _shadow(**behaviour: Any) -> Callable[[World], tuple[Stage, ...]]:
 SCENARIOS = (
     Scenario("commit", _commit, committed),
     Scenario("two releases", _two, committed),
+    Scenario("soak", _soak, committed),
     Scenario("self-test fails", _bad(lsb=9), back_at_factory),
     Scenario("cannot be loaded", _bad(unloadable=True), back_at_factory),
     Scenario("shadow passes", _shadow(name="good"), committed),

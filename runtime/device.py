@@ -57,9 +57,9 @@ def run_device(
     """Run a device until `stop` is set.
 
     `on_ready` is called once, with the id of the bundle that is live (empty where none can be
-    loaded), before the first sample is answered. The fleet need not be there. `hold` may say why the
-    device must not begin to test a new model now (a low battery, a moving arm); empty: it may. It is
-    asked by the agent's thread.
+    loaded), before the first sample is answered. The fleet need not be there. `hold` may say why
+    the device must not begin to test a new model now (a low battery, a moving arm); empty: it may.
+    It is asked by the agent's thread.
 
     Raises:
         DeviceConfigError: another process runs this device.

@@ -13,6 +13,7 @@ from .protocol import DeviceState, Event, RolloutDocument
 from .state_machine import BUSY, Step, next_state
 
 SCHEMA = 1
+SOAK_STARTS = 8  # of the process, within the soak of a release that was committed
 MAX_OUTCOMES = 32  # rollouts whose end is remembered, so that none is applied twice
 MAX_VERSIONS = 32  # rollouts whose newest document is remembered, so that none is played back
 
@@ -63,6 +64,7 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
     state: DeviceState = DeviceState.IDLE
     steps: int = 0  # transitions and restarts that the rollout in hand has cost
     starts_left: int = 0  # loads of the new model that are still allowed
+    soaking: bool = False  # committed, and its soak is not over: process starts are counted
     progress: int = 0  # blocks on disk at the last restart while fetching
     document: RolloutDocument | None = None  # the rollout in hand, or the last one
     release: ReleaseInfo | None = None
@@ -107,7 +109,9 @@ def seen(record: AgentRecord, document: RolloutDocument) -> AgentRecord:
 
 def offered(record: AgentRecord, document: RolloutDocument) -> AgentRecord:
     """Take a rollout in hand."""
-    fresh = msgspec.structs.replace(record, document=document, release=None, steps=0, progress=0)
+    fresh = msgspec.structs.replace(
+        record, document=document, release=None, steps=0, progress=0, soaking=False
+    )
     return _move(fresh, Step.OFFER)
 
 
@@ -153,10 +157,13 @@ def started(record: AgentRecord) -> AgentRecord:
 
 
 def committed(record: AgentRecord) -> AgentRecord:
-    """The trial passed: its slot becomes the last known good one, and raises the floor."""
+    """The trial passed: its slot becomes the last known good one, and raises the floor.
+
+    Where the rollout asks for a soak, it begins: a model that kills the process then is left.
+    """
     slot = record.trial
     counter = slot.security_counter if slot else 0
-    return _close(
+    done = _close(
         msgspec.structs.replace(
             _move(record, Step.COMMIT),
             last_known_good=slot,
@@ -164,6 +171,13 @@ def committed(record: AgentRecord) -> AgentRecord:
             floor=max(record.floor, counter),
         )
     )
+    soaking = record.document is not None and record.document.soak_s > 0
+    return msgspec.structs.replace(done, soaking=soaking, starts_left=SOAK_STARTS if soaking else 0)
+
+
+def soaked(record: AgentRecord) -> AgentRecord:
+    """The soak is over: starts are not counted any more."""
+    return msgspec.structs.replace(record, soaking=False, starts_left=0, pending=())
 
 
 def failed(record: AgentRecord, reason: str) -> AgentRecord:
@@ -182,6 +196,7 @@ def reverted(record: AgentRecord, document: RolloutDocument, reason: str) -> Age
         document=document,
         last_known_good=record.previous_good,
         previous_good=None,
+        soaking=False,
         steps=1,
     )
 

@@ -12,7 +12,7 @@ import pytest
 from edgekiln.runtime.journal import Journal, JournalLine, encode_line
 from edgekiln.runtime.protocol import DeviceState as S
 from edgekiln.runtime.protocol import ShadowLimits
-from edgekiln.runtime.record import AgentRecord
+from edgekiln.runtime.record import SOAK_STARTS, AgentRecord
 
 DAY_S = 86400.0
 Y2100_S = 4102444800.0
@@ -358,3 +358,55 @@ def test_model_runs_and_nothing_is_written_when_the_journal_is_of_a_newer_versio
     assert path.read_bytes() == before
     assert sorted((world.folder / "slots").iterdir()) == files
     assert "newer version of this software: install that version again" in world.states[-1].error
+
+
+# A release that kills the process after its commit ----------------------------------------------
+
+
+def committed_with_soak(world: Any) -> str:
+    world.boot()
+    release = world.repository.add(json.dumps({"name": "deadly"}).encode())
+    world.tell(world.document(release, soak_s=600.0))
+    for _ in range(60):
+        world.agent.tick()
+    assert world.agent.record.state == S.COMMITTED
+    assert world.agent.record.soaking
+    return str(release)
+
+
+def test_committed_release_is_left_when_the_process_keeps_dying_in_its_soak(world: Any) -> None:
+    release = committed_with_soak(world)
+    for _ in range(SOAK_STARTS):
+        world.now_s += 30.0
+        world.boot()
+        assert world.models.running == release
+    world.boot()
+    assert world.models.loads == [world.factory]  # the start was counted before the load
+    world.tell(world.document(release, soak_s=600.0))
+    world.settle()
+    assert world.agent.record.state == S.ROLLED_BACK
+    assert world.models.running == world.factory
+    assert world.agent.record.outcome_of("r1") == S.ROLLED_BACK
+    assert kinds(world)[-1] == ("rolled_back", False)
+    assert "9 times within the release's soak" in world.events[-1].reason
+
+
+def test_starts_are_not_counted_when_the_soak_is_over(world: Any) -> None:
+    release = committed_with_soak(world)
+    world.now_s += 601.0
+    world.settle()
+    assert not world.agent.record.soaking
+    for _ in range(SOAK_STARTS + 3):
+        world.boot()
+    world.settle()
+    assert world.models.running == release
+    assert world.agent.record.state == S.COMMITTED
+
+
+def test_release_without_a_soak_counts_no_starts(world: Any) -> None:
+    world.boot()
+    release = world.roll_out(name="good")
+    world.settle()
+    for _ in range(SOAK_STARTS + 3):
+        world.boot()
+    assert world.models.running == release

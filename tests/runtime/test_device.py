@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +47,7 @@ from edgekiln.runtime.protocol import (
     Report,
     RolloutDocument,
     SelfTestLimits,
+    ShadowLimits,
     State,
     Topics,
     decode,
@@ -467,3 +470,63 @@ def test_live_models_refuse_in_one_line_when_the_artifact_is_hostile(
         with pytest.raises(EngineError, match="cannot be opened: boom"):
             load(tmp_path / "x.ekb")
     assert models.running == before
+
+
+@pytest.mark.slow
+def test_device_asks_a_release_in_the_shadow_before_it_answers(
+    broker: Broker, fleet: Fleet, home: Path, tmp_path: Path, start: Callable[[], Running]
+) -> None:
+    factory = enrol(fleet, broker.port, home)
+    start()
+    fleet.wait("birth", lambda b: b.online and b.running == factory)
+    limits = SelfTestLimits(
+        trial_samples=30, trial_timeout_s=20.0, shadow=ShadowLimits(rate=1.0, timeout_s=60.0)
+    )
+    for name, weights, passes in (("good", WEIGHTS * 1.01, True), ("bad", -WEIGHTS, False)):
+        data, release = make_release(tmp_path, name, weights)
+        fleet.repository.add(data, bundle_id=release)
+        fleet.roll_out(release, limits=limits)
+        shadow = fleet.wait(
+            "event", lambda e, r=release: e.kind in ("shadow", "rejected") and e.bundle_id == r
+        )
+        assert (shadow.kind, shadow.passed) == ("shadow", passes), shadow.reason
+        assert shadow.trial.failures == 0
+        ended = DeviceState.COMMITTED if passes else DeviceState.ROLLED_BACK
+        fleet.wait("state", lambda s, e=ended: s.state == e)
+        if not passes:
+            assert "answers differ, limit 10%" in shadow.reason
+            assert release not in {s.running for k, s in fleet.heard if k == "state"}
+
+
+CRASHING = """
+import os, sys
+from edgekiln.runtime import live
+live.LiveModels.{place} = lambda *args: os.abort()
+from edgekiln.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["self_test", "start_shadow", "start_trial"])
+def test_device_goes_back_when_the_new_model_kills_the_process_at_every_start(
+    broker: Broker, fleet: Fleet, home: Path, tmp_path: Path, source: Path, place: str
+) -> None:
+    factory = enrol(fleet, broker.port, home)
+    data, release = make_release(tmp_path, "deadly", WEIGHTS * 1.01)
+    fleet.repository.add(data, bundle_id=release)
+    limits = SelfTestLimits(trial_starts=2, shadow=ShadowLimits(rate=1.0))
+    if place == "start_trial":
+        limits = msgspec.structs.replace(limits, shadow=None)
+    fleet.roll_out(release, limits=limits)
+    command = [sys.executable, "-c", CRASHING.format(place=place), "device", "run", str(home)]
+    for _ in range(2):  # as a service manager does
+        died = subprocess.run(
+            [*command, "--source", str(source)], stderr=subprocess.DEVNULL, check=False
+        )
+        assert died.returncode == -signal.SIGABRT
+    with subprocess.Popen([*command, "--source", str(source)], stderr=subprocess.DEVNULL) as last:
+        back = fleet.wait("state", lambda s: s.state == DeviceState.ROLLED_BACK)
+        last.terminate()
+    assert back.running == back.last_known_good == factory
+    assert "did not come to its end in the starts it is allowed" in back.error
