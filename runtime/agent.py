@@ -18,7 +18,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from . import record as moves
-from .agent_checks import next_offer, to_revert, why_superseded
+from .agent_checks import next_offer, to_revert, why_stuck, why_superseded
 from .agent_steps import STEPS, Next, Tools, give_up
 from .courier import Courier
 from .documents import Documents
@@ -40,8 +40,9 @@ PASSING = (RuntimeRoomError, OSError, sqlite3.Error)  # what a later try may men
 class Desk:
     """How the agent talks, and what it keeps for others.
 
-    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state. `warning`
-    is what the fleet has to know of this start; empty: nothing.
+    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state. `restart`
+    ends this process, and says why: the next one is rid of a model that hangs. `warning` is what
+    the fleet has to know of this start; empty: nothing.
     """
 
     topics: Topics
@@ -49,6 +50,7 @@ class Desk:
     courier: Courier
     announce: Callable[[], None]
     keep_drift: Callable[[bytes], None] = lambda state: None
+    restart: Callable[[str], None] = lambda why: None
     warning: str = ""
 
 
@@ -160,6 +162,9 @@ class Agent:
                     return False
                 self._recover()
             self._note_versions()
+            hung = "" if self.record.busy else why_stuck(self._tools.models.stuck_s)
+            if hung:
+                self._desk.restart(hung)
             return self._step()
         except PASSING as error:
             self._postpone(error)

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
+from collections.abc import Iterator
 
 from .model import Prediction
 from .protocol import TrialEvidence
 from .telemetry import LatencyHistogram
+
+
+class OpenCalls:
+    """Which threads wait for a model on trial, and since when; outlives the trial."""
+
+    def __init__(self) -> None:
+        self._asked: dict[int, float] = {}
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Around each call of a model on trial, so that one that never returns is seen."""
+        thread = threading.get_ident()
+        self._asked[thread] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._asked.pop(thread, None)
+
+    @property
+    def stuck_s(self) -> float:
+        """For how long the oldest open call has not returned; 0 without one."""
+        asked = list(self._asked.values())
+        return time.monotonic() - min(asked) if asked else 0.0
 
 
 class Comparison:

@@ -12,6 +12,7 @@ import os
 import random
 import secrets
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,6 +130,7 @@ class _Process:
             courier=Courier(self.outbox, self.link.publish, clock.monotonic_s),
             announce=self.link.announce,
             keep_drift=self.drift.keep,
+            restart=_restart,
             warning=warning,
         )
         recovery = Recovery(trust, slots, self.models, config.factory)
@@ -161,6 +163,12 @@ class _Process:
 
     def _up(self) -> None:
         self.agent.post_up()
+
+
+def _restart(why: str) -> None:
+    """End the process at once: a thread of it never will. The service manager starts it again."""
+    print(f"restarting: {why}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def open_outbox(path: Path) -> tuple[Outbox, str]:

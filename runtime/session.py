@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 
-from .comparison import Comparison
+from .comparison import Comparison, OpenCalls
 from .errors import ContractError
 from .model import Model, Prediction
 from .protocol import TrialEvidence
@@ -27,6 +27,7 @@ class _Paired:
 
     baseline: Model
     trial: Comparison
+    calls: OpenCalls
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class LiveSession:
 
     def __init__(self, model: Model) -> None:
         self._live = _Live(model)
+        self._calls = OpenCalls()
         self._swap = threading.Lock()  # orders writers; readers take no lock
 
     @property
@@ -90,7 +92,7 @@ class LiveSession:
         with self._swap:
             paired = self._live.paired
             baseline = paired.baseline if paired else self._live.model
-            self._live = _Live(model, _Paired(baseline, Comparison()))
+            self._live = _Live(model, _Paired(baseline, Comparison(), self._calls))
 
     def end_trial(self) -> None:
         """Keep the model on trial and stop comparing; does nothing without a trial."""
@@ -110,6 +112,11 @@ class LiveSession:
         if live.paired is not None:
             return live.paired.trial.evidence()
         return live.shadow.evidence() if live.shadow is not None else None
+
+    @property
+    def stuck_s(self) -> float:
+        """For how long a model on trial has not returned from a call, also after its trial."""
+        return self._calls.stuck_s
 
     def predict(self, raw: npt.ArrayLike) -> Prediction:
         """Answer raw samples as `Model.predict` does; during a trial a failure falls back.
@@ -133,7 +140,8 @@ def _predict_paired(model: Model, paired: _Paired, raw: npt.ArrayLike) -> Predic
     Whatever one of the two does wrong, the caller's answer comes first: hence the wide nets.
     """
     try:
-        new = model.predict(raw)
+        with paired.calls.asking():
+            new = model.predict(raw)
     except Exception as error:
         return _fall_back(paired, raw, error)
     with contextlib.suppress(Exception):  # no comparison: says nothing about the new model

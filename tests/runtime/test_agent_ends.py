@@ -410,3 +410,27 @@ def test_release_without_a_soak_counts_no_starts(world: Any) -> None:
     for _ in range(SOAK_STARTS + 3):
         world.boot()
     assert world.models.running == release
+
+
+def test_release_is_left_and_the_process_ended_when_the_model_on_trial_hangs(world: Any) -> None:
+    world.boot()
+    world.models.samples = 3
+    world.roll_out(name="good")
+    ticks(world, S.TRIAL)
+    world.agent.tick()
+    world.models.stuck_s = 20.0
+    world.agent.tick()
+    assert world.agent.record.state == S.TRIAL
+    world.models.stuck_s = 31.0
+    world.settle()
+    assert world.agent.record.state == S.ROLLED_BACK
+    assert world.models.running == world.factory
+    assert "has not answered for 31 s" in world.events[0].reason
+    assert set(world.restarts) == {"the new model has not answered for 31 s"}
+
+
+def test_process_goes_on_when_nothing_hangs(world: Any) -> None:
+    world.boot()
+    world.roll_out(disagreement=0.9)
+    world.settle()
+    assert world.restarts == []
