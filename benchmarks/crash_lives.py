@@ -58,11 +58,12 @@ class Tally:
     no_model: int = 0  # started without a working verified model
     unverified: int = 0  # loads of something that nobody signed
     astray: int = 0  # did not come to the scenario's end
+    under_way: int = 0  # cuts that hit an update, where that was looked at
     details: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Count another tally in."""
-        for name in ("points", "restarts", "no_model", "unverified", "astray"):
+        for name in ("points", "restarts", "no_model", "unverified", "astray", "under_way"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.details += other.details
 
