@@ -30,7 +30,14 @@ PARTS = (
     "mcu_emlearn",
     "fewshot",
     "host_latency",
+    "runtime_idle",
+    "runtime_telemetry",
+    "runtime_predict",
+    "runtime_drift",
     "runtime_crash",
+    "runtime_fleet",
+    "runtime_delta",
+    "runtime_firmware",
 )
 PACKAGES = ("numpy", "torch", "onnxruntime", "ai-edge-litert", "scikit-learn")
 RESULTS = Path(__file__).parent / "results"

@@ -73,6 +73,18 @@ class Chosen:
     type=click.Path(path_type=Path),
     help="TOML: how to quantize. Default: edgekiln.toml.",
 )
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path),
+    help="BASE.ekb: stay near this release, so that devices with it fetch a small delta.",
+)
+@click.option(
+    "--delta-budget-pt",
+    "budget_pt",
+    type=click.FloatRange(0, 100),
+    default=0.0,
+    help="With --base: points of validation accuracy that this may cost. Default: 0.",
+)
 @click.option("--sensitivity", "with_sensitivity", is_flag=True, help="Report layer by layer.")
 @click.option("--name", help="Default: the model's.")
 @click.option("--force", "force_reason", default="", help="Overrule the gate; kept on record.")
@@ -88,6 +100,8 @@ def compile_(
     calibration: Path | None,
     teacher: Path | None,
     recipe: Path | None,
+    base: Path | None,
+    budget_pt: float,
     with_sensitivity: bool,
     name: str | None,
     force_reason: str,
@@ -107,7 +121,7 @@ def compile_(
     from edgekiln.compiler.passes import untraced
     from edgekiln.compiler.pipeline import check_model, compile_model, sensitivity
     from edgekiln.compiler.recipe import DEFAULT_RECIPE, read_recipe
-    from edgekiln.compiler.request import CompileRequest
+    from edgekiln.compiler.request import CompileRequest, UpdateRequest
     from edgekiln.targets import load_target
 
     started = time.monotonic()
@@ -141,6 +155,7 @@ def compile_(
         force_reason=force_reason,
         recipe=chosen_recipe,
         calibration=own,
+        update=UpdateRequest(base, budget_pt) if base else None,
     )
     result = compile_model(request, say, _say_pass if debugging() else untraced)
     result.write(out)

@@ -92,6 +92,7 @@ class CompileDocument(msgspec.Struct, frozen=True):
     wall_s: float
     peak_rss_mb: float
     sensitivity: object = msgspec.UNSET  # only where it was asked for
+    update: object = msgspec.UNSET  # only with a base
 
 
 def compile_document(
@@ -116,6 +117,7 @@ def compile_document(
         wall_s=wall_s,
         peak_rss_mb=peak_rss_mb,
         sensitivity=layers or msgspec.UNSET,
+        update=result.update or msgspec.UNSET,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import common_options, need_extra, print_json, print_table, say
+from .fleet_captures import captures
 from .fleet_devices import FOLDER, enroll, fleet_option, revoke, token
 from .project import load_project, profile_folders
 from .rollout_limits import parse_shadow, parse_window
@@ -29,6 +30,7 @@ def fleet() -> None:
 fleet.add_command(enroll)
 fleet.add_command(token)
 fleet.add_command(revoke)
+fleet.add_command(captures)
 
 
 def client(folder: Path) -> FleetClient:

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify:verify", "Run a bundle's certificate again on this machine."),
     "release": ("release:release", "Sign a bundle into a fleet's repository."),
     "fleet": ("fleet:fleet", "Serve a fleet, enrol devices, roll out, see alerts."),
+    "firmware": ("firmware:firmware", "Updatable models of microcontrollers, and updates."),
     "device": ("device:device", "Run what runs on a device."),
 }
 

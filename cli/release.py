@@ -28,3 +28,7 @@ def release(
         print_json(done)
         return
     say(f"released {done.name} as {done.bundle_id[:12]}, security counter {done.security_counter}")
+    say(f"whole bundle: {done.bytes:,} bytes")
+    for delta in done.deltas:
+        share = delta.bytes / done.bytes
+        say(f"delta for devices with {delta.base[:12]}: {delta.bytes:,} bytes ({share:.1%})")

@@ -14,6 +14,7 @@ from edgekiln.runtime.golden import Golden, pack_golden
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
 from edgekiln.runtime.quant import softmax
 from edgekiln.runtime.reference import build_reference
+from edgekiln.runtime.tensor_map import TENSORS, pack_tensors
 from edgekiln.targets.evidence import Estimate
 from edgekiln.targets.target import Target
 
@@ -30,6 +31,7 @@ from .parity import Certificate
 from .provenance import input_digests, tool_versions
 from .reference import dequantize_output, quantize_input, run_int8
 from .request import ArtifactReport, CompiledModel, CompileRequest
+from .tensor_spans import find_tensors
 
 CERTIFICATE = "certificate.json"
 CARD = "card.md"
@@ -160,9 +162,11 @@ def _members(
         REFERENCE: _reference(graph, dataset),
         CERTIFICATE: certificate.to_bytes(),
     }
+    artifacts: dict[str, bytes] = {}
     for build in builds:
-        members |= build.artifact.members(build.target.id)
-    return members
+        artifacts |= build.artifact.members(build.target.id)
+    members[TENSORS] = pack_tensors(find_tensors(graph, artifacts))
+    return members | artifacts
 
 
 def _reference(graph: Graph, dataset: Dataset) -> bytes:

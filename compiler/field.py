@@ -60,7 +60,13 @@ def _field(
     engine = row.engine or engine_of(target, bundle.artifact(target.id).format)
     work = _work(bundle, target, engine)
     return FieldLatency(
-        row.bundle_id, engine, work, document.edges_ms, row.counts, devices=row.devices
+        row.bundle_id,
+        engine,
+        work,
+        row.edges_ms or document.edges_ms,
+        row.counts,
+        devices=row.devices,
+        rank_error=row.rank_error,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from edgekiln.runtime.engines import Memory, memory_of
+from edgekiln.runtime.litert import Memory, memory_of
 from edgekiln.runtime.quant import quantize_to
 from edgekiln.targets.errors import MissingToolError
 

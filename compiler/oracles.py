@@ -22,14 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekiln.runtime.c_library import CLibrary, c_compiler, library_name, library_of
-from edgekiln.runtime.engines import (
-    Memory,
-    OutputScale,
-    memory_of,
-    open_engine,
-    without_delegate_notice,
-)
+from edgekiln.runtime.engines import OutputScale, open_engine
 from edgekiln.runtime.errors import EngineError
+from edgekiln.runtime.litert import Memory, memory_of, without_delegate_notice
 from edgekiln.runtime.quant import Logits, quantize_to
 from edgekiln.targets.emulate import Emulation, emulate_folder
 from edgekiln.targets.errors import MissingToolError

@@ -41,6 +41,7 @@ from .grammar import check
 from .graph import Graph
 from .input_schema import preprocessing_text
 from .load_model import LoadedModel, load_file, load_model
+from .near_base import Base
 from .numerics import is_quantized, numerics_of
 from .parity import enforce_parity
 from .passes import Trace, untraced
@@ -54,6 +55,7 @@ from .request import (
     CompileResult,
 )
 from .sensitivity import LayerSensitivity, measure_sensitivity
+from .update import near_base, near_text, open_base, report_update, update_notes
 
 CAME_QUANTIZED = "the model came quantized and is kept as it is, so it has no float accuracy"
 FRAMES = (
@@ -87,8 +89,9 @@ def compile_model(
         UnsupportedOperatorError: a target has no cost for an operator.
     """
     _check_request(request)
+    base = open_base(request)
     loaded = load_model(request, progress, trace)
-    model = _quantize(loaded, request, progress, trace)
+    model = _quantize(loaded, request, base, progress, trace)
     golden = samples_of(request.dataset, request.dataset.validation, GOLDEN_SAMPLES)
     artifacts = _emit(model, request, golden, progress, trace)
     emulations = _emulate(artifacts, request, progress)
@@ -114,6 +117,7 @@ def compile_model(
     bundle_notes = (*loaded.notes, *told, *certificate.missing, *notes)
     draft = assemble(request, model, builds, gate, certificate, accuracies, golden, bundle_notes)
     data = pack_bundle(draft.manifest, draft.members)
+    update = report_update(base, model, data)
     return CompileResult(
         data=data,
         manifest=parse_bundle(data, request.name).manifest,
@@ -123,7 +127,13 @@ def compile_model(
         distillation=loaded.distillation,
         model=model,
         accuracies=accuracies,
-        notes=(*bundle_notes, *_calibration_notes(request, model), *_measured_notes(builds)),
+        notes=(
+            *bundle_notes,
+            *update_notes(update),
+            *_calibration_notes(request, model),
+            *_measured_notes(builds),
+        ),
+        update=update,
     )
 
 
@@ -178,7 +188,11 @@ def _check_request(request: CompileRequest) -> None:
 
 
 def _quantize(
-    loaded: LoadedModel, request: CompileRequest, progress: Progress, trace: Trace
+    loaded: LoadedModel,
+    request: CompileRequest,
+    base: Base | None,
+    progress: Progress,
+    trace: Trace,
 ) -> CompiledModel:
     """The graph that is emitted, and what it is worth on the validation split."""
     dataset, graph = request.dataset, loaded.graph
@@ -186,6 +200,8 @@ def _quantize(
     x = model_samples(graph, dataset, dataset.x[dataset.validation])
     labels = dataset.y[dataset.validation]
     if is_quantized(graph):
+        if base is not None:
+            raise CompileError(f"'{graph.name}' cannot stay near a base: {CAME_QUANTIZED}")
         rounded = reference_accuracy(graph, x, labels)
         progress(f"quantize: {CAME_QUANTIZED}; validation accuracy {rounded:.4f}")
         return CompiledModel(graph, None, None, None, rounded)
@@ -195,13 +211,17 @@ def _quantize(
     if recipe != request.recipe:
         progress("quantize: trees compare features with thresholds, so they stay in float32")
     done = quantize_by(graph, samples, recipe)
+    near = near_base(done, base, request, recipe, samples, x)
+    if near is not None:
+        progress(f"quantize: {near_text(near)}")
+        done = near.quantized
     check(done.int8_graph)
     trace("quantize", done.int8_graph)
     exact = float_accuracy(graph, x, labels)
     rounded = reference_accuracy(done.int8_graph, x, labels)
     name = numerics_of(done.int8_graph).removesuffix(".v1")
     progress(f"quantize: validation accuracy float {exact:.4f}, {name} {rounded:.4f}")
-    return CompiledModel(done.int8_graph, graph, done, exact, rounded)
+    return CompiledModel(done.int8_graph, graph, done, exact, rounded, near)
 
 
 def _origin(request: CompileRequest) -> str:

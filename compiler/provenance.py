@@ -27,8 +27,8 @@ _BY_FORMAT: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def input_digests(request: CompileRequest, graph: Graph) -> dict[str, str]:
-    """Hex sha256 of every input by name: data, model, teacher, calibration, settings, recipe,
-    targets.
+    """Hex sha256 of every input by name: data, model, teacher, calibration, base, settings,
+    recipe, targets.
 
     The default recipe has no entry: it is part of this package's version.
     """
@@ -41,6 +41,8 @@ def input_digests(request: CompileRequest, graph: Graph) -> dict[str, str]:
         digests["teacher"] = file_digest(request.teacher)
     if request.calibration is not None:
         digests["calibration"] = request.calibration.sha256
+    if request.update is not None:
+        digests["base"] = file_digest(request.update.base)
     if request.recipe != DEFAULT_RECIPE:
         encoded = msgspec.json.encode(request.recipe, order="sorted")
         digests["recipe"] = hashlib.sha256(encoded).hexdigest()

@@ -18,6 +18,7 @@ from .data import Dataset
 from .distil import DistilSettings, Score
 from .gate import AccuracyLimits
 from .graph import Graph
+from .near import Near
 from .parity import Certificate
 from .quantize import Quantized
 from .recipe import DEFAULT_RECIPE, Recipe
@@ -35,6 +36,15 @@ class TargetRequest:
     target: Target
     formats: tuple[str, ...] = ()
     budget: Budget | None = None
+
+
+@dataclass(frozen=True)
+class UpdateRequest:
+    """Stay near the release in the file `base`, for a small delta; the accuracy on the validation
+    split may fall by `budget_pt` percentage points against the model quantized by itself."""
+
+    base: Path
+    budget_pt: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class CompileRequest:
     force_reason: str = ""
     recipe: Recipe = DEFAULT_RECIPE
     calibration: Calibration | None = None
+    update: UpdateRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -92,13 +103,30 @@ class CompiledModel:
     """The graph that is emitted, and its share of right answers on the validation split.
 
     `float_graph` is what was imported and optimized, `quantized` tells how it became `graph`; both
-    and the float accuracy are None where the model came quantized.
+    and the float accuracy are None where the model came quantized. `near` where it stays near a
+    base.
     """
 
     graph: Graph
     float_graph: Graph | None
     quantized: Quantized | None
     accuracy_float: float | None
+    accuracy: float
+    near: Near | None = None
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """What the update to a release costs a device that holds the base: bytes of the whole bundle
+    and of the exact delta. `changed` is the share of int8 weights with other codes; `near` is False
+    where no update near the base keeps the accuracy, and the model was quantized by itself."""
+
+    base: str  # bundle id
+    full_bytes: int
+    delta_bytes: int
+    near: bool
+    changed: float
+    accuracy_alone: float
     accuracy: float
 
 
@@ -120,6 +148,7 @@ class CompileResult:
     model: CompiledModel
     accuracies: tuple[EngineAccuracy, ...]  # of each format in its own engine
     notes: tuple[str, ...]
+    update: UpdateReport | None = None
 
     @property
     def bundle_id(self) -> str:

@@ -1,90 +1,62 @@
 """Blocks of the TUF repository for devices that have nothing but MQTT.
 
-Only files below `metadata/` and `targets/` are served. The server holds no state of a download:
-the device knows what it lacks and asks for it, a window at a time.
+The device knows what it lacks and asks for it, a window at a time; the server remembers only what
+it has still to send. A request for no block is a *fence*: what was still to be sent to that device
+is forgotten and the fence answered at once. Since messages keep their order, the device then knows
+that nothing which it asked for before is still on its way (`runtime/block_window.py`).
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+import time
+from collections.abc import Callable
+from pathlib import Path
 
+from edgekiln.runtime.block_window import FENCE_BLOCKS
 from edgekiln.runtime.errors import ProtocolError
 from edgekiln.runtime.protocol import Block, GetRequest, Topics, decode, encode
 
+from .block_files import BlockFiles
+from .lanes import Lanes, Turn
 from .link import Publisher
+from .pacing import TokenBucket
 
 MAX_WINDOW = 64
 MAX_BLOCK_BYTES = 256 * 1024
-OPEN_FOLDERS = ("metadata", "targets")
-QUEUE_REQUESTS = 2000
+MAX_REQUEST_BYTES = 4096
+MAX_INDEX = 1 << 40
+QUEUE_REQUESTS = 10_000
 IDLE_S = 0.25
 
 
-def resolve(repository: Path, path: str) -> Path | None:
-    """The file that a device may read under this name; None for every other name.
-
-    Nothing hidden (a half-written file is), nothing that leaves the folder, links included.
-    """
-    parts = PurePosixPath(path).parts
-    if "\0" in path or len(parts) < 2 or parts[0] not in OPEN_FOLDERS:
-        return None
-    if any(part.startswith(".") for part in parts):
-        return None
-    base = (repository / parts[0]).resolve()
-    file = (repository / path).resolve()
-    return file if file.is_relative_to(base) and file.is_file() else None
-
-
-def answer(repository: Path, request: GetRequest) -> Iterator[Block]:
-    """The blocks that were asked for, at most 64; one block with `error` where there is none.
-
-    Errors: `bad_request`, `not_found`, `out_of_range`.
-    """
-    size = request.block_bytes
-    if not (0 < size <= MAX_BLOCK_BYTES and request.count > 0 and request.first >= 0):
-        yield _refusal(request, "bad_request")
-        return
-    try:
-        file = resolve(repository, request.path)
-        data = file.open("rb") if file else None
-    except OSError:  # a name that is too long, or a file that went away
-        data = None
-    if data is None:
-        yield _refusal(request, "not_found")
-        return
-    with data:
-        total = data.seek(0, 2)
-        blocks = max(1, -(-total // size))  # an empty file is one empty block
-        if request.first >= blocks:
-            yield _refusal(request, "out_of_range", total)
-            return
-        data.seek(request.first * size)
-        for index in range(
-            request.first, min(blocks, request.first + min(MAX_WINDOW, request.count))
-        ):
-            yield Block(
-                request_id=request.request_id,
-                path=request.path,
-                index=index,
-                total_bytes=total,
-                data=data.read(size),
-            )
-
-
 class BlockServer:
-    """Answers `get` messages in a thread of its own, so that downloads never delay reports."""
+    """Answers `get` messages in a thread of its own, so that downloads never delay reports.
 
-    def __init__(self, repository: Path, topics: Topics, publisher: Publisher) -> None:
-        self._repository = repository
+    Blocks leave no faster than the publisher's network takes them, and than `bucket` lets them.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        topics: Topics,
+        publisher: Publisher,
+        bucket: TokenBucket | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._files = BlockFiles(repository)
         self._topics = topics
         self._publisher = publisher
+        self._bucket = bucket
+        self._monotonic = monotonic
         self._waiting: queue.Queue[tuple[str, bytes]] = queue.Queue(QUEUE_REQUESTS)
+        self._lanes = Lanes()
 
     def receive(self, device: str, payload: bytes) -> None:
         """Queue a request; one too many is dropped, and the device asks again."""
+        if len(payload) > MAX_REQUEST_BYTES:
+            return
         try:
             self._waiting.put_nowait((device, payload))
         except queue.Full:
@@ -93,25 +65,85 @@ class BlockServer:
     def run(self, stop: threading.Event) -> None:
         """Answer until `stop`."""
         while not stop.is_set():
-            self.step(IDLE_S)
+            pause_s = self._bucket.wait_s(self._monotonic()) if self._bucket else 0.0
+            if pause_s > 0:
+                stop.wait(min(pause_s, IDLE_S))
+            elif self._publisher.room(IDLE_S):
+                self.step(IDLE_S)
 
     def step(self, wait_s: float = 0.0) -> int:
-        """Answer one request; returns the number of blocks sent."""
-        try:
-            device, payload = self._waiting.get(wait_s > 0, wait_s or None)
-        except queue.Empty:
+        """Hear every request that waits, then send one block; returns the blocks sent."""
+        self._hear(0.0 if len(self._lanes) else wait_s)
+        turn = self._lanes.turn()
+        if turn is None:
             return 0
+        block = self._read(turn)
+        if block.error:
+            self._lanes.drop(turn.device)
+        self._send(turn.device, block)
+        return 1
+
+    def _hear(self, wait_s: float) -> None:
+        try:
+            self._sort(*self._waiting.get(wait_s > 0, wait_s or None))
+            while True:
+                self._sort(*self._waiting.get_nowait())
+        except queue.Empty:
+            return
+
+    def _sort(self, device: str, payload: bytes) -> None:
         try:
             request = decode(payload, GetRequest)
         except ProtocolError:
-            return 0
-        blocks = tuple(answer(self._repository, request))
-        for block in blocks:
-            self._publisher.offer(self._topics.down(device, "block"), encode(block))
-        return len(blocks)
+            return
+        if request.count == FENCE_BLOCKS:
+            self._lanes.drop(device)
+            self._send(device, _empty(request, 0))
+            return
+        refused = self._why_refused(request)
+        if refused is not None:
+            self._send(device, refused)
+            return
+        size = self._files.size(request.path) or 0
+        blocks = max(1, -(-size // request.block_bytes))  # an empty file is one empty block
+        count = min(request.count, MAX_WINDOW, blocks - request.first)
+        self._lanes.put(device, request, count)
+
+    def _why_refused(self, request: GetRequest) -> Block | None:
+        """A block with `error` (`bad_request`, `not_found`, `out_of_range`); None where it fits."""
+        sizes = 0 < request.block_bytes <= MAX_BLOCK_BYTES
+        if not (sizes and request.count > 0 and 0 <= request.first < MAX_INDEX):
+            return _empty(request, 0, "bad_request")
+        size = self._files.size(request.path)
+        if size is None:
+            return _empty(request, 0, "not_found")
+        if request.first >= max(1, -(-size // request.block_bytes)):
+            return _empty(request, size, "out_of_range")
+        return None
+
+    def _read(self, turn: Turn) -> Block:
+        request = turn.request
+        total = self._files.size(request.path)
+        start = turn.index * request.block_bytes
+        data = self._files.read(request.path, start, request.block_bytes)
+        if total is None or data is None:  # it went away since
+            return _empty(request, 0, "not_found")
+        return Block(
+            request_id=request.request_id,
+            path=request.path,
+            index=turn.index,
+            total_bytes=total,
+            data=data,
+        )
+
+    def _send(self, device: str, block: Block) -> None:
+        payload = encode(block)
+        self._publisher.offer(self._topics.down(device, "block"), payload)
+        if self._bucket:
+            self._bucket.spend(len(payload))
 
 
-def _refusal(request: GetRequest, error: str, total: int = 0) -> Block:
+def _empty(request: GetRequest, total: int, error: str = "") -> Block:
     return Block(
         request_id=request.request_id,
         path=request.path,

@@ -33,6 +33,7 @@ from .tokens import TokenRecord, drop_expired, find_token, put_token
 
 KINDS = frozenset({"enrol", "enrolled", "renew"})
 QUEUE_REQUESTS = 500
+MAX_REQUEST_BYTES = 16 << 10
 IDLE_S = 0.25
 SWEEP_S = 60.0  # between two looks for expired tokens
 
@@ -57,6 +58,8 @@ class Desk:
 
     def receive(self, user: str, kind: str, payload: bytes) -> None:
         """Queue a request; never waits."""
+        if len(payload) > MAX_REQUEST_BYTES:
+            return
         try:
             self._waiting.put_nowait((user, kind, payload))
         except queue.Full:

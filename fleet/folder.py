@@ -50,6 +50,7 @@ class BrokerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_host: str = ""
     tls_port: int = 8883
     enrol_port: int = 8884
+    block_bytes_per_s: int = 0  # of all downloads together; 0: as the broker takes them
 
     @property
     def public(self) -> bool:

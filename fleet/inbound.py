@@ -8,11 +8,13 @@ import msgspec
 from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from edgekiln.runtime.protocol import Birth, Event, Report, State, encode
+from edgekiln.runtime.protocol import Birth, Capture, Event, Report, State, encode
 
 from . import schema
 
 REPORTS_KEPT = 500  # per device
+CAPTURES_KEPT = 200  # per device
+CAPTURE_KEPT_S = 30 * 86400.0  # whatever time to live a device asks for
 SEEN_KEPT_S = 30 * 86400.0  # a message that comes again after so long is stored again
 
 
@@ -25,7 +27,7 @@ class Inbound:
     """
 
     device: str
-    message: Birth | State | Report | Event
+    message: Birth | State | Report | Event | Capture
     retained: bool = False
 
 
@@ -42,6 +44,8 @@ def store_inbound(connection: Connection, inbound: Inbound, now_s: float) -> int
         _put_state(connection, device, message)
     elif isinstance(message, Report):
         _put_report(connection, device, message, now_s)
+    elif isinstance(message, Capture):
+        _put_capture(connection, device, message, now_s)
     elif isinstance(message, Event):
         connection.execute(
             insert(schema.event).values(
@@ -55,7 +59,7 @@ def store_inbound(connection: Connection, inbound: Inbound, now_s: float) -> int
 
 
 def _first_time(
-    connection: Connection, device: str, message: State | Report | Event, now_s: float
+    connection: Connection, device: str, message: State | Report | Event | Capture, now_s: float
 ) -> bool:
     statement = insert(schema.seen).values(
         device=device, boot_id=message.boot_id, seq=message.seq, at_s=now_s
@@ -114,6 +118,27 @@ def _put_report(connection: Connection, device: str, report: Report, now_s: floa
     key = added.inserted_primary_key
     if key is not None and key[0] % REPORTS_KEPT == 0:  # now and then, not at every message
         _drop_old(connection, now_s)
+
+
+def _put_capture(connection: Connection, device: str, capture: Capture, now_s: float) -> None:
+    table = schema.capture
+    connection.execute(
+        insert(table).values(
+            device=device,
+            bundle_id=capture.bundle_id,
+            reason=capture.reason.value,
+            received_s=now_s,
+            expires_s=now_s + min(capture.ttl_s, CAPTURE_KEPT_S),
+            record=encode(capture),
+        )
+    )
+    newest = (
+        select(table.c.id)
+        .where(table.c.device == device)
+        .order_by(table.c.id.desc())
+        .limit(CAPTURES_KEPT)
+    )
+    connection.execute(delete(table).where(table.c.device == device, table.c.id.not_in(newest)))
 
 
 def _drop_old(connection: Connection, now_s: float) -> None:

@@ -14,10 +14,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from edgekiln.runtime.capture import MAX_SAMPLE_BYTES
 from edgekiln.runtime.errors import ProtocolError
 from edgekiln.runtime.protocol import (
     Ack,
     Birth,
+    Capture,
     Event,
     FeatureWindow,
     Report,
@@ -28,23 +30,48 @@ from edgekiln.runtime.protocol import (
 )
 from edgekiln.runtime.telemetry import LATENCY_EDGES_US
 
+from .captures import forget_captures
 from .inbound import Inbound
 from .link import Publisher
 from .store import Store
 
-KINDS: dict[str, type[Birth | State | Report | Event]] = {
+KINDS: dict[str, type[Birth | State | Report | Event | Capture]] = {
     "birth": Birth,
     "state": State,
     "report": Report,
     "event": Event,
+    "capture": Capture,
 }
 BATCH = 256
 QUEUE_MESSAGES = 20_000  # beyond this messages are dropped, and devices send them again
+MAX_QUEUED_BYTES = 64 << 20  # the same, of what the messages hold
+MAX_BYTES = {"birth": 64 << 10, "state": 64 << 10, "event": 64 << 10}
+MAX_OTHER_BYTES = 512 << 10
 IDLE_S = 0.25
 MALFORMED = "malformed"
 BINS = 16
 MAX_COUNT = 1 << 40
 MAX_LIST = 4096
+MAX_TEXT = 1024
+MAX_RANK = 8
+MAX_TTL_S = 366 * 86400.0
+DTYPE_BYTES = {
+    "bool": 1,
+    "int8": 1,
+    "uint8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "float16": 2,
+    "int32": 4,
+    "uint32": 4,
+    "float32": 4,
+    "int64": 8,
+    "uint64": 8,
+    "float64": 8,
+}
+MAX_SKETCH_BYTES = 16 << 10
+MAX_REPORT_SKETCH_BYTES = 1 << 20  # of all features together
+FORGET_EVERY_S = 60.0  # between two looks for captures whose time is over
 
 
 def parse(topics: Topics, topic: str, payload: bytes, retained: bool) -> Inbound | None:
@@ -56,6 +83,8 @@ def parse(topics: Topics, topic: str, payload: bytes, retained: bool) -> Inbound
     device, kind = topics.parse_up(topic)
     if kind not in KINDS:
         return None
+    if len(payload) > MAX_BYTES.get(kind, MAX_OTHER_BYTES):
+        raise ProtocolError(f"a {kind} of {len(payload)} bytes is too large")
     message = decode(payload, KINDS[kind])
     if message.seq < 0 or message.seq >= 1 << 62 or len(message.boot_id) > 64:
         raise ProtocolError("boot_id or seq is out of range")
@@ -63,6 +92,8 @@ def parse(topics: Topics, topic: str, payload: bytes, retained: bool) -> Inbound
         _check_finite(message)
     if isinstance(message, Report):
         _check_report(message)
+    if isinstance(message, Capture):
+        _check_capture(message)
     return Inbound(device, message, retained)
 
 
@@ -83,19 +114,39 @@ class Ingest:
         self._topics = topics
         self._publisher = publisher
         self._clock = clock
+        self._forgot_s = 0.0
         self._waiting: queue.Queue[tuple[str, bytes, bool]] = queue.Queue(QUEUE_MESSAGES)
+        self._lock = threading.Lock()
+        self._queued_bytes = 0
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be stored."""
+        return self._waiting.qsize()
 
     def receive(self, topic: str, payload: bytes, retained: bool) -> None:
-        """Queue a message; never waits."""
+        """Queue a message; never waits. One too many is not acknowledged, so it comes again."""
+        with self._lock:
+            if self._queued_bytes + len(payload) > MAX_QUEUED_BYTES:
+                return
+            self._queued_bytes += len(payload)
         try:
             self._waiting.put_nowait((topic, payload, retained))
         except queue.Full:
-            return  # it was not acknowledged, so it will come again
+            self._taken(payload)
+
+    def _taken(self, payload: bytes) -> None:
+        with self._lock:
+            self._queued_bytes -= len(payload)
 
     def run(self, stop: threading.Event) -> None:
         """Store messages until `stop`."""
         while not stop.is_set():
             self.step(IDLE_S)
+            now_s = self._clock()
+            if abs(now_s - self._forgot_s) >= FORGET_EVERY_S:
+                self._forgot_s = now_s
+                forget_captures(self._store, now_s)
 
     def step(self, wait_s: float = 0.0) -> int:
         """Store one batch; returns the number of messages that were new."""
@@ -127,6 +178,8 @@ class Ingest:
                 taken.append(self._waiting.get_nowait())
         except queue.Empty:
             pass
+        for _, payload, _ in taken:
+            self._taken(payload)
         return taken
 
     def _acknowledge(self, inbound: Inbound) -> None:
@@ -147,7 +200,15 @@ def _check_finite(message: msgspec.Struct) -> None:
 
 def _check_report(report: Report) -> None:
     windows = (report.confidence, *report.features)
-    numbers = (*report.latency_us, *report.classes, report.samples, report.violations)
+    numbers = (
+        *report.latency_us,
+        *report.classes,
+        report.samples,
+        report.violations,
+        report.engine_errors,
+        report.merged,
+        report.dropped,
+    )
     if len(report.latency_us) != len(LATENCY_EDGES_US) + 1:
         raise ProtocolError("a report's latency histogram has another shape")
     if len(windows) > MAX_LIST or len(numbers) > MAX_LIST:
@@ -156,6 +217,15 @@ def _check_report(report: Report) -> None:
         raise ProtocolError("a count in a report is out of range")
     if not (math.isfinite(report.start_s) and math.isfinite(report.end_s)):
         raise ProtocolError("a report's time is no number")
+    sketches = (report.latency_sketch, *(window.sketch for window in windows))
+    if max(map(len, sketches)) > MAX_SKETCH_BYTES:
+        raise ProtocolError("a sketch in a report is too large")
+    if sum(map(len, sketches)) > MAX_REPORT_SKETCH_BYTES:
+        raise ProtocolError("the sketches of a report are too large")
+    _check_finite(report.system)
+    for tally in (report.broken_rules, report.lost):
+        if not all(0 <= number < MAX_COUNT for number in msgspec.structs.astuple(tally)):
+            raise ProtocolError("a count in a report is out of range")
     for window in windows:
         _check_window(window, BINS)
     _check_window(report.class_drift, len(report.classes))  # its bins are the classes
@@ -166,3 +236,18 @@ def _check_window(window: FeatureWindow, bins: int) -> None:
         raise ProtocolError(f"window '{window.name[:64]}' does not hold {bins} counts")
     if not math.isfinite(window.evidence):
         raise ProtocolError(f"window '{window.name[:64]}' has no finite evidence")
+
+
+def _check_capture(capture: Capture) -> None:
+    _check_finite(capture)
+    if capture.dtype not in DTYPE_BYTES or not 0 < len(capture.sample) <= MAX_SAMPLE_BYTES:
+        raise ProtocolError("a capture holds no sample of numbers, or too large a one")
+    if len(capture.shape) > MAX_RANK or min(capture.shape, default=1) < 1:
+        raise ProtocolError("a capture's shape is none")
+    if math.prod(capture.shape) * DTYPE_BYTES[capture.dtype] != len(capture.sample):
+        raise ProtocolError("a capture's sample is not of its shape")
+    if not 0 < capture.ttl_s <= MAX_TTL_S:
+        raise ProtocolError("a capture has no time to live")
+    texts = (capture.bundle_id, capture.redacted_by, capture.label, capture.other_label)
+    if max(map(len, (*texts, capture.detail))) > MAX_TEXT:
+        raise ProtocolError("a text in a capture is too long")

@@ -5,6 +5,8 @@ Speaks 3.1.1, so that any broker will do. Callbacks run in paho's thread and onl
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,6 +21,7 @@ from .broker import server_password_file
 from .folder import LOOPBACK, FleetFolder
 
 KEEPALIVE_S = 30
+MAX_UNSENT = 64  # offered messages that paho still holds: it would take any number
 OnMessage = Callable[[str, bytes, bool], None]  # topic, payload, retained
 
 
@@ -33,6 +36,9 @@ class Publisher(Protocol):
 
     def offer(self, topic: str, payload: bytes) -> None:
         """At most once: whoever needs it asks again."""
+
+    def room(self, timeout_s: float) -> bool:
+        """Wait until the network has taken most of what was offered; whether it has."""
 
 
 class FleetLink:
@@ -59,6 +65,7 @@ class FleetLink:
         client.on_connect = self._connected
         client.on_message = self._arrived
         self._client = client
+        self._unsent: deque[mqtt.MQTTMessageInfo] = deque()
 
     @property
     def connected(self) -> bool:
@@ -85,12 +92,29 @@ class FleetLink:
 
     def offer(self, topic: str, payload: bytes) -> None:
         """See `Publisher`."""
-        self._client.publish(topic, payload, qos=0)
+        message = self._client.publish(topic, payload, qos=0)
+        if message.rc == mqtt.MQTT_ERR_SUCCESS:
+            self._unsent.append(message)
+
+    def room(self, timeout_s: float) -> bool:
+        """See `Publisher`."""
+        while self._unsent and self._unsent[0].is_published():
+            self._forget_first()
+        if len(self._unsent) < MAX_UNSENT:
+            return True
+        with contextlib.suppress(IndexError):  # a new connection has just emptied it
+            self._unsent[0].wait_for_publish(timeout_s)
+        return False
+
+    def _forget_first(self) -> None:
+        with contextlib.suppress(IndexError):
+            self._unsent.popleft()
 
     def _connected(
         self, client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any
     ) -> None:
         if not code.is_failure:
+            self._unsent.clear()  # what paho held for the last connection is gone
             client.subscribe(self._all_up, qos=1)
             self._on_up()
 

@@ -9,6 +9,13 @@ import msgspec
 from edgekiln.runtime.protocol import DeviceState, SelfTestLimits
 
 
+class ReleaseDelta(msgspec.Struct, frozen=True):
+    """A smaller way to a release, for devices that hold the bundle `base`."""
+
+    base: str  # bundle id
+    bytes: int
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """A bundle in the registry. `parent` is the release it replaces."""
 
@@ -25,6 +32,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     forced_reason: str = ""  # why a failed gate was overruled
     aliases: tuple[str, ...] = ()
     quarantined: str = ""  # why it must not be rolled out again
+    deltas: tuple[ReleaseDelta, ...] = ()
 
 
 class Wave(msgspec.Struct, frozen=True, kw_only=True):

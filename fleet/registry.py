@@ -8,12 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from edgekiln.runtime.bundle import open_bundle
-from edgekiln.runtime.manifest import Gate, Manifest
+from edgekiln.runtime.bundle import Bundle, open_bundle
+from edgekiln.runtime.manifest import Gate
 
+from .deltas import bases_for, publish_deltas
 from .errors import RefusedReleaseError, ReleaseError
 from .folder import FleetFolder, check_name
-from .model import Release
+from .model import Release, ReleaseDelta
 from .repository import add_target, current_counter, target_path
 from .store import Store, open_store
 
@@ -48,16 +49,15 @@ def register_release(
     if alias is not None:
         check_name("alias", alias)
     bundle = open_bundle(bundle_path)
-    manifest, bundle_id = bundle.manifest, bundle.bundle_id
-    _check_gate(bundle_path, manifest.gate)
+    _check_gate(bundle_path, bundle.manifest.gate)
     data = bundle_path.read_bytes()
     store = open_store(folder.database)
     try:
         with folder.publishing():
-            release = _find(store, bundle_id)
+            release = _find(store, bundle.bundle_id)
             if release is None:
                 release = _publish(
-                    folder, store, data, manifest, parent, security_counter, now_s or time.time()
+                    folder, store, data, bundle, parent, security_counter, now_s or time.time()
                 )
             return release if alias is None else _move_alias(store, release, alias)
     finally:
@@ -112,12 +112,12 @@ def _publish(
     folder: FleetFolder,
     store: Store,
     data: bytes,
-    manifest: Manifest,
+    bundle: Bundle,
     parent: str | None,
     security_counter: int | None,
     now_s: float,
 ) -> Release:
-    bundle_id = manifest.bundle_id
+    manifest, bundle_id = bundle.manifest, bundle.bundle_id
     present = current_counter(folder)
     counter = present if security_counter is None else security_counter
     if counter < present:
@@ -128,7 +128,9 @@ def _publish(
         raise ReleaseError(f"the parent '{parent[:16]}' is no release of this fleet")
     ram = {a.target: round(a.ram.value) for a in manifest.artifacts}
     flash = {a.target: round(a.flash.value) for a in manifest.artifacts}
-    record = add_target(folder, data, bundle_id, counter, ram, flash)
+    bases = bases_for(store.releases(), parent, manifest.name)
+    deltas = publish_deltas(folder, bases, data, bundle_id)
+    record = add_target(folder, data, bundle_id, counter, ram, flash, deltas)
     release = Release(
         bundle_id=bundle_id,
         name=manifest.name,
@@ -141,6 +143,7 @@ def _publish(
         data_sha256=manifest.lineage.data_sha256,
         search_id=manifest.lineage.search_id,
         forced_reason=manifest.gate.forced_reason,
+        deltas=tuple(ReleaseDelta(delta.base_id, delta.bytes) for delta in deltas),
     )
     store.put_release(release)
     return release

@@ -31,6 +31,7 @@ from tuf.api.serialization.json import JSONSerializer
 from edgekiln.runtime.files import write_atomic
 from edgekiln.runtime.merkle import encode_leaves, leaf_hashes, merkle_root
 from edgekiln.runtime.protocol import BLOCK_BYTES
+from edgekiln.runtime.record import DeltaInfo
 
 from .errors import FleetFolderError, ReleaseError
 from .folder import FleetFolder
@@ -61,6 +62,7 @@ class TargetRecord(msgspec.Struct, frozen=True, kw_only=True):
     ram_bytes: Mapping[str, int]
     flash_bytes: Mapping[str, int]
     block_bytes: int = BLOCK_BYTES
+    deltas: tuple[DeltaInfo, ...] = ()
 
 
 def now_utc() -> datetime:
@@ -95,11 +97,13 @@ def add_target(
     security_counter: int,
     ram_bytes: Mapping[str, int],
     flash_bytes: Mapping[str, int],
+    deltas: tuple[DeltaInfo, ...] = (),
     now: datetime | None = None,
 ) -> TargetRecord:
     """Publish a bundle: file and leaf list, then targets, snapshot, timestamp.
 
     `ram_bytes` and `flash_bytes` have one entry per target that the bundle holds an artifact for.
+    The files of `deltas` are in the repository already.
     Publishing the same bundle twice writes it again and changes nothing else.
     """
     now = now or now_utc()
@@ -113,6 +117,7 @@ def add_target(
         targets=tuple(sorted(ram_bytes)),
         ram_bytes=ram_bytes,
         flash_bytes=flash_bytes,
+        deltas=deltas,
     )
     write_atomic(folder.repository / "targets" / record.leaves_path, encode_leaves(leaves))
     write_atomic(folder.repository / "targets" / path, data)
@@ -147,6 +152,23 @@ def current_counter(folder: FleetFolder) -> int:
     entries = _latest(folder, "targets", Targets).targets.values()
     counters = [int(entry.custom[CUSTOM_KEY]["security_counter"]) for entry in entries]
     return max(counters, default=1)
+
+
+def target_record(folder: FleetFolder, bundle_id: str) -> TargetRecord:
+    """What the signed targets say of a bundle. Raises ReleaseError where they do not name it."""
+    entry = _latest(folder, "targets", Targets).targets.get(target_path(bundle_id))
+    if entry is None:
+        raise ReleaseError(f"the repository has no target '{target_path(bundle_id)}'")
+    return msgspec.convert(entry.custom[CUSTOM_KEY], TargetRecord)
+
+
+def release_keys(folder: FleetFolder) -> tuple[bytes, ...]:
+    """Raw Ed25519 public keys that the newest root trusts with releases."""
+    names = [file.name for file in (folder.repository / "metadata").glob("*.root.json")]
+    newest = max(names, key=lambda name: int(name.partition(".")[0]))
+    root = _load(folder, newest, Root)
+    keys = (root.keys[keyid] for keyid in root.roles["targets"].keyids)
+    return tuple(bytes.fromhex(key.keyval["public"]) for key in keys)
 
 
 def copy_factory(folder: FleetFolder, path: str, out: Path) -> None:

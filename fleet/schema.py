@@ -117,6 +117,19 @@ event = Table(
     Index("event_of_rollout", "rollout_id", "device"),
 )
 
+capture = Table(  # samples that devices were allowed to send; deleted at `expires_s`
+    "capture",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("device", String, nullable=False),
+    Column("bundle_id", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("received_s", Float, nullable=False),
+    Column("expires_s", Float, nullable=False, index=True),
+    Column("record", BLOB, nullable=False),  # protocol.Capture as MessagePack
+    Index("capture_of_device", "device", "id"),
+)
+
 rollout = Table(
     "rollout",
     metadata,

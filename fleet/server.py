@@ -37,12 +37,14 @@ from .errors import BrokerError, FleetError, FleetFolderError
 from .folder import ENROL_PREFIX, LOOPBACK, FleetFolder
 from .ingest import Ingest
 from .link import FleetLink
+from .pacing import TokenBucket
 from .refusals import one_line
 from .snapshot import Snapshots
 from .store import Store, open_store
 
 TICK_S = 0.25
 THREAD_END_S = 5.0
+BURST_S = 1.0  # of blocks after a rest
 TOKEN_KINDS = frozenset({"enrol", "enrolled", "get"})  # what a one-time token may say
 
 
@@ -138,7 +140,7 @@ def _start(
     link = FleetLink(folder, arrived, connected)
     engine = Engine(folder, store, link)
     ingest = Ingest(store, topics, link)
-    blocks = BlockServer(folder.repository, topics, link)
+    blocks = BlockServer(folder.repository, topics, link, _bucket(folder))
     routes["get"] = lambda device, _topic, payload, _retained: blocks.receive(device, payload)
     desk = Desk(folder, store, link)
     for asked in IDENTITY_KINDS:
@@ -161,6 +163,12 @@ def _start(
         stack.callback(thread.join, THREAD_END_S)
     stack.callback(stop.set)
     return _Parts(folder, store, engine, broker, stop, faults)
+
+
+def _bucket(folder: FleetFolder) -> TokenBucket | None:
+    """What keeps downloads from filling a thin uplink; None where nothing is set."""
+    rate = folder.settings.broker.block_bytes_per_s
+    return TokenBucket(rate, rate * BURST_S, time.monotonic()) if rate > 0 else None
 
 
 def _ticks(engine: Engine) -> Callable[[threading.Event], None]:

@@ -32,10 +32,11 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
     enrolled_s: float
 
 
-class _Latency(msgspec.Struct, frozen=True):
-    """The one part of a report that is read here; the rest is passed over."""
+class Latency(msgspec.Struct, frozen=True):
+    """The part of a report that says how long answers took; the rest is passed over."""
 
     latency_us: tuple[int, ...]
+    latency_sketch: bytes = b""
 
 
 class ReportSpan(NamedTuple):
@@ -192,13 +193,13 @@ class Store(Database):
             rows = connection.execute(query).all()
         return tuple(ReportSpan(*row) for row in rows)
 
-    def report_latencies(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-        """(device, bundle, latency counts) of every report that is kept, in order of arrival."""
+    def report_latencies(self) -> Iterator[tuple[str, str, Latency]]:
+        """(device, bundle, latencies) of every report that is kept, in order of arrival."""
         table = schema.report.c
         query = select(table.device, table.bundle_id, table.record).order_by(table.id)
         with self.reading() as connection:
             for row in connection.execute(query):
-                yield row.device, row.bundle_id, decode(row.record, _Latency).latency_us
+                yield row.device, row.bundle_id, decode(row.record, Latency)
 
     def apply(self, batch: Sequence[Inbound], now_s: float) -> int:
         """Store messages in order, in one transaction; returns how many were new.

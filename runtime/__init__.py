@@ -11,20 +11,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .bundle import Bundle, open_bundle
     from .contract import Affine, Contract, TensorSpec
-    from .errors import RuntimeRoomError
-    from .model import GoldenResult, Model, Prediction
+    from .errors import ContractError, EngineError, RuntimeRoomError
+    from .model import GoldenResult, Model
+    from .options import EngineOptions
+    from .prediction import Prediction
+    from .report_folder import ReportFolder
     from .session import LiveSession
+    from .watch import Watch
 
 __all__ = [
     "Affine",
     "Bundle",
     "Contract",
+    "ContractError",
+    "EngineError",
+    "EngineOptions",
     "GoldenResult",
     "LiveSession",
     "Model",
     "Prediction",
+    "ReportFolder",
     "RuntimeRoomError",
     "TensorSpec",
+    "Watch",
     "open_bundle",
 ]
 
@@ -32,12 +41,17 @@ _HOMES = {
     "Affine": "contract",
     "Bundle": "bundle",
     "Contract": "contract",
+    "ContractError": "errors",
+    "EngineError": "errors",
+    "EngineOptions": "options",
     "GoldenResult": "model",
     "LiveSession": "session",
     "Model": "model",
-    "Prediction": "model",
+    "Prediction": "prediction",
+    "ReportFolder": "report_folder",
     "RuntimeRoomError": "errors",
     "TensorSpec": "contract",
+    "Watch": "watch",
     "open_bundle": "bundle",
 }
 

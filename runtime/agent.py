@@ -25,7 +25,7 @@ from .documents import Documents
 from .errors import AgentError, ProtocolError, RuntimeRoomError, TransferError, TrustError
 from .inbox import Down, Inbox, WindowEnd
 from .journal import Journal
-from .protocol import Ack, DeviceState, Event, Report, Topics, decode
+from .protocol import MAX_DOCUMENT_BYTES, Ack, DeviceState, Event, Report, Topics, decode
 from .record import AgentRecord
 from .recovery import Recovery
 from .state_machine import MAX_STEPS
@@ -40,9 +40,10 @@ PASSING = (RuntimeRoomError, OSError, sqlite3.Error)  # what a later try may men
 class Desk:
     """How the agent talks, and what it keeps for others.
 
-    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state. `restart`
-    ends this process, and says why: the next one is rid of a model that hangs. `warning` is what
-    the fleet has to know of this start; empty: nothing.
+    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state, and
+    `keep_captures` what was captured. `restart` ends this process, and says why: the next one is
+    rid of a model that hangs. `warning` is what the fleet has to know of this start; empty:
+    nothing.
     """
 
     topics: Topics
@@ -50,6 +51,7 @@ class Desk:
     courier: Courier
     announce: Callable[[], None]
     keep_drift: Callable[[bytes], None] = lambda state: None
+    keep_captures: Callable[[], None] = lambda: None
     restart: Callable[[str], None] = lambda why: None
     warning: str = ""
 
@@ -84,8 +86,9 @@ class Agent:
     # From other threads -----------------------------------------------------------------------
 
     def post(self, topic: str, payload: bytes) -> None:
-        """Take a message that came down."""
-        self._inbox.post(Down(topic, payload))
+        """Take a message that came down; the fleet sends no larger ones."""
+        if topic and len(payload) <= MAX_DOCUMENT_BYTES:
+            self._inbox.post(Down(topic, payload))
 
     def post_up(self) -> None:
         """The connection is there again."""
@@ -291,10 +294,9 @@ class Agent:
             self._take(message.topic, message.payload)
         tools = self._tools
         for window in self._inbox.windows():
-            tools.reporter.send_report(
-                window.report, tools.models.rss_bytes, self._inbox.lost_windows
-            )
+            tools.reporter.send_report(window.report, tools.models.rss_bytes)
             self._desk.keep_drift(window.drift)
+        self._desk.keep_captures()
 
     def _take(self, topic: str, payload: bytes) -> None:
         if not topic:

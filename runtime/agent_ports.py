@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from .agent_checks import SelfTest
-from .protocol import TrialEvidence
+if TYPE_CHECKING:
+    from .agent_checks import SelfTest
+    from .protocol import TrialEvidence
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from . import record as moves
 from .agent_checks import (
     Device,
@@ -89,7 +91,10 @@ def consider(tools: Tools, record: AgentRecord) -> Next:
     except TrustError as error:
         return _refuse(tools, record, str(error))
     reason = why_refused(document, release, tools.device, record.floor)
-    return _refuse(tools, record, reason) if reason else Next(moves.accepted(record, release))
+    if reason:
+        return _refuse(tools, record, reason)
+    offered = msgspec.structs.replace(release, mirrors=document.mirrors)
+    return Next(moves.accepted(record, offered))
 
 
 def fetch(tools: Tools, record: AgentRecord) -> Next:

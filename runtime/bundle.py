@@ -39,6 +39,7 @@ MANIFEST = "manifest.json"
 CONTRACT = "contract.json"
 GOLDEN = "golden.npz"
 REFERENCE = "reference.bin"
+CERTIFICATE = "certificate.json"
 
 # What a device runs, best first; what is not named comes last, and C is slower than the others.
 _NUMERICS = ("int8.v1", "int4w.v1", "int16x8.v1", "float32")
@@ -284,8 +285,9 @@ def _read_manifest(data: bytes, source: str) -> Manifest:
         manifest = Manifest.from_bytes(data)
     except (NotABundleError, SchemaVersionError) as error:
         raise type(error)(f"{source}: {error}") from error
-    if manifest.to_bytes() != data:
-        # Two spellings of one manifest would be two ids of one bundle.
+    # Two spellings of one document would be two ids of one bundle. The document is compared, not
+    # the manifest: one that was written before a field was added stays what it was.
+    if msgspec.json.encode(msgspec.json.decode(data), order="sorted") != data:
         raise NotABundleError(f"{source}: {MANIFEST} is not in canonical form")
     return manifest
 

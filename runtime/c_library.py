@@ -16,8 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import EngineError
+from .quant import End
 
 _ABI = 1
 _INTERFACE = Path(__file__).parent / "c" / "library.c"
@@ -135,16 +135,6 @@ class _Description(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """One end of a model: so many elements of `dtype`; real = scale · (code - zero_point)."""
-
-    elements: int
-    dtype: type[np.generic]
-    scale: float
-    zero_point: int
-
-
 class CLibrary:
     """A loaded shared library (c/library.c), unloaded with this object.
 
@@ -194,6 +184,19 @@ class CLibrary:
         outputs = np.empty((len(inputs), self.output.elements), self.output.dtype)
         self._run(context.ctypes.data, inputs.ctypes.data, outputs.ctypes.data, len(inputs))
         return outputs
+
+    def caller(self, context: Context, codes: Codes, answers: Codes) -> Callable[[], None]:
+        """A call that answers one input (input.elements,) into answers (output.elements,).
+
+        All three arrays stay where they are for as long as it may be called.
+        """
+        run, one = self._run, ctypes.c_int32(1)
+        places = tuple(ctypes.c_void_p(part.ctypes.data) for part in (context, codes, answers))
+
+        def call(kept: tuple[object, ...] = (context, codes, answers)) -> None:
+            run(*places, one)
+
+        return call
 
 
 def _loaded(data: bytes) -> ctypes.CDLL:

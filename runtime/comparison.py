@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from .model import Prediction
+from .prediction import Prediction
 from .protocol import TrialEvidence
 from .telemetry import LatencyHistogram
 

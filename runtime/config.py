@@ -10,9 +10,11 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from .capture import CaptureTable, check_capture
 from .engines import FORMATS
-from .errors import DeviceConfigError, TrustError
+from .errors import DeviceConfigError, EngineError, TrustError
 from .link import TlsFiles
+from .options import EngineOptions
 from .signing import public_key_from_hex
 
 CONFIG_NAME = "device.toml"
@@ -40,7 +42,9 @@ class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker: BrokerTable
     ram_bytes: int = 0  # 0: not known, not checked
     flash_bytes: int = 0  # of one slot
-    engine: str = ""  # litert | onnxruntime | c; empty: that of the bundle's best format
+    engine: str = ""  # litert | onnxruntime | c; empty: `choice.choose` decides
+    inference: EngineOptions = EngineOptions()
+    capture: CaptureTable | None = None  # None: no sample ever leaves the device
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,13 @@ class DeviceConfig:
     ram_bytes: int
     flash_bytes: int
     engine: str
+    inference: EngineOptions
     broker: BrokerTable
     password: str  # empty: the device has a certificate
     tls: TlsFiles | None
     root: bytes  # trust/root.json
     rollout_key: Ed25519PublicKey
+    capture: CaptureTable | None = None
 
     @property
     def factory(self) -> Path:
@@ -115,11 +121,13 @@ def load_device(path: Path) -> DeviceConfig:
         ram_bytes=table.ram_bytes,
         flash_bytes=table.flash_bytes,
         engine=table.engine,
+        inference=table.inference,
         broker=table.broker,
         password="" if identity else _text(path / "password").strip(),
         tls=_tls(path, identity) if table.broker.tls else None,
         root=_bytes(path / "trust" / "root.json"),
         rollout_key=rollout_key,
+        capture=table.capture,
     )
 
 
@@ -156,6 +164,15 @@ def _check(path: Path, table: DeviceTable) -> None:
     if table.engine not in ("", *FORMATS):
         known = ", ".join(FORMATS)
         raise DeviceConfigError(f"{path}: 'engine' is '{table.engine}'; there are: {known}")
+    if table.capture is not None:
+        try:
+            check_capture(table.capture)
+        except DeviceConfigError as error:
+            raise DeviceConfigError(f"{path}: {error}") from error
+    try:
+        table.inference.check()
+    except EngineError as error:
+        raise DeviceConfigError(f"{path}: 'inference': {error}") from error
     if not 0 < table.broker.port < 65536:
         raise DeviceConfigError(f"{path}: 'broker.port' is {table.broker.port}, not 1 to 65535")
 

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from .outbox import Outbox
 
 IN_FLIGHT = 32
+CAPTURES_IN_FLIGHT = 4
 RESEND_S = 10.0
 
 
 class Courier:
     """Sends the outbox's messages in order, a bounded number at a time.
+
+    What it takes up is marked in the outbox first, so that it keeps its meaning for ever.
 
     `publish(kind, payload)` says whether the message left; `monotonic` gives seconds.
     """
@@ -40,7 +43,10 @@ class Courier:
     def pump(self) -> None:
         """Send what is new and what has waited too long for its acknowledgement."""
         now = self._monotonic()
-        for message in self._outbox.pending(0, IN_FLIGHT):
+        waiting = self._outbox.waiting(IN_FLIGHT, CAPTURES_IN_FLIGHT)
+        if fresh := [message.id for message in waiting if not message.sent]:
+            self._outbox.mark_sent(fresh)
+        for message in waiting:
             left = self._sent.get(message.id)
             if left is not None and now - left < self._resend_s:
                 continue

@@ -7,7 +7,6 @@ session, which it reads without a lock, and queues that never block it.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import random
 import secrets
@@ -23,12 +22,14 @@ from .agent import Agent, Desk
 from .agent_checks import Device
 from .agent_ports import Clock
 from .agent_steps import Tools
+from .capture import CaptureTap
+from .capture_desk import CaptureDesk, load_hook
 from .config import DeviceConfig
 from .courier import Courier
 from .download import Downloads
 from .errors import AgentError, DeviceConfigError, ProtocolError
 from .files import remove_parts, write_atomic
-from .inference import Inference
+from .inference import Inference, OnAnswer, unheard
 from .journal import Journal
 from .link import Link, LinkConfig
 from .live import LiveModels
@@ -38,6 +39,7 @@ from .recovery import Recovery
 from .reporter import Reporter
 from .slots import SlotStore
 from .source import SampleSource
+from .system import SystemProbe
 from .transfer import Transfer
 from .trust import Trust
 
@@ -54,13 +56,14 @@ def run_device(
     on_ready: Callable[[str], None] = lambda running: None,
     clock: Clock | None = None,
     hold: Callable[[], str] = lambda: "",
+    on_answer: OnAnswer = unheard,
 ) -> None:
     """Run a device until `stop` is set.
 
     `on_ready` is called once, with the id of the bundle that is live (empty where none can be
     loaded), before the first sample is answered. The fleet need not be there. `hold` may say why
     the device must not begin to test a new model now (a low battery, a moving arm); empty: it may.
-    It is asked by the agent's thread.
+    It is asked by the agent's thread. `on_answer` takes every sample with its answer.
 
     Raises:
         DeviceConfigError: another process runs this device.
@@ -89,6 +92,8 @@ def run_device(
             clock,
             np.random.default_rng(secrets.randbits(64)),
             _read(config.drift),
+            process.tap,
+            on_answer,
         )
         on_ready(process.models.running)
         inference.run(stop)
@@ -103,7 +108,7 @@ class _Process:
         self._boot_id = secrets.token_hex(8)
         self.drift = _DriftFile(config.drift, clock)
         rng = random.Random(secrets.randbits(64))
-        self.models = LiveModels(config.target, config.engine)
+        self.models = LiveModels(config.target, config.engine, config.inference)
         self.link = Link(link_config(config), self._birth, self._receive, self._up, rng)
         self.outbox, warning = open_outbox(config.outbox)
         self._transfer = Transfer(
@@ -111,6 +116,9 @@ class _Process:
             lambda: secrets.token_hex(6),
             clock.monotonic_s,
         )
+        reporter = Reporter(self.outbox, self._boot_id, SystemProbe(config.folder))
+        captures = _capture_desk(config, self.outbox, reporter, clock)
+        self.tap = _capture_tap(config, captures, clock)
         trust = Trust(config.tuf, config.root)
         slots = SlotStore(config.slots)
         tools = Tools(
@@ -118,9 +126,9 @@ class _Process:
             trust=trust,
             slots=slots,
             transfer=self._transfer,
-            downloads=Downloads(config.slots, self._transfer),
+            downloads=Downloads(config.slots, self._transfer, config.ram_bytes),
             models=self.models,
-            reporter=Reporter(self.outbox, self._boot_id),
+            reporter=reporter,
             clock=clock,
             hold=hold,
         )
@@ -130,6 +138,7 @@ class _Process:
             courier=Courier(self.outbox, self.link.publish, clock.monotonic_s),
             announce=self.link.announce,
             keep_drift=self.drift.keep,
+            keep_captures=captures.keep if captures else lambda: None,
             restart=_restart,
             warning=warning,
         )
@@ -162,6 +171,7 @@ class _Process:
             return  # asked for again when it does not come
 
     def _up(self) -> None:
+        self._transfer.reconnected()
         self.agent.post_up()
 
 
@@ -230,6 +240,22 @@ def _only_one(config: DeviceConfig) -> Iterator[None]:
         os.close(handle)
 
 
+def _capture_desk(
+    config: DeviceConfig, outbox: Outbox, reporter: Reporter, clock: Clock
+) -> CaptureDesk | None:
+    if config.capture is None:
+        return None
+    redact = load_hook(config.capture.redact)
+    return CaptureDesk(config.capture, redact, outbox, reporter, clock.now_s)
+
+
+def _capture_tap(config: DeviceConfig, desk: CaptureDesk | None, clock: Clock) -> CaptureTap | None:
+    if config.capture is None or desk is None:
+        return None
+    rng = np.random.default_rng(secrets.randbits(64))
+    return CaptureTap(config.capture, desk.post, clock.monotonic_s, rng)
+
+
 def _device(config: DeviceConfig) -> Device:
     return Device(
         device_id=config.device,
@@ -255,6 +281,8 @@ def link_config(config: DeviceConfig) -> LinkConfig:
 
 
 def _version() -> str:
+    import importlib.metadata
+
     try:
         return importlib.metadata.version("edgekiln")
     except importlib.metadata.PackageNotFoundError:

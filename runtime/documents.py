@@ -37,14 +37,20 @@ class Documents:
         """Keep a document, unless a newer one of its rollout is known.
 
         Raises:
-            TrustError: the fleet did not sign it, or signed it for another cohort.
+            TrustError: the fleet did not sign it, or signed it for another cohort, or before a
+                document of another rollout that this device has seen.
         """
         document = verify_document(payload, self._key, RolloutDocument)
         cohort = self._topics[topic]
         if document.cohort != cohort:
             raise TrustError(f"cohort '{cohort}' was told of '{document.cohort}'s rollout")
-        if document.version >= self._newest(document, record):
-            self._heard[cohort] = document
+        if document.version < self._newest(document, record):
+            return
+        newest = record.newest_of(cohort)
+        if document.version < newest:
+            told = f"version {document.version} of cohort '{cohort}' is older than {newest}"
+            raise TrustError(told)
+        self._heard[cohort] = document
 
     def is_new_stranger(self, payload: bytes) -> bool:
         """Whether a document that was refused is to be told of: each once, and not too many."""

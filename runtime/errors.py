@@ -15,7 +15,9 @@ RuntimeRoomError
 ├── AgentError                the update agent cannot go on
 │   ├── JournalError          the journal cannot be read or written
 │   └── TransferError         a file of the repository cannot be fetched now
-│       └── AbsentFileError   the repository has no such file
+│       ├── AbsentFileError   the repository has no such file
+│       └── MirrorError       a mirror does not give a file over HTTP
+├── DeltaError                a delta is damaged, or not one for its base
 ├── DriftStateError           a saved drift state is damaged or of another model
 ├── SourceError               the samples to run on cannot be read
 ├── DeviceConfigError         a device folder is missing, incomplete or wrong
@@ -54,7 +56,11 @@ class SizeLimitError(BundleError):
 
 
 class ContractError(RuntimeRoomError):
-    """An input breaks the model's contract."""
+    """An input breaks the model's contract; `rule` is a field of `protocol.BrokenRules`."""
+
+    def __init__(self, message: str, rule: str = "other") -> None:
+        super().__init__(message)
+        self.rule = rule
 
 
 class EngineError(RuntimeRoomError):
@@ -91,6 +97,22 @@ class TransferError(AgentError):
 
 class AbsentFileError(TransferError):
     """The repository has no such file."""
+
+
+class MirrorError(TransferError):
+    """A mirror does not give a file over HTTP.
+
+    `status` is what it answered, 0 where it did not; `retry_after_s` the wait that it asked for.
+    """
+
+    def __init__(self, text: str, status: int = 0, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class DeltaError(RuntimeRoomError):
+    """A delta is damaged, or not one for its base."""
 
 
 class DriftStateError(RuntimeRoomError):

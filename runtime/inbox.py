@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .protocol import Report
+import msgspec
+
+from .protocol import Lost, Report
+from .rollup import add_lost
 
 MAX_MESSAGES = 1024
 MAX_REPORTS = 64
@@ -39,7 +42,8 @@ class Inbox:
         self._down: queue.Queue[Down] = queue.Queue(MAX_MESSAGES)
         self._windows: queue.Queue[WindowEnd] = queue.Queue(MAX_REPORTS)
         self._bell = threading.Event()
-        self.lost_windows = 0
+        self._lost_windows = 0  # since the last window that fitted
+        self._lost = Lost()
 
     def post(self, message: Down) -> None:
         """From the network thread. The fleet repeats what is dropped here."""
@@ -50,11 +54,20 @@ class Inbox:
         self._bell.set()
 
     def post_window(self, window: WindowEnd) -> None:
-        """From the inference thread."""
+        """From the inference thread. A window that fits tells of those before it that did not."""
+        report = window.report
+        told = msgspec.structs.replace(
+            report,
+            dropped=report.dropped + self._lost_windows,
+            lost=add_lost((report.lost, self._lost)),
+        )
         try:
-            self._windows.put_nowait(window)
+            self._windows.put_nowait(WindowEnd(told, window.drift))
         except queue.Full:
-            self.lost_windows += 1
+            self._lost_windows = told.dropped + report.merged
+            self._lost = add_lost((told.lost, Lost(samples=report.samples)))
+        else:
+            self._lost_windows, self._lost = 0, Lost()
 
     def ring(self) -> None:
         """End a `wait`."""

@@ -8,22 +8,29 @@ from collections.abc import Callable
 import numpy as np
 
 from .agent_ports import Clock
-from .errors import ContractError, DriftStateError, EngineError
+from .capture import CaptureTap
+from .errors import ContractError, EngineError
 from .live import LiveModels
-from .monitor import Monitor
-from .protocol import Report
+from .prediction import Prediction
 from .session import LiveSession
 from .source import Samples, SampleSource
+from .watch import PostReport, Watch
 
 NO_MODEL_WAIT_S = 0.2
 
-PostReport = Callable[[Report, bytes], None]
+OnAnswer = Callable[[Samples, Prediction], None]
+"""Takes a sample and its answer, in the thread that infers: the next sample waits for it."""
+
+
+def unheard(raw: Samples, answer: Prediction) -> None:
+    """For who wants telemetry alone."""
 
 
 class Inference:
     """Answers the source's samples with whatever is live, a telemetry window every `window_s`.
 
-    `drift` is the saved state of the detectors; one of another model is ignored.
+    `drift` is the detectors' saved state; one of another model is ignored. `tap` as in `Watch`.
+    What `on_answer` raises ends the loop.
     """
 
     def __init__(
@@ -35,6 +42,8 @@ class Inference:
         clock: Clock,
         rng: np.random.Generator,
         drift: bytes = b"",
+        tap: CaptureTap | None = None,
+        on_answer: OnAnswer = unheard,
     ) -> None:
         self._models = models
         self._source = source
@@ -43,8 +52,9 @@ class Inference:
         self._clock = clock
         self._rng = rng
         self._drift = drift
-        self._monitor: Monitor | None = None
-        self._close_at_s = 0.0  # monotonic
+        self._tap = tap
+        self._on_answer = on_answer
+        self._watch: Watch | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; the open window is handed over at the end.
@@ -65,44 +75,23 @@ class Inference:
                 due_s = max(due_s + self._source.period_s, now_s)
                 stop.wait(due_s - now_s)
         finally:
-            self._close_window()
+            if self._watch is not None:
+                self._watch.close()
 
     def answer(self, session: LiveSession, raw: Samples) -> None:
-        """One sample, and the window's end where it is due."""
+        """One sample, and the window's end where it is due; one without an answer is counted."""
+        if self._watch is None:
+            self._watch = Watch(
+                session,
+                self._post_report,
+                self._window_s,
+                self._clock,
+                self._rng,
+                self._drift,
+                self._tap,
+            )
         try:
-            prediction = session.predict(raw)
-        except ContractError:
-            self._watch(session).violation()
-        except EngineError:
-            pass  # no answer: a trial counts it, a window shows that samples are missing
-        else:
-            monitor = self._watch(session)
-            if monitor.bundle_id == prediction.bundle_id:
-                monitor.observe(np.asarray(raw, np.float32), prediction)
-        if self._monitor is not None and self._clock.monotonic_s() >= self._close_at_s:
-            self._close_window()
-
-    def _watch(self, session: LiveSession) -> Monitor:
-        """The monitor of the model that is live; a new model starts a new window."""
-        if self._monitor is None or self._monitor.bundle_id != session.running:
-            self._close_window()
-            self._monitor = self._new_monitor(session)
-            self._close_at_s = self._clock.monotonic_s() + self._window_s
-        return self._monitor
-
-    def _new_monitor(self, session: LiveSession) -> Monitor:
-        monitor = Monitor(session.current, self._rng, self._clock.now_s())
-        state, self._drift = self._drift, b""
-        if state:
-            try:
-                monitor.drift.restore(state)
-            except DriftStateError:
-                return monitor
-        return monitor
-
-    def _close_window(self) -> None:
-        monitor = self._monitor
-        if monitor is None:
-            return
-        self._post_report(monitor.close(self._clock.now_s()), monitor.drift.to_bytes())
-        self._close_at_s = self._clock.monotonic_s() + self._window_s
+            answer = self._watch.predict(raw)
+        except (ContractError, EngineError):
+            return  # the watch has counted it
+        self._on_answer(raw, answer)

@@ -21,10 +21,11 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from .protocol import Birth, Topics, encode
+from .protocol import MAX_DOWN_BYTES, Birth, Topics, encode
 
 KEEPALIVE_S = 15
 QOS = 1
+AT_MOST_ONCE = frozenset({"get"})  # who needs an answer asks again, and twice would be too often
 BACKOFF_FIRST_S = (1, 3)
 BACKOFF_LAST_S = (20, 60)
 MAX_QUEUED = 256  # messages inside paho; the durable outbox holds the rest
@@ -107,11 +108,16 @@ class Link:
         self._client.loop_stop()
 
     def publish(self, kind: str, payload: bytes) -> bool:
-        """Send an up message at QoS 1; whether it was handed to a live connection."""
+        """Send an up message; whether it was handed to a live connection.
+
+        At QoS 1, but for requests for blocks: paho would repeat those by itself after a
+        reconnection, and the server would answer both.
+        """
         if not self.connected:
             return False
         topic = self._topics.up(self._config.device, kind)
-        return self._client.publish(topic, payload, QOS).rc == mqtt.MQTT_ERR_SUCCESS
+        qos = 0 if kind in AT_MOST_ONCE else QOS
+        return self._client.publish(topic, payload, qos).rc == mqtt.MQTT_ERR_SUCCESS
 
     def announce(self) -> None:
         """Publish the birth again, because what it says has changed."""
@@ -186,7 +192,8 @@ class Link:
             )
 
     def _received(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        self._on_message(message.topic, bytes(message.payload))
+        if len(message.payload) <= MAX_DOWN_BYTES:
+            self._on_message(message.topic, bytes(message.payload))
 
 
 def _without_delay(_client: mqtt.Client, _data: Any, opened: Any) -> None:

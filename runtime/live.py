@@ -12,12 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
-from edgekiln.targets.measure import measure_callable
-
 from .agent_checks import SelfTest
 from .bundle import open_bundle
 from .errors import AgentError, EngineError, RuntimeRoomError
 from .model import Model
+from .options import DEFAULT_OPTIONS, EngineOptions
 from .protocol import TrialEvidence
 from .session import LiveSession
 
@@ -31,13 +30,16 @@ Result = TypeVar("Result")
 class LiveModels:
     """Opens bundles for one target and makes them live; `agent_ports.Models` says what each does.
 
-    `engine` is one that `Model.open` knows, or empty for that of each bundle's best format.
+    `engine` is one that `Model.open` knows, or empty for the best of each bundle.
     `session` is None until the first model is live.
     """
 
-    def __init__(self, target: str, engine: str = "") -> None:
+    def __init__(
+        self, target: str, engine: str = "", options: EngineOptions = DEFAULT_OPTIONS
+    ) -> None:
         self._target = target
         self._engine = engine
+        self._options = options
         self.session: LiveSession | None = None
         self._hung_since_s: float | None = None  # monotonic
 
@@ -83,6 +85,8 @@ class LiveModels:
         return self._bounded(lambda: self._self_test(path), "the self-test")
 
     def _self_test(self, path: Path) -> SelfTest:
+        from edgekiln.targets.measure import measure_callable
+
         model = self._open(path)
         sample = open_bundle(path).golden().inputs[:1]
         try:
@@ -164,7 +168,7 @@ class LiveModels:
 
     def _open(self, path: Path) -> Model:
         try:
-            return Model.open(path, self._target, self._engine)
+            return Model.open(path, self._target, self._engine, self._options)
         except RuntimeRoomError:
             raise
         # Engines are foreign code: what they raise on a hostile artifact is not documented.

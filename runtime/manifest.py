@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgekiln.targets.evidence import Estimate
-
 from .errors import NotABundleError, SchemaVersionError
+
+if TYPE_CHECKING:
+    from edgekiln.targets.evidence import Estimate
 
 SCHEMA = 1
 

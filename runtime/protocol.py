@@ -18,6 +18,10 @@ from .errors import ProtocolError
 
 BLOCK_BYTES = 32 * 1024
 ROOT = "edgekiln/v1"
+MAX_DOWN_BYTES = 320 * 1024  # of any message to a device: the largest block and what names it
+MAX_DOCUMENT_BYTES = 32 * 1024  # of any message to a device that is no block
+
+Seq = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]  # what a database can hold
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 
@@ -112,20 +116,54 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
 
 
-class FeatureWindow(msgspec.Struct, frozen=True, kw_only=True):
+class FeatureWindow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One feature in one window: counts in the reference's 16 equal-mass bins.
 
-    `evidence` is the e-detector's current value, `alarm` whether it passed its threshold.
+    `evidence` is the e-detector's current value, `alarm` whether it passed its threshold. `sketch`
+    is a KLL sketch of the values (`kll_bytes`), empty where there was no room for it; its own n
+    says how many samples it has seen.
     """
 
     name: str
     bins: tuple[int, ...]
     evidence: float
     alarm: bool
+    sketch: bytes = b""
+
+
+class BrokenRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Samples that the contract refused, by the rule that they broke."""
+
+    shape: int = 0
+    dtype: int = 0
+    finite: int = 0
+    range: int = 0
+    other: int = 0
+
+
+class SystemFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The machine in one window; None where it does not tell."""
+
+    cpu_s: float = 0.0  # that this process used; merged: the sum
+    wall_s: float = 0.0  # in which it did; the sum
+    load: float | None = None  # runnable tasks a core, mean of a minute; the highest
+    temperature_c: float | None = None  # of the hottest zone; the highest
+    throttled: bool | None = None  # the processor was slowed to cool or to save; ever
+    disk_free_bytes: int | None = None  # where the device folder is; the lowest
+    uptime_s: float | None = None  # of the machine; the highest
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Detail that this device let go of since the report before; merged: the sums."""
+
+    captures: int = 0
+    sketches: int = 0  # of features: for want of room, in a window or in the outbox
+    samples: int = 0  # counted in windows that are gone, `Report.dropped` says how many
+    messages: int = 0  # states and events
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One telemetry window. Every aggregate can be merged by addition."""
+    """One telemetry window, or several as one. Every aggregate can be merged, see `rollup`."""
 
     boot_id: str
     seq: int
@@ -140,7 +178,47 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     class_drift: FeatureWindow
     features: tuple[FeatureWindow, ...]
     rss_bytes: int = 0
-    dropped: int = 0  # windows that the outbox had to drop
+    dropped: int = 0  # windows that had to be dropped since the report before
+    merged: int = 1  # windows in this one
+    engine_errors: int = 0  # samples without an answer
+    broken_rules: BrokenRules = BrokenRules()  # the violations, by rule
+    latency_sketch: bytes = b""  # KLL of µs a sample
+    system: SystemFigures = SystemFigures()
+    lost: Lost = Lost()
+    schema: int = 1
+
+
+class CaptureReason(enum.StrEnum):
+    """Why a sample was kept."""
+
+    RANDOM = "random"
+    LOW_CONFIDENCE = "low_confidence"
+    DRIFTED = "drifted"
+    DISAGREEMENT = "disagreement"  # of the model on trial and the last known good one
+    VIOLATION = "violation"  # of the contract
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One raw sample that a device was allowed to keep, on `up/capture`.
+
+    `sample` is the array in C order, little-endian, of `dtype` and `shape`: what the contract was
+    shown, or what the redaction hook made of it.
+    """
+
+    boot_id: str
+    seq: int
+    at_s: float
+    bundle_id: str
+    reason: CaptureReason
+    dtype: str
+    shape: tuple[int, ...]
+    sample: bytes
+    ttl_s: float  # on the device since `at_s`, and in the fleet since it arrived
+    redacted_by: str = ""  # `module:function`, empty where there is no hook
+    label: str = ""  # the answer; empty where there is none
+    confidence: float | None = None
+    other_label: str = ""  # the last known good model's answer, on a disagreement
+    detail: str = ""  # the rule that was broken, the features that drift
     schema: int = 1
 
 
@@ -197,7 +275,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     """On `dn/command`: the fleet has stored the message `seq` of `boot_id`."""
 
     boot_id: str
-    seq: int
+    seq: Seq
     schema: int = 1
 
 
@@ -253,6 +331,7 @@ class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float = 600.0
     soak_s: float = 0.0
     aborted: bool = False
+    mirrors: tuple[str, ...] = ()  # addresses above `targets/`, tried before the message link
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
     window_s: tuple[float, float] | None = None  # of the day (UTC), in which tests may begin
     schema: int = 1
@@ -308,5 +387,5 @@ def decode(data: bytes, kind: type[Message]) -> Message:
     """
     try:
         return msgspec.msgpack.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"a {kind.__name__} message cannot be read: {error}") from error

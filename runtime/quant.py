@@ -6,6 +6,7 @@ the build machine and on the device.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,27 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 Int8Array = npt.NDArray[np.int8]
 Logits = npt.NDArray[Any]  # int8 or int16 codes, or float32
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a model: so many elements of `dtype`; real = scale · (code - zero_point)."""
+
+    elements: int
+    dtype: type[np.generic]
+    scale: float
+    zero_point: int
+
+    @property
+    def holds_codes(self) -> bool:
+        """False where the numbers stand for themselves."""
+        return self.dtype is not np.float32
+
+    def accept(self, x: FloatArray) -> npt.NDArray[Any]:
+        """Float32 of any shape in the end's own dtype."""
+        if not self.holds_codes:
+            return x.astype(np.float32, copy=False)
+        return quantize_to(np.dtype(self.dtype), x, self.scale, self.zero_point)
 
 
 def quantize_array(x: FloatArray, scale: float, zero_point: int) -> Int8Array:
@@ -41,7 +63,8 @@ def quantize_to(
 
 def dequantize_array(q: Logits, scale: float, zero_point: int) -> FloatArray:
     """Codes of any shape to the float32 that they stand for."""
-    return ((q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)).astype(np.float32)
+    real: FloatArray = (q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    return real
 
 
 def real_logits(logits: Logits, scale: float, zero_point: int) -> FloatArray:

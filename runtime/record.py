@@ -28,6 +28,20 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     rollout_id: str = ""  # by which it came; empty for the factory release
 
 
+class DeltaInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the signed TUF target of a release says of a delta to it; blocks are the release's."""
+
+    base_id: str  # bundle id
+    base_bytes: int
+    base_sha256: str  # of the bundle file
+    path: str  # in the repository's `targets/`
+    leaves_path: str
+    bytes: int
+    sha256: str
+    merkle_root: str  # hex
+    working_bytes: int  # memory that it needs
+
+
 class ReleaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the signed TUF target says about a release."""
 
@@ -42,6 +56,8 @@ class ReleaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...]  # device targets that have an artifact
     ram_bytes: dict[str, int] = {}  # what that artifact needs, by target
     flash_bytes: dict[str, int] = {}
+    mirrors: tuple[str, ...] = ()  # addresses that the rollout offers
+    deltas: tuple[DeltaInfo, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -56,6 +72,7 @@ class Version(msgspec.Struct, frozen=True):
 
     rollout_id: str
     version: int
+    cohort: str = ""
 
 
 class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,11 +116,18 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
         found = [entry.version for entry in self.versions if entry.rollout_id == rollout_id]
         return found[-1] if found else 0
 
+    def newest_of(self, cohort: str) -> int:
+        """The highest version that was seen in a cohort, of whatever rollout; 0 when none was.
+
+        The fleet numbers all its documents in one row: an older one is played back.
+        """
+        return max((e.version for e in self.versions if e.cohort == cohort), default=0)
+
 
 def seen(record: AgentRecord, document: RolloutDocument) -> AgentRecord:
     """Remember the document's version."""
     others = [entry for entry in record.versions if entry.rollout_id != document.rollout_id]
-    newest = Version(rollout_id=document.rollout_id, version=document.version)
+    newest = Version(document.rollout_id, document.version, document.cohort)
     return msgspec.structs.replace(record, versions=(*others, newest)[-MAX_VERSIONS:], pending=())
 
 

@@ -9,6 +9,7 @@ uniform `u`, passed in). Constant features are left out: they have no distributi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -20,7 +21,7 @@ from .features import extract_features, feature_names
 
 BINS = 16
 KNOT_LIMIT = 64
-# A multiple of BINS, so that the edge of every bin is a knot and interpolation cannot move it.
+# A multiple of BINS, so that the edge of every bin is a knot.
 _INTERVALS = 48
 
 IntArray = npt.NDArray[np.int64]
@@ -123,52 +124,70 @@ def describe(name: str, column: npt.NDArray[np.floating]) -> FeatureReference:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A value at which the bin changes: behind it is bin `after`.
+
+    A value just on it falls into floor(below + at · u), at most `after`: masses in bins, 0 to 16.
+    """
+
+    value: float
+    below: float
+    at: float
+    after: int
+
+
+def steps_of(feature: FeatureReference) -> tuple[Step, ...]:
+    """The at most 15 steps of a feature, by rising value; in front of the first is bin 0.
+
+    Every edge of a bin lies on a knot (`describe`), so that nothing changes between two.
+    """
+    steps: list[Step] = []
+    reached = 0
+    for value, below, at in zip(feature.values, feature.below, feature.at, strict=True):
+        # Rounded: of 1/3 and 2/3 the sum may be less than the 1 that it is.
+        after = min(BINS - 1, int(round((below + at) * BINS, 6)))
+        if after > reached:
+            steps.append(Step(value, round(below * BINS, 6), round(at * BINS, 6), after))
+            reached = after
+    return tuple(steps)
+
+
 class Binner:
     """Places values among the 16 reference bins, all features of a sample in one pass.
 
-    Tables are padded to the same number of knots, so one comparison serves every feature. In
-    front of the first knot stands a flat stretch with mass 0, behind the last one with mass 1.
+    Tables are padded to the same number of steps, so one comparison serves every feature. Behind
+    column i of a table lies what holds when i steps were passed. c/ek_drift.c does the same to
+    the last bit.
     """
 
     def __init__(self, features: Sequence[FeatureReference]) -> None:
         self.names = tuple(feature.name for feature in features)
-        width = 1 + max((len(feature.values) for feature in features), default=0)
+        steps = [steps_of(feature) for feature in features]
+        width = 1 + max(map(len, steps), default=0)
         rows = len(features)
-        self._knots = np.full((rows, width - 1), np.inf, np.float32)
+        self._values = np.full((rows, width - 1), np.inf, np.float32)
         self._first = np.arange(rows) * width  # of each row, in the flattened tables
-        # Row f, column i holds what is true at and behind knot i - 1.
-        self._origin = np.zeros((rows, width))
-        self._slope = np.zeros((rows, width))
-        self._upto = np.zeros((rows, width))
-        self._below = np.zeros((rows, width))
-        self._at = np.zeros((rows, width))
-        for row, feature in enumerate(features):
-            self._fill(row, feature)
+        self._on = np.full((rows, width), np.nan, np.float32)  # equal to no value
+        self._below = np.zeros((rows, width), np.float32)
+        self._at = np.zeros((rows, width), np.float32)
+        self._after = np.zeros((rows, width), np.int64)
+        for row, found in enumerate(steps):
+            for place, step in enumerate(found):
+                self._values[row, place] = self._on[row, place + 1] = step.value
+                self._below[row, place + 1], self._at[row, place + 1] = step.below, step.at
+                self._after[row, place + 1] = step.after
 
     def bins(self, values: FloatArray, u: FloatArray) -> IntArray:
         """Values (n, features) and uniforms in [0, 1) of the same shape to bins 0..15."""
-        passed = (values[:, :, None] >= self._knots).sum(axis=2)
-        cell = passed + self._first
-        origin = self._origin.ravel()[cell]
-        ahead = values - origin
-        on_knot = (ahead == 0) & (passed > 0)
-        inside = self._upto.ravel()[cell] + self._slope.ravel()[cell] * ahead
-        spread = self._below.ravel()[cell] + self._at.ravel()[cell] * u
-        mass = np.where(on_knot, spread, inside)
-        bins: IntArray = np.clip((mass * BINS).astype(np.int64), 0, BINS - 1)
+        passed = (values[:, :, None] >= self._values).sum(axis=2) + self._first
+        bins: IntArray = self._after.ravel()[passed]
+        on = self._on.ravel()[passed] == values
+        if on.any():
+            step = passed[on]
+            mass = self._below.ravel()[step] + self._at.ravel()[step] * u[on]
+            bins[on] = np.minimum(mass.astype(np.int64), bins[on])
         return bins
-
-    def _fill(self, row: int, feature: FeatureReference) -> None:
-        values = np.array(feature.values, np.float32)
-        below, at = np.array(feature.below), np.array(feature.at)
-        upto = below + at
-        count = len(values)
-        self._knots[row, :count] = values
-        self._origin[row, 1 : count + 1] = values
-        self._below[row, 1 : count + 1] = below
-        self._at[row, 1 : count + 1] = at
-        self._upto[row, 1 : count + 1] = upto
-        self._slope[row, 1:count] = (below[1:] - upto[:-1]) / np.diff(values.astype(np.float64))
 
 
 def _is_distribution(feature: FeatureReference) -> bool:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Callable
 
+import msgspec
+import numpy as np
+
+from .holding import HeldReports
 from .outbox import Outbox
-from .protocol import Event, Report, State, TrialEvidence, encode
+from .protocol import Capture, Event, Report, State, SystemFigures, TrialEvidence, encode
 from .record import AgentRecord, Slot
+from .relief import CAPTURE
 
 
 class Reporter:
     """Numbers every message of this boot; used by the agent's thread only."""
 
-    def __init__(self, outbox: Outbox, boot_id: str) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        boot_id: str,
+        probe: Callable[[], SystemFigures] = SystemFigures,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """`probe` tells the system's figures; `rng` as in `Outbox`."""
         self.boot_id = boot_id
         self._outbox = outbox
+        self._probe = probe
+        self._held = HeldReports(outbox.put_report, rng or np.random.default_rng())
         self._seq = 0
 
     def event(
@@ -69,19 +83,26 @@ class Reporter:
         )
         self._outbox.put("state", state.boot_id, state.seq, encode(state))
 
-    def send_report(self, report: Report, rss_bytes: int, lost: int) -> None:
-        """Put a telemetry window into the outbox, numbered and with what had to be dropped.
+    def send_report(self, report: Report, rss_bytes: int) -> None:
+        """Put a telemetry window into the outbox, numbered and with the system's figures.
 
-        `lost` counts windows of this boot that never reached the outbox.
+        One that the disk does not take is held back and goes with a later one; what the outbox
+        raises is raised here too.
         """
         numbered = msgspec.structs.replace(
             report,
             boot_id=self.boot_id,
             seq=self._next(),
             rss_bytes=rss_bytes,
-            dropped=self._outbox.dropped + lost,
+            system=self._probe(),
         )
-        self._outbox.put("report", numbered.boot_id, numbered.seq, encode(numbered))
+        self._held.add(numbered)
+
+    def send_capture(self, capture: Capture) -> None:
+        """Put a captured sample into the outbox, numbered; it expires at the end of its time."""
+        numbered = msgspec.structs.replace(capture, boot_id=self.boot_id, seq=self._next())
+        expires_s = capture.at_s + capture.ttl_s
+        self._outbox.put(CAPTURE, self.boot_id, numbered.seq, encode(numbered), expires_s)
 
     def _next(self) -> int:
         self._seq += 1

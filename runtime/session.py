@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from .comparison import Comparison, OpenCalls
 from .errors import ContractError
-from .model import Model, Prediction
+from .model import Model
+from .prediction import Prediction
 from .protocol import TrialEvidence
 from .shadow_run import ShadowRun
 

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .comparison import Comparison
-from .model import Model, Prediction
+from .model import Model
+from .prediction import Prediction
 from .protocol import TrialEvidence
 
 QUEUE = 8

@@ -59,7 +59,7 @@ def verify_document(data: bytes, public_key: Ed25519PublicKey, kind: type[Docume
     try:
         document = msgspec.json.decode(data, type=SignedDocument)
         signature = bytes.fromhex(document.signature)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise TrustError(f"not a signed document: {error}") from error
     if document.keyid != key_id(public_key):
         raise TrustError(f"the document is signed by key {document.keyid[:12]}, which is not ours")
@@ -70,5 +70,5 @@ def verify_document(data: bytes, public_key: Ed25519PublicKey, kind: type[Docume
         raise TrustError("the document's signature does not hold") from error
     try:
         return msgspec.json.decode(payload, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise TrustError(f"the signed document is no {kind.__name__}: {error}") from error

@@ -3,27 +3,28 @@
 Two ways to fetch. Metadata and leaf lists are small and whole: `fetch_bytes`. A bundle goes into
 a `PartFile`: a window of blocks is asked for at a time, each is checked against its leaf hash on
 arrival, and only checked blocks reach the disk, so that a download continues where it stopped,
-after a lost connection or a power cut, and never fetches a good block twice.
+after a lost connection or a power cut, and never fetches a good block twice. Which block is asked
+for when is decided in `block_window.py`.
 """
 
 from __future__ import annotations
 
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from .block_window import ATTEMPTS, MAX_WINDOW, BlockWindow, Tally
 from .errors import AbsentFileError, TransferError
 from .merkle import leaf_hash
 from .protocol import BLOCK_BYTES, Block, GetRequest
 
-WINDOW = 8  # blocks in flight
-TIMEOUT_S = 4.0  # without any useful block before the window is asked for again
-ATTEMPTS = 3  # windows in a row that may bring nothing
-MAX_BAD_BLOCKS = 16  # wrong blocks before a transfer is given up for now
+TIMEOUT_S = 4.0  # without any useful block before what is missing is asked for again
 POLL_S = 0.1  # between two calls of `on_wait`
-QUEUE_BLOCKS = 4 * WINDOW
+QUEUE_BLOCKS = 2 * MAX_WINDOW
+MAX_BLOCK_BYTES = 256 * 1024  # no server sends larger ones
 
 
 class PartFile:
@@ -40,7 +41,7 @@ class PartFile:
         self.path = path
         self.leaves = leaves
         self.block_bytes = block_bytes
-        self._length = length
+        self.length = length
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
         self._file.truncate(length)
         self.missing = {i for i in range(len(leaves)) if leaf_hash(self._block(i)) != leaves[i]}
@@ -80,16 +81,16 @@ class PartFile:
 
     def _block(self, index: int) -> bytes:
         self._file.seek(index * self.block_bytes)
-        return self._file.read(min(self.block_bytes, self._length - index * self.block_bytes))
+        return self._file.read(min(self.block_bytes, self.length - index * self.block_bytes))
 
 
 class Transfer:
     """Asks for blocks and waits for them, in the agent's thread.
 
-    `ask` sends a request and says whether it left the device. `receive` is called by the network
-    thread. `on_wait` is called several times a second while waiting, so that reports keep flowing;
-    a `TransferError` that it raises ends the transfer. `new_id` gives request ids, `monotonic`
-    seconds.
+    `ask` sends a request and says whether it left the device. `receive` and `reconnected` are
+    called by the network thread. `on_wait` is called several times a second while waiting, so that
+    reports keep flowing; a `TransferError` that it raises ends the transfer. `new_id` gives request
+    ids, `monotonic` seconds.
     """
 
     def __init__(
@@ -102,16 +103,24 @@ class Transfer:
         self._ask = ask
         self._new_id = new_id
         self.on_wait: Callable[[], None] = lambda: None
+        self.tally = Tally()
         self._monotonic = monotonic
         self._timeout_s = timeout_s
         self._blocks: queue.Queue[Block] = queue.Queue(QUEUE_BLOCKS)
+        self._anew = threading.Event()  # the connection is another one now
 
     def receive(self, block: Block) -> None:
         """Take a block that arrived; one too many is dropped and will be asked for again."""
+        if len(block.data) > MAX_BLOCK_BYTES:
+            return
         try:
             self._blocks.put_nowait(block)
         except queue.Full:
             return
+
+    def reconnected(self) -> None:
+        """The link is there again: what was asked for before may never come."""
+        self._anew.set()
 
     def fetch_bytes(self, path: str, max_bytes: int) -> bytes:
         """A small file, whole.
@@ -143,71 +152,46 @@ class Transfer:
             TransferError: blocks do not come, or are wrong; what came is kept.
             OSError: the disk is full.
         """
-        asked: dict[int, float] = {}
-        idle_since = self._monotonic()
-        silent = bad = 0
+        self._anew.clear()
+        window = BlockWindow(
+            path, part, self._new_id, self._timeout_s, self._monotonic(), self.tally
+        )
         while part.missing:
-            if len(asked) <= WINDOW // 2:
-                self._top_up(path, part, asked)
-            block = self._wait(path, idle_since + self._timeout_s)
-            if block is None:
-                silent += 1
-                if silent >= ATTEMPTS:
-                    raise TransferError(f"'{path}' does not come: no block in {ATTEMPTS} attempts")
-                asked.clear()
-                idle_since = self._monotonic()
-            elif block.index in asked:
-                del asked[block.index]
-                if part.write(block.index, block.data):
-                    silent, idle_since = 0, self._monotonic()
-                    yield part.have
-                elif (bad := bad + 1) > MAX_BAD_BLOCKS:
-                    raise TransferError(f"'{path}' comes with blocks that are not the signed ones")
-
-    def _top_up(self, path: str, part: PartFile, asked: dict[int, float]) -> None:
-        """Ask for the next run of missing blocks, as far as the window allows."""
-        waiting = sorted(part.missing - asked.keys())
-        if not waiting:
-            return
-        run = waiting[:1]
-        for index in waiting[1 : WINDOW - len(asked)]:
-            if index != run[-1] + 1:
-                break
-            run.append(index)
-        self._send(path, run[0], len(run), part.block_bytes)
-        asked.update(dict.fromkeys(run, self._monotonic()))
+            if self._anew.is_set():
+                self._anew.clear()
+                window.reconnected(self._monotonic())
+            while (request := window.due()) is not None:
+                self._send(request)
+            block = self._next(path)
+            now_s = self._monotonic()
+            if block is not None and window.take(block, now_s):
+                yield part.have
+            elif now_s >= window.deadline_s:
+                window.silent(now_s)
 
     def _one(self, path: str, index: int) -> Block:
         for _ in range(ATTEMPTS):
-            request_id = self._send(path, index, 1, BLOCK_BYTES)
+            request = GetRequest(request_id=self._new_id(), path=path, first=index, count=1)
+            self._send(request)
             deadline = self._monotonic() + self._timeout_s
-            while (block := self._wait(path, deadline)) is not None:
-                if block.request_id == request_id and block.index == index:
-                    return block
+            while self._monotonic() < deadline:
+                block = self._next(path)
+                if block is not None and block.request_id == request.request_id:
+                    if block.error:
+                        raise AbsentFileError(f"'{path}' is not there: {block.error[:64]}")
+                    if block.index == index:
+                        return block
         raise TransferError(f"'{path}' does not come: no answer in {ATTEMPTS} attempts")
 
-    def _send(self, path: str, first: int, count: int, block_bytes: int) -> str:
-        request_id = self._new_id()
-        request = GetRequest(
-            request_id=request_id, path=path, first=first, count=count, block_bytes=block_bytes
-        )
+    def _send(self, request: GetRequest) -> None:
         if not self._ask(request):
-            raise TransferError(f"'{path}' cannot be asked for: the device is offline")
-        return request_id
+            raise TransferError(f"'{request.path}' cannot be asked for: the device is offline")
 
-    def _wait(self, path: str, deadline: float) -> Block | None:
-        """The next block of `path`; None when none is there at the deadline."""
-        while True:
-            self.on_wait()
-            left = deadline - self._monotonic()
-            try:
-                block = self._blocks.get(timeout=min(max(left, 0.0), POLL_S))
-            except queue.Empty:
-                if left <= 0:
-                    return None
-                continue
-            if block.path != path:
-                continue
-            if block.error:
-                raise AbsentFileError(f"'{path}' is not there: {block.error}")
-            return block
+    def _next(self, path: str) -> Block | None:
+        """The next block of `path`; None when none came for a moment."""
+        self.on_wait()
+        try:
+            block = self._blocks.get(timeout=POLL_S)
+        except queue.Empty:
+            return None
+        return block if block.path == path else None

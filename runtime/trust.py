@@ -9,42 +9,30 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
 import msgspec
-from tuf.api.exceptions import (
-    DownloadError,
-    DownloadHTTPError,
-    ExpiredMetadataError,
-    RepositoryError,
-)
+from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # tuf re-exports them plainly
     Metadata,
     TargetFile,
 )
-from tuf.ngclient import (  # type: ignore[attr-defined]
-    FetcherInterface,
-    Updater,
-    UpdaterConfig,
-)
+from tuf.ngclient import Updater  # type: ignore[attr-defined]
 
 from .errors import AbsentFileError, StaleMetadataError, TransferError, TrustError
 from .files import make_folder, sync_tree
 from .protocol import BLOCK_BYTES
-from .record import ReleaseInfo
+from .record import DeltaInfo, ReleaseInfo
+from .tuf_lookup import FetchBytes, updater_for_one_lookup
 
 CUSTOM_KEY = "edgekiln"
 METADATA_URL = "metadata/"
 TARGETS_URL = "targets/"
-MAX_METADATA_BYTES = 5_000_000  # ngclient's own bound for the largest role
 MAX_FACTORY_BYTES = 256 << 20
 
 _HEX_64 = re.compile(r"[0-9a-f]{64}")
-
-FetchBytes = Callable[[str, int], bytes]
 
 
 class TargetCustom(msgspec.Struct, frozen=True):
@@ -58,20 +46,7 @@ class TargetCustom(msgspec.Struct, frozen=True):
     ram_bytes: dict[str, int] = {}
     flash_bytes: dict[str, int] = {}
     block_bytes: int = BLOCK_BYTES
-
-
-class BytesFetcher(FetcherInterface):
-    """Gives ngclient a file through `fetch_bytes(path, max_bytes)`; the URL is the path."""
-
-    def __init__(self, fetch_bytes: FetchBytes) -> None:
-        self._fetch_bytes = fetch_bytes
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        path = unquote(url)
-        try:
-            return iter((self._fetch_bytes(path, MAX_METADATA_BYTES),))
-        except AbsentFileError as error:
-            raise DownloadHTTPError(str(error), 404) from error
+    deltas: tuple[DeltaInfo, ...] = ()
 
 
 class Trust:
@@ -127,15 +102,11 @@ class Trust:
         return _release(target, path), data
 
     def _updater(self, cache: Path, fetch_bytes: FetchBytes) -> Updater:
+        def fetch(url: str, max_bytes: int) -> bytes:
+            return fetch_bytes(unquote(url), max_bytes)
+
         try:
-            return Updater(
-                str(cache),
-                METADATA_URL,
-                target_base_url=TARGETS_URL,
-                fetcher=BytesFetcher(fetch_bytes),
-                config=UpdaterConfig(prefix_targets_with_hash=False),
-                bootstrap=self._root,
-            )
+            return updater_for_one_lookup(cache, self._root, METADATA_URL, fetch)
         except RepositoryError as error:
             raise TrustError(f"trust/root.json cannot be used: {_line(error)}") from error
 
@@ -192,7 +163,15 @@ def _release(target: TargetFile, target_path: str) -> ReleaseInfo:
         targets=custom.targets,
         ram_bytes=custom.ram_bytes,
         flash_bytes=custom.flash_bytes,
+        deltas=tuple(delta for delta in custom.deltas if _usable(delta)),
     )
+
+
+def _usable(delta: DeltaInfo) -> bool:
+    """Whether a delta's digests are some and its sizes possible; the release stands without it."""
+    digests = (delta.base_id, delta.base_sha256, delta.sha256, delta.merkle_root)
+    sizes = (delta.base_bytes, delta.bytes)
+    return all(map(_HEX_64.fullmatch, digests)) and min(sizes) > 0 and delta.working_bytes >= 0
 
 
 def _read_file(folder: Path, path: str, max_bytes: int) -> bytes:

@@ -18,6 +18,7 @@ class FieldLatency:
 
     Count i lies between `edges_ms` i - 1 and i; the first and the last count are open, so there is
     one more of them than edges. `devices` ran the bundle; no device is in two that are merged.
+    `rank_error`: how far the share below an edge may be off, where counts are those of a sketch.
 
     Raises:
         MeasurementError: the counts are none of such edges, or there are none.
@@ -29,6 +30,7 @@ class FieldLatency:
     edges_ms: tuple[float, ...]
     counts: tuple[int, ...]
     devices: int
+    rank_error: float = 0.0
 
     def __post_init__(self) -> None:
         problem = histogram_problem(self.edges_ms, self.counts)
@@ -50,7 +52,10 @@ class FieldLatency:
 
 @dataclass(frozen=True, slots=True)
 class Median:
-    """`value_ms`, and the factor by which half of the bin that holds it may put it wrong."""
+    """`value_ms`, and the factor by which half of the bin that holds it may put it wrong.
+
+    Or, where that is more, by which the rank's error may.
+    """
 
     value_ms: float
     half_bin: float
@@ -67,7 +72,12 @@ def merge(first: FieldLatency, second: FieldLatency) -> FieldLatency:
         msg = f"{first.label} and {second.label}: different work or bins cannot be merged"
         raise MeasurementError(msg)
     counts = tuple(a + b for a, b in zip(first.counts, second.counts, strict=True))
-    return dataclasses.replace(first, counts=counts, devices=first.devices + second.devices)
+    return dataclasses.replace(
+        first,
+        counts=counts,
+        devices=first.devices + second.devices,
+        rank_error=max(first.rank_error, second.rank_error),
+    )
 
 
 def median(field: FieldLatency) -> Median:
@@ -76,12 +86,16 @@ def median(field: FieldLatency) -> Median:
     Raises:
         MeasurementError: it is in an open count: no bin says where.
     """
-    value = quantile_ms(field.edges_ms, field.counts, 0.5)
-    if value is None:
+    low, value, high = (
+        quantile_ms(field.edges_ms, field.counts, 0.5 + off)
+        for off in (-field.rank_error, 0.0, field.rank_error)
+    )
+    if low is None or value is None or high is None:
         ends = f"{field.edges_ms[0]:g} to {field.edges_ms[-1]:g} ms"
         raise MeasurementError(f"{field.label}: the median is outside {ends}, where no bin is")
     index = _holding(field.counts, 0.5)[0]
-    return Median(value, math.sqrt(field.edges_ms[index] / field.edges_ms[index - 1]))
+    half_bin = math.sqrt(field.edges_ms[index] / field.edges_ms[index - 1])
+    return Median(value, max(half_bin, high / value, value / low))
 
 
 def quantile_ms(edges_ms: Sequence[float], counts: Sequence[int], share: float) -> float | None:

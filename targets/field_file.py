@@ -26,6 +26,8 @@ class LatencyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     median_ms: float | None
     p95_ms: float | None
     tier: str = "T4"
+    edges_ms: tuple[float, ...] = ()  # of its own counts; empty: the document's
+    rank_error: float = 0.0  # as in `field.FieldLatency`
 
 
 class LatencyDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,7 +53,9 @@ def read_field(path: Path) -> LatencyDocument:
         msg = f"{path}: {error}; make it with: edgekiln fleet latency --json"
         raise MeasurementError(msg) from error
     for row in document.latencies:
-        problem = histogram_problem(document.edges_ms, row.counts)
+        problem = histogram_problem(row.edges_ms or document.edges_ms, row.counts)
+        if not problem and not 0 <= row.rank_error < 0.5:
+            problem = f"its rank error is {row.rank_error:g}, not from 0 to 0.5"
         if problem:
             raise MeasurementError(f"{path}: bundle {row.bundle_id[:12]}: {problem}")
     return document

@@ -6,16 +6,26 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekiln.cli.export import LAYOUTS
 from edgekiln.cli.main import main
 from edgekiln.compiler.c_layouts import Layout
+from edgekiln.compiler.emit_drift import emit_drift
 from edgekiln.runtime.bundle import write_bundle
+from edgekiln.runtime.contract import Contract, TensorSpec
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
+from edgekiln.runtime.reference import build_reference
 
 C_FILES = {name: name.encode() for name in ("golden.h", "main.c", "model.c", "model.h")}
 MEMBERS = {"artifacts/board/model.tflite": b"TFL3", "artifacts/host/model.onnx": b"onnx"}
+REFERENCE = build_reference(
+    Contract(TensorSpec("x", (2,)), ("a", "b")),
+    np.random.default_rng(0).random((90, 2), np.float32),
+    np.random.default_rng(1).random(40, np.float32),
+    np.arange(40, dtype=np.int64) % 2,
+)
 
 
 @pytest.fixture
@@ -34,7 +44,7 @@ def bundle(tmp_path: Path) -> Path:
         artifact("host", "onnx", "artifacts/host/model.onnx"),
     )
     members = MEMBERS | {f"artifacts/board/c/{name}": data for name, data in C_FILES.items()}
-    members |= {"contract.json": b"{}", "golden.npz": b"", "reference.bin": b""}
+    members |= {"contract.json": b"{}", "golden.npz": b"", "reference.bin": REFERENCE.to_bytes()}
     draft = Manifest("tiny", (), artifacts, None, 1.0, Gate(True, ()), Lineage("0"), {}, {})
     write_bundle(tmp_path / "tiny.ekb", draft, members)
     return tmp_path / "tiny.ekb"
@@ -82,6 +92,8 @@ def test_document_lists_what_is_in_the_folder(
         (("--target", "host", "--format", "c"), "no c for 'host', which has: onnx"),
         (("--target", "host", "--layout", "cmake"), "no c for 'host', which has: onnx"),
         (("--target", "host", "--format", "onnx", "--layout", "cmake"), "--layout is for C"),
+        (("--target", "host", "--drift"), "--drift is C, the artifact is onnx"),
+        (("--target", "board", "--drift-tolerance", "0.1"), "are of --drift: add it"),
     ],
 )
 def test_choice_is_refused_in_one_line_when_the_bundle_lacks_it(
@@ -95,6 +107,20 @@ def test_choice_is_refused_in_one_line_when_the_bundle_lacks_it(
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not (tmp_path / "out").exists()
+
+
+def test_drift_detection_goes_with_the_model_when_it_is_wanted(
+    bundle: Path, tmp_path: Path
+) -> None:
+    out, laid = tmp_path / "out", tmp_path / "laid"
+    assert run(bundle, "--target", "board", "--drift", "-o", out) == 0
+    assert files_in(out) == C_FILES | emit_drift(REFERENCE)
+    stated = ("--drift-tolerance", "0.1", "--drift-run-length", "500", "--layout", "cmake")
+    assert run(bundle, "--target", "board", "--drift", *stated, "-o", laid) == 0
+    files = files_in(laid)
+    for name, data in emit_drift(REFERENCE, 500.0, 0.1).items():
+        assert files[f"src/{name}"] == data
+    assert b"src/ek_drift.c\n" in files["CMakeLists.txt"]
 
 
 def test_folder_is_left_alone_when_it_holds_files(

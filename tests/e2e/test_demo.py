@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 FLASH_BYTES, MAX_DROP = 49_152, 0.02  # what the demo's gate asks of every artifact
+EXAMPLE = Path(__file__).parents[2] / "examples" / "python" / "sensor.py"
 DEMO = (sys.executable, "-m", "edgekiln.cli", "demo")
 
 
@@ -147,6 +148,20 @@ def test_report_is_written(result: dict) -> None:
     html = Path(result["report"]).read_text()
     assert "<svg" in html
     assert result["rollout"]["release"][:12] in html
+
+
+def test_example_answers_without_a_fleet_and_ends_in_order(result: dict, folder: Path) -> None:
+    """The fleet of the demo is gone: a device needs none to infer."""
+    device = next((folder / "out" / "devices").iterdir())
+    program = subprocess.Popen(
+        [sys.executable, str(EXAMPLE), str(device)], stdout=subprocess.PIPE, text=True
+    )
+    assert program.stdout is not None
+    lines = [program.stdout.readline().split() for _ in range(3)]
+    program.send_signal(signal.SIGTERM)
+    program.communicate(timeout=30)
+    assert program.returncode == 0
+    assert all(label in "0123456789" and 0 < float(sure) <= 1 for label, sure in lines)
 
 
 def _family(session: str) -> list[int]:

@@ -60,3 +60,11 @@ def test_device_may_nothing_when_it_is_revoked(access: Access) -> None:
         assert not allows(rules, "a", access, topic)
     assert allows(rules, "b", Access.WRITE, f"{PLACE}/d/b/up/report")
     assert allows(rules, "fleet", access, f"{PLACE}/#")
+
+
+def test_device_sends_captures_as_itself_only_and_reads_nobodys() -> None:
+    rules = parse_access_file(access_file("default", ()))
+    assert allows(rules, "a", Access.WRITE, f"{PLACE}/d/a/up/capture")
+    assert not allows(rules, "a", Access.WRITE, f"{PLACE}/d/b/up/capture")
+    assert not allows(rules, "a", Access.READ, f"{PLACE}/d/a/up/capture")
+    assert not allows(rules, "a", Access.READ, f"{PLACE}/d/+/up/capture")

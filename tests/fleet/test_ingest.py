@@ -6,21 +6,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgekiln.fleet.captures import forget_captures, read_captures
 from edgekiln.fleet.errors import FleetFolderError
+from edgekiln.fleet.inbound import CAPTURE_KEPT_S, CAPTURES_KEPT
 from edgekiln.fleet.ingest import Ingest
 from edgekiln.fleet.store import Store, open_store
+from edgekiln.runtime.kll import sketch_of
+from edgekiln.runtime.kll_bytes import encode_sketch
 from edgekiln.runtime.protocol import (
     Ack,
     Birth,
+    BrokenRules,
+    Capture,
+    CaptureReason,
     DeviceState,
     Event,
     FeatureWindow,
+    Lost,
     Report,
     State,
+    SystemFigures,
     Topics,
     TrialEvidence,
     decode,
@@ -169,6 +179,12 @@ def test_birth_after_a_reboot_names_what_runs_until_a_state_does(bench: Bench) -
         encode(report(samples=-1)),
         encode(report(latency_us=(1 << 50, *LATENCY[1:]))),
         encode(report(latency_us=(1, 2, 3))),
+        encode(report(latency_sketch=b"x" * (1 << 15))),
+        encode(report(features=(msgspec.structs.replace(QUIET, sketch=b"x" * 15_000),) * 80)),
+        encode(report(lost=Lost(samples=-1))),
+        encode(report(broken_rules=BrokenRules(shape=1 << 50))),
+        encode(report(system=SystemFigures(load=float("inf")))),
+        encode(report(merged=-1)),
         encode(report(features=(QUIET,) * 5000)),
     ],
 )
@@ -258,3 +274,86 @@ def test_many_reports_of_one_device_are_bounded(bench: Bench) -> None:
             continue
     assert 500 <= len(bench.store.received_since(0.0)) < 1000
     assert bench.store.latest_reports()["a"].seq == 1199
+
+
+def test_p95_comes_from_the_sketch_and_from_the_counts_where_it_cannot_be_read(
+    bench: Bench,
+) -> None:
+    times_us = np.array([700.0] * 90 + [2345.0] * 10)
+    sketch = encode_sketch(sketch_of(times_us, 200, np.random.default_rng(0)))
+    bench.say(report(2, latency_sketch=sketch))
+    assert bench.store.device("a").p95_latency_ms == pytest.approx(2.345)
+    bench.say(report(3, latency_sketch=sketch[:30]))
+    assert bench.store.device("a").p95_latency_ms == pytest.approx(0.001, rel=0.8)
+
+
+def capture(seq: int = 9, **changes: object) -> Capture:
+    base = Capture(
+        boot_id="boot",
+        seq=seq,
+        at_s=90.0,
+        bundle_id="r" * 64,
+        reason=CaptureReason.LOW_CONFIDENCE,
+        dtype="float32",
+        shape=(2, 3),
+        sample=bytes(24),
+        ttl_s=3600.0,
+        label="yes",
+        confidence=0.4,
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+def say(bench: Bench, message: Capture, device: str = "a") -> int:
+    bench.ingest.receive(TOPICS.up(device, "capture"), encode(message), False)
+    return bench.ingest.step()
+
+
+def test_capture_is_stored_once_acknowledged_and_forgotten_in_time(bench: Bench) -> None:
+    assert say(bench, capture()) == 1
+    assert say(bench, capture()) == 0
+    assert say(bench, capture(ttl_s=1e7), device="b") == 1
+    assert bench.sent.acks() == [("a", 9), ("a", 9), ("b", 9)]
+    told = read_captures(bench.store, bench.now_s)
+    assert [(one.device, one.received_s) for one in told] == [("a", 100.0), ("b", 100.0)]
+    assert told[0].capture == capture()
+    assert read_captures(bench.store, bench.now_s, "b") == told[1:]
+    assert read_captures(bench.store, 100.0 + 3600.0) == told[1:]
+    assert forget_captures(bench.store, 100.0 + 3600.0) == 1
+    assert forget_captures(bench.store, 100.0 + 3600.0) == 0
+    assert forget_captures(bench.store, 100.0 + CAPTURE_KEPT_S) == 1  # not the 1e7 s it asked for
+
+
+def test_newest_captures_of_a_device_are_kept(bench: Bench) -> None:
+    for seq in range(CAPTURES_KEPT + 5):
+        bench.ingest.receive(TOPICS.up("a", "capture"), encode(capture(seq)), False)
+    say(bench, capture(1), device="b")
+    while bench.ingest.step():
+        pass
+    told = read_captures(bench.store, bench.now_s, "a")
+    assert [one.capture.seq for one in told] == list(range(5, CAPTURES_KEPT + 5))
+    assert len(read_captures(bench.store, bench.now_s, "b")) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dtype": "object"},
+        {"dtype": "float32", "shape": (2, 4)},
+        {"shape": (-2, -3)},
+        {"shape": (1,) * 9, "sample": bytes(4)},
+        {"sample": b"", "shape": ()},
+        {"sample": bytes(1 << 20), "shape": (1 << 18,)},
+        {"ttl_s": 0.0},
+        {"ttl_s": float("inf")},
+        {"ttl_s": 1e9},
+        {"confidence": float("nan")},
+        {"label": "x" * 2000},
+    ],
+)
+def test_capture_that_cannot_be_true_is_counted_and_forgotten(
+    bench: Bench, changes: dict[str, object]
+) -> None:
+    assert say(bench, capture(**changes)) == 0
+    assert bench.store.counter("malformed") == 1
+    assert read_captures(bench.store, 0.0) == ()

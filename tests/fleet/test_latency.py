@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 
 from edgekiln.fleet.folder import FleetFolder
 from edgekiln.fleet.inbound import Inbound
-from edgekiln.fleet.latency import EDGES_MS, fleet_latency
+from edgekiln.fleet.latency import EDGES_MS, FINE_EDGES_MS, fleet_latency
 from edgekiln.fleet.registry import register_release
 from edgekiln.fleet.store import Enrolment, open_store
+from edgekiln.runtime.kll import sketch_of
+from edgekiln.runtime.kll_bytes import encode_sketch
 from edgekiln.runtime.protocol import FeatureWindow, Report
 from edgekiln.runtime.telemetry import LATENCY_EDGES_US, LatencyHistogram
-from edgekiln.targets import UnknownTargetError
+from edgekiln.targets import UnknownTargetError, Workload
+from edgekiln.targets.field import FieldLatency, median
 from edgekiln.targets.field_file import LatencyDocument
 
 WINDOW = FeatureWindow(name="x", bins=(1,) * 16, evidence=0.0, alarm=False)
@@ -92,6 +96,52 @@ def test_reports_are_left_out_and_counted_when_they_have_no_place(
     found = fleet_latency(copied_fleet)
     assert found.left_out == 3
     assert [row.samples for row in found.latencies] == [3]
+
+
+def sketched(bundle_id: str, seq: int, times_us: np.ndarray) -> Report:
+    histogram = LatencyHistogram()
+    for time_us in times_us:
+        histogram.add(float(time_us))
+    sketch = encode_sketch(sketch_of(times_us, 200, np.random.default_rng(seq)))
+    return msgspec.structs.replace(report(bundle_id, seq, histogram.counts), latency_sketch=sketch)
+
+
+def test_sketches_tell_median_and_p95_closer_than_bins_of_a_quarter_decade(
+    copied_fleet: FleetFolder,
+) -> None:
+    rng = np.random.default_rng(3)
+    times = [rng.lognormal(5.0, 0.05, 600) for _ in range(150)]
+    reports = [("ab"[at % 2], sketched("b" * 64, at, part)) for at, part in enumerate(times)]
+    said(copied_fleet, {"a": "host", "b": "host"}, reports)
+    (row,) = fleet_latency(copied_fleet).latencies
+    every = np.concatenate(times) / 1e3
+    assert (row.samples, row.devices) == (90_000, 2)
+    assert row.edges_ms == FINE_EDGES_MS
+    assert 0 < row.rank_error < 0.014
+    assert row.median_ms == pytest.approx(float(np.median(every)), rel=0.04)
+    assert row.p95_ms == pytest.approx(float(np.percentile(every, 95)), rel=0.04)
+    field = FieldLatency(
+        "b", "litert", Workload((), "int8"), row.edges_ms, row.counts, 2, row.rank_error
+    )
+    assert median(field).half_bin < 1.05
+    assert fleet_latency(copied_fleet) == fleet_latency(copied_fleet)
+
+
+def test_counts_are_the_reports_own_when_one_device_is_too_old_for_sketches(
+    copied_fleet: FleetFolder,
+) -> None:
+    new = sketched("b" * 64, 1, np.full(40, 120.0))
+    said(copied_fleet, {"a": "host"}, [("a", new), ("a", report("b" * 64, 2, took(120.0, 10)))])
+    (row,) = fleet_latency(copied_fleet).latencies
+    assert (row.edges_ms, row.rank_error, row.counts) == ((), 0.0, took(120.0, 50))
+
+
+def test_sketch_that_cannot_be_read_is_left_out_and_counted(copied_fleet: FleetFolder) -> None:
+    good = sketched("b" * 64, 1, np.full(40, 120.0))
+    bad = msgspec.structs.replace(good, seq=2, latency_sketch=b"\x05\x01\x0f")
+    said(copied_fleet, {"a": "host"}, [("a", good), ("a", bad)])
+    found = fleet_latency(copied_fleet)
+    assert (found.left_out, [row.samples for row in found.latencies]) == (1, [40])
 
 
 def test_document_is_read_back_as_it_was_written(copied_fleet: FleetFolder) -> None:

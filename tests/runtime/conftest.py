@@ -382,6 +382,12 @@ class World:
             return False
         self.asked.append(request)
         data = self.repository.files.get(request.path)
+        if request.count == 0:  # a fence
+            fence = Block(
+                request_id=request.request_id, path=request.path, index=0, total_bytes=0, data=b""
+            )
+            self.transfer.receive(fence)
+            return True
         base = Block(
             request_id=request.request_id, path=request.path, index=request.first,
             total_bytes=0, data=b"", error="not found",

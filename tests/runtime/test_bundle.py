@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,6 +31,8 @@ from edgekiln.runtime.errors import (
 from edgekiln.runtime.files import stored_zip
 from edgekiln.runtime.golden import Golden, pack_golden
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest, Member
+from edgekiln.runtime.model import Model
+from edgekiln.runtime.monitor import Monitor
 from edgekiln.runtime.reference import build_reference
 
 CONTRACT = Contract(TensorSpec("sensor", (3,)), ("calm", "storm"))
@@ -301,3 +304,22 @@ def test_parts_name_bundle_and_member_when_they_cannot_be_decoded(member: str, j
             "reference.bin": bundle.reference,
             "golden.npz": bundle.golden,
         }[member]()
+
+
+def test_bundle_of_an_earlier_writer_opens_when_a_field_was_added_since() -> None:
+    def without(manifest: dict[str, Any]) -> None:
+        for artifact in manifest["artifacts"]:
+            del artifact["golden_max_lsb"]
+
+    data = _resealed(without)
+    opened = parse_bundle(data, "earlier.ekb")
+    assert {artifact.golden_max_lsb for artifact in opened.manifest.artifacts} == {1}
+    assert opened.bundle_id == hashlib.sha256(opened.members["manifest.json"]).hexdigest()
+
+
+def test_first_bundle_that_this_schema_wrote_opens_for_ever() -> None:
+    """A device keeps its models when its runtime is replaced."""
+    model = Model.open(Path(__file__).parent / "vectors" / "schema-1.ekb")
+    assert model.bundle_id == "7f2801510ff79cff31fbfd6cb636ead2154d2a2d1d95bbc4cedde9a526849c2a"
+    assert model.run_golden().max_lsb == 0
+    assert len(Monitor(model, np.random.default_rng(0), 0.0).drift.names) == 11

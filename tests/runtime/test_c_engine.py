@@ -24,14 +24,16 @@ from edgekiln.compiler.ops import Activation
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import quantize_input, run_int8
 from edgekiln.runtime.bundle import open_bundle, write_bundle
+from edgekiln.runtime.c_engine import CEngine
 from edgekiln.runtime.c_library import build_library, library_name
 from edgekiln.runtime.contract import Affine, Contract, TensorSpec
-from edgekiln.runtime.engines import CEngine, OutputScale
+from edgekiln.runtime.engines import OutputScale
 from edgekiln.runtime.errors import DigestError, EngineError, MemberError
 from edgekiln.runtime.files import stored_zip
 from edgekiln.runtime.golden import Golden, pack_golden
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
 from edgekiln.runtime.model import Model
+from edgekiln.runtime.options import EngineOptions
 from edgekiln.runtime.reference import build_reference
 from edgekiln.runtime.timing import time_bundle
 from edgekiln.targets.steadiness import Rules
@@ -246,7 +248,8 @@ def test_every_thread_gets_its_own_answers_when_one_engine_serves_many(
     graph: Graph, library: bytes, litert: np.ndarray
 ) -> None:
     quant = params(graph, graph.outputs[0])
-    engine = CEngine(library, OutputScale(quant.scale[0], quant.zero_point[0]))
+    scale = OutputScale(quant.scale[0], quant.zero_point[0])
+    engine = CEngine(library, scale, EngineOptions(parallel=3))
     places = [place % 40 for place in range(2000)]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda place: engine.run(X[place : place + 1]), places))
@@ -264,7 +267,7 @@ void model_invoke(model *m) {
     m->output = arrived >= 2;
 }
 """
-    engine = CEngine(build_library(by_hand(meet)), PASS_ON)
+    engine = CEngine(build_library(by_hand(meet)), PASS_ON, EngineOptions(parallel=2))
     found: list[int] = []
 
     def call() -> None:

@@ -35,12 +35,14 @@ from edgekiln.runtime.device import run_device
 from edgekiln.runtime.errors import DeviceConfigError, EngineError
 from edgekiln.runtime.golden import Golden, pack_golden
 from edgekiln.runtime.inference import Inference
+from edgekiln.runtime.kll_bytes import decode_sketch
 from edgekiln.runtime.live import LiveModels
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
 from edgekiln.runtime.protocol import (
     Ack,
     Birth,
     Block,
+    Capture,
     DeviceState,
     Event,
     GetRequest,
@@ -64,7 +66,14 @@ RNG = np.random.default_rng(3)
 X = RNG.normal(size=(200, 8)).astype(np.float32)
 WEIGHTS = RNG.normal(size=(3, 8)).astype(np.float32)
 CONTRACT = Contract(TensorSpec("features", (8,)), ("a", "b", "c"))
-KINDS = {"birth": Birth, "state": State, "event": Event, "report": Report, "get": GetRequest}
+KINDS = {
+    "birth": Birth,
+    "state": State,
+    "event": Event,
+    "report": Report,
+    "get": GetRequest,
+    "capture": Capture,
+}
 
 
 def make_release(folder: Path, name: str, weights: np.ndarray) -> tuple[bytes, str]:
@@ -151,7 +160,7 @@ class Fleet:
     def _answer(self, client: mqtt.Client, device: str, request: GetRequest) -> None:
         data = self.repository.files.get(request.path)
         size = request.block_bytes
-        for index in range(request.first, request.first + request.count):
+        for index in range(request.first, request.first + max(1, request.count)):  # a fence too
             block = Block(
                 request_id=request.request_id, path=request.path, index=index,
                 total_bytes=len(data or b""), data=(data or b"")[index * size : (index + 1) * size],
@@ -310,6 +319,45 @@ def test_device_takes_a_good_release_and_refuses_a_bad_one(
     assert (home / "drift.bin").stat().st_size > 100
 
 
+REDACTION = """
+def halve(sample, reason):
+    return sample / 2
+"""
+
+
+@pytest.mark.slow
+def test_device_sends_redacted_samples_only_where_its_owner_says_so(
+    broker: Broker,
+    fleet: Fleet,
+    home: Path,
+    start: Callable[[], Running],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enrol(fleet, broker.port, home)
+    device = start()
+    fleet.wait("report", lambda r: r.samples > 10)
+    device.stop()
+    assert not [m for k, m in fleet.heard if k == "capture"]
+    (home / "redaction_of_the_owner.py").write_text(REDACTION)
+    monkeypatch.syspath_prepend(str(home))
+    with (home / "device.toml").open("a") as config:
+        config.write(
+            '[capture]\nreasons = ["random"]\nredact = "redaction_of_the_owner:halve"\n'
+            "random_share = 0.5\nmax_per_day = 1000000\n"
+        )
+    device = start()
+    capture = fleet.wait("capture", lambda c: c.seq > 0)
+    assert (capture.reason, capture.redacted_by) == ("random", "redaction_of_the_owner:halve")
+    sample = np.frombuffer(capture.sample, "<f4").reshape(capture.shape)
+    assert np.abs(X / 2 - sample).reshape(len(X), -1).max(axis=1).min() < 1e-6
+    assert capture.label in CONTRACT.classes
+    device.stop()
+    report = fleet.wait("report", lambda r: r.boot_id == capture.boot_id and r.samples > 0)
+    assert decode_sketch(report.latency_sketch).n == report.samples
+    assert report.system.disk_free_bytes > 0
+    assert report.system.cpu_s > 0
+
+
 @pytest.mark.slow
 def test_device_runs_and_keeps_its_reports_while_the_broker_is_away(
     broker: Broker, fleet: Fleet, home: Path, start: Callable[[], Running]
@@ -461,7 +509,7 @@ def test_live_models_refuse_in_one_line_when_the_artifact_is_hostile(
 ) -> None:
     from edgekiln.runtime import live
 
-    def explode(path: Path, target: str, engine: str) -> None:
+    def explode(path: Path, *how: object) -> None:
         raise ValueError("boom")
 
     before = models.running

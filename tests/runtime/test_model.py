@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,9 +28,11 @@ from edgekiln.runtime.contract import Affine, Contract, TensorSpec
 from edgekiln.runtime.engines import ENGINES, OutputScale, open_engine
 from edgekiln.runtime.errors import ContractError, EngineError, MemberError
 from edgekiln.runtime.golden import Golden, pack_golden
+from edgekiln.runtime.lanes import Lanes
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
 from edgekiln.runtime.model import Model
-from edgekiln.runtime.quant import FloatArray, Logits, dequantize_array, softmax
+from edgekiln.runtime.options import EngineOptions
+from edgekiln.runtime.quant import End, FloatArray, Logits, dequantize_array, softmax
 from edgekiln.runtime.reference import build_reference
 
 CONTRACT = Contract(
@@ -111,10 +115,16 @@ def test_run_golden_is_near_when_any_engine_runs_it(
 
 
 class Recording:
-    """An engine of a model that remembers: it gives the next expected rows until it is reset."""
+    """An engine of a model that remembers: it gives the next expected rows until it is reset.
+
+    It is its own only lane.
+    """
 
     def __init__(self) -> None:
         self.frame = 0
+        self.outputs = 3
+        self.input = End(36, np.int8, 1.0, 0)
+        self.lanes = Lanes([RecordingLane(self)])
 
     def run(self, x: FloatArray) -> Logits:
         first, self.frame = self.frame, self.frame + len(x)
@@ -122,6 +132,18 @@ class Recording:
 
     def reset(self) -> None:
         self.frame = 0
+
+
+class RecordingLane:
+    def __init__(self, engine: Recording) -> None:
+        self.input = np.zeros(36, np.int8)
+        self._engine = engine
+
+    def run(self) -> Logits:
+        return self._engine.run(self.input[None])[0]
+
+    def forget(self) -> None:
+        self._engine.reset()
 
 
 def test_golden_vectors_are_a_recording_of_their_own_when_a_model_remembers(
@@ -162,9 +184,14 @@ def test_predict_takes_one_sample_a_batch_and_whole_numbers(bundle: Bundle) -> N
     ("raw", "says"),
     [
         (RAW[..., 0], "shape"),
-        (RAW + 1, "maximum"),
-        (np.full((1, 6, 6, 1), np.nan), "not finite"),
+        (RAW + 1, r"input 'image'\[\d,\d,0\] of sample \d+ is .*the contract's maximum is 16"),
+        (RAW[0] - 20, r"input 'image'\[\d,\d,0\] is -.*the contract's minimum is 0"),
+        (np.full((1, 6, 6, 1), np.nan), r"'image'\[0,0,0\] is not finite"),
+        (np.full((6, 6, 1), 1e300), "not finite"),
         (np.full((1, 6, 6, 1), "x"), "dtype"),
+        (np.full((6, 6, 1), True), "dtype bool"),
+        (np.full((6, 6, 1), 1j), "dtype complex128"),
+        ([[1.0], [2.0]], "shape"),
     ],
 )
 def test_predict_refuses_when_samples_break_the_contract(
@@ -174,14 +201,98 @@ def test_predict_refuses_when_samples_break_the_contract(
         Model.open(bundle).predict(raw)
 
 
+def test_predict_batch_answers_every_sample_and_wants_the_batch_axis(bundle: Bundle) -> None:
+    model = Model.open(bundle)
+    found = model.predict_batch(RAW)
+    alone = [model.predict(sample) for sample in RAW]
+    assert [answer.label for answer in alone] == list(found.labels)
+    np.testing.assert_array_equal([answer.confidence for answer in alone], found.confidences)
+    assert (len(found), len(model.predict_batch(RAW[:0])), len(alone[0])) == (40, 0, 1)
+    with pytest.raises(ContractError, match="shape"):
+        model.predict_batch(RAW[0])
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
 @pytest.mark.parametrize("target", ["host", "onnx-host"])
-def test_predict_gives_every_thread_its_own_answer(bundle: Bundle, target: str) -> None:
-    model = Model.open(bundle, target)
+def test_predict_gives_every_thread_its_own_answer(
+    bundle: Bundle, target: str, parallel: int
+) -> None:
+    """More threads than lanes, batches and samples, and callers whose samples are refused."""
+    model = Model.open(bundle, target, options=EngineOptions(parallel=parallel))
     alone = model.predict(RAW).probabilities
-    places = [place % 40 for place in range(400)]
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda place: model.predict(RAW[place]).probabilities, places))
-    np.testing.assert_array_equal(np.concatenate(answers), alone[places])
+    start = threading.Barrier(6)
+
+    def call(thread: int) -> int:
+        start.wait()
+        wrong = 0
+        for turn in range(100):
+            place = (thread * 7 + turn) % 40
+            wrong += int(
+                not np.array_equal(model.predict(RAW[place]).probabilities[0], alone[place])
+            )
+            if turn % 10 == thread:
+                wrong += int(not np.array_equal(model.predict_batch(RAW).probabilities, alone))
+                with pytest.raises(ContractError):
+                    model.predict(RAW[place] + 20)
+        return wrong
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(call, range(6))) == [0] * 6
+
+
+def test_a_lane_is_given_back_when_a_sample_is_refused_or_an_engine_fails(bundle: Bundle) -> None:
+    model = Model.open(bundle)
+    lane = model._engine.lanes.all[0]
+    for _ in range(3):
+        with pytest.raises(ContractError):
+            model.predict(RAW[0] + 20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lane, "_invoke", lambda: (_ for _ in ()).throw(RuntimeError("burnt\nout")))
+        for _ in range(3):
+            with pytest.raises(EngineError, match="LiteRT failed: burnt out"):
+                model.predict(RAW[0])
+    assert model.predict(RAW[0]).label == model.predict(RAW).label
+
+
+@pytest.mark.parametrize("target", ["host", "float-host", "onnx-host", "float-onnx-host"])
+def test_answers_keep_their_values_when_the_engine_goes_on(bundle: Bundle, target: str) -> None:
+    """What a lane returns is the caller's own, not the interpreter's memory."""
+    model = Model.open(bundle, target)
+    first = model.predict(RAW[0])
+    wanted = model.predict_batch(RAW[:1]).probabilities
+    for sample in RAW:
+        model.predict(sample)
+    np.testing.assert_array_equal(first.probabilities, wanted)
+
+
+@pytest.mark.parametrize(
+    "options", [EngineOptions(xnnpack=False), EngineOptions(threads=2), EngineOptions(parallel=2)]
+)
+def test_answers_stay_near_the_reference_when_options_change(
+    bundle: Bundle, options: EngineOptions
+) -> None:
+    assert Model.open(bundle, options=options).run_golden().max_lsb <= 1
+
+
+def test_options_are_refused_when_no_engine_takes_them(bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match="'threads' is 0, not 1 to 64"):
+        Model.open(bundle, options=EngineOptions(threads=0))
+
+
+def test_open_says_why_it_took_what_it_took(bundle: Bundle) -> None:
+    model = Model.open(bundle)
+    assert (model.artifact.target, model.artifact.format) == ("host", "tflite")
+    assert model.why.startswith("litert (int8.v1, for host)")
+    assert "onnxruntime (int8.v1, for onnx-host)" in model.why
+    assert Model.open(bundle, engine="onnxruntime").artifact.numerics == "int8.v1"
+
+
+def test_open_says_one_line_when_the_task_is_not_classification(bundle: Bundle) -> None:
+    other = msgspec.structs.replace(CONTRACT, task="anomaly")
+    members = {**bundle.members, "contract.json": msgspec.json.encode(other)}
+    with pytest.raises(ContractError, match="the contract is for anomaly; this runtime") as caught:
+        Model.open(dataclasses.replace(bundle, members=members))
+    assert "\n" not in str(caught.value)
 
 
 def test_open_names_the_target_and_the_way_out_when_nothing_runs_here(bundle: Bundle) -> None:
@@ -218,6 +329,9 @@ def test_run_golden_refuses_when_classes_and_outputs_differ(bundle: Bundle) -> N
     model.contract = msgspec.structs.replace(CONTRACT, classes=("a", "b"))
     with pytest.raises(EngineError, match="3 outputs for 2 classes"):
         model.run_golden()
+    narrow = {**bundle.members, "contract.json": msgspec.json.encode(model.contract)}
+    with pytest.raises(EngineError, match="3 outputs for 2 classes"):
+        Model.open(dataclasses.replace(bundle, members=narrow))
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edgekiln.runtime.courier import IN_FLIGHT, Courier
+from edgekiln.runtime.courier import CAPTURES_IN_FLIGHT, IN_FLIGHT, Courier
 from edgekiln.runtime.outbox import Outbox
 
 
@@ -92,6 +92,9 @@ def test_damaged_file_is_put_aside(tmp_path: Path, data: bytes) -> None:
     assert (tmp_path / "o.damaged").read_bytes() == data
 
 
+ORDER = ("capture", "report", "state", "event")
+
+
 class BoxModel(RuleBasedStateMachine):
     """Against a plain list."""
 
@@ -105,13 +108,13 @@ class BoxModel(RuleBasedStateMachine):
         self.kept: list[tuple[str, int, int]] = []
         self.dropped = self.seq = 0
 
-    @rule(kind=st.sampled_from(["report", "state", "event"]), size=st.integers(0, 30))
+    @rule(kind=st.sampled_from(ORDER), size=st.integers(0, 30))
     def put(self, kind: str, size: int) -> None:
         self.seq += 1
         self.box.put(kind, "b", self.seq, b"x" * size)
         self.kept.append((kind, self.seq, size))
         while len(self.kept) > 5 or (sum(k[2] for k in self.kept) > 60 and len(self.kept) > 1):
-            self.kept.remove(min(self.kept, key=lambda k: (k[0] != "report", k[1])))
+            self.kept.remove(min(self.kept, key=lambda k: (ORDER.index(k[0]), k[1])))
             self.dropped += 1
 
     @rule(seq=st.integers(1, 30))
@@ -188,4 +191,21 @@ def test_courier_keeps_to_its_window(tmp_path: Path) -> None:
     post.courier.acknowledged("b", 3)
     post.courier.pump()
     assert post.sent[-1] == str(IN_FLIGHT + 1).encode()
+    box.close()
+
+
+def test_captures_that_nobody_takes_hold_up_nothing_else(tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "o")
+    post = Post(box)
+    for seq in range(1, 100):
+        box.put("capture", "b", seq, b"capture")
+    for seq in range(100, 105):
+        box.put("event", "b", seq, b"event")
+    post.courier.pump()
+    assert post.sent == [b"event"] * 5 + [b"capture"] * CAPTURES_IN_FLIGHT
+    for seq in range(100, 105):
+        post.courier.acknowledged("b", seq)
+    box.put("event", "b", 105, b"later")
+    post.courier.pump()
+    assert post.sent[-1] == b"later"
     box.close()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgekiln.runtime.errors import ContractError, EngineError
-from edgekiln.runtime.model import Prediction
+from edgekiln.runtime.prediction import Prediction
 from edgekiln.runtime.session import LiveSession
 
 

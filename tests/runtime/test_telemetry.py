@@ -11,15 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.runtime.contract import Contract, TensorSpec
-from edgekiln.runtime.errors import MemberError, ProtocolError
-from edgekiln.runtime.model import Prediction
+from edgekiln.runtime.errors import MemberError
+from edgekiln.runtime.kll_bytes import decode_sketch
 from edgekiln.runtime.monitor import Monitor
-from edgekiln.runtime.protocol import FeatureWindow, Report, decode, encode
+from edgekiln.runtime.prediction import Prediction
+from edgekiln.runtime.protocol import BrokenRules, Report, decode, encode
 from edgekiln.runtime.reference import build_reference
 from edgekiln.runtime.telemetry import (
     LATENCY_EDGES_US,
     LatencyHistogram,
-    merge,
+    Verdict,
+    Window,
     p95_from_histogram,
 )
 
@@ -118,11 +120,11 @@ def test_monitor_tells_a_looped_pool_of_real_images_from_darker_ones() -> None:
 
 def test_report_does_not_grow_with_the_number_of_samples() -> None:
     rng, monitor = np.random.default_rng(5), _monitor()
-    monitor.observe(rng.normal(size=(10, 3)), _answer(rng, 10))
+    monitor.observe(rng.normal(size=(500, 3)), _answer(rng, 500))
     small = len(encode(monitor.close(1.0)))
     monitor.observe(rng.normal(size=(5000, 3)), _answer(rng, 5000))
-    # Counts have more digits; nothing else may change.
-    assert len(encode(monitor.close(2.0))) < 3 * small
+    # Counts have more digits and sketches some levels of eight items; nothing else may change.
+    assert len(encode(monitor.close(2.0))) < 1.5 * small
 
 
 def test_monitor_refuses_when_the_reference_is_of_another_contract() -> None:
@@ -153,73 +155,96 @@ def test_p95_is_zero_without_samples_and_the_last_edge_when_open() -> None:
     assert (LATENCY_EDGES_US[0], LATENCY_EDGES_US[-1]) == (1.0, 1e6)
 
 
-counts = st.integers(0, 10**6)
+def _verdict(evidence: list[float], raised: list[bool]) -> Verdict:
+    names = (*(f"x{row}" for row in range(len(evidence) - 1)), "confidence")
+    return Verdict(names, np.array(evidence), np.array(raised), 0.0, False)
 
 
-def _windows(name: str, bins: int) -> st.SearchStrategy[FeatureWindow]:
-    return st.builds(
-        FeatureWindow,
-        name=st.just(name),
-        bins=st.tuples(*[counts] * bins),
-        evidence=st.floats(0, 1e9),
-        alarm=st.booleans(),
+def _fill(window: Window, rng: np.random.Generator, batches: list[int], rows: int) -> np.ndarray:
+    """Latencies of all samples."""
+    told = []
+    for count in batches:
+        latencies = rng.lognormal(3, 1, count).astype(np.float32)
+        bins, classes = rng.integers(0, 16, (count, rows)), rng.integers(0, 2, count)
+        window.add(bins, classes, latencies, rng.normal(size=(count, rows)).astype(np.float32))
+        told.append(latencies)
+    return np.concatenate(told)
+
+
+def test_window_counts_the_same_whatever_the_batches() -> None:
+    rng = np.random.default_rng(7)
+    bins, classes = rng.integers(0, 16, (300, 4)), rng.integers(0, 3, 300)
+    latencies = rng.lognormal(3, 1, 300).astype(np.float32)
+    values = rng.normal(size=(300, 4)).astype(np.float32)
+    reports = []
+    for step in (1, 7, 300):
+        window = Window(4, 3, 0.0, np.random.default_rng(8))
+        for at in range(0, 300, step):
+            part = slice(at, at + step)
+            window.add(bins[part], classes[part], latencies[part], values[part])
+        reports.append(window.close("b", 9.0, _verdict([0.0] * 4, [False] * 4)))
+    assert reports[0] == reports[1] == reports[2]
+    assert reports[0].classes == tuple(np.bincount(classes))
+    counts = [[int((bins[:, row] == at).sum()) for at in range(16)] for row in range(4)]
+    assert [list(w.bins) for w in (*reports[0].features, reports[0].confidence)] == counts
+    expected = np.histogram(latencies, bins=(0, *LATENCY_EDGES_US, np.inf))[0]
+    assert reports[0].latency_us == tuple(expected)
+
+
+def test_latency_sketch_tells_percentiles_that_the_histogram_cannot() -> None:
+    window = Window(2, 2, 0.0, np.random.default_rng(0))
+    latencies = _fill(window, np.random.default_rng(9), [64] * 50, 2)
+    sketch = decode_sketch(window.close("b", 1.0, _verdict([0, 0], [False] * 2)).latency_sketch)
+    for share, told in zip((0.5, 0.95, 0.99), sketch.quantiles((0.5, 0.95, 0.99)), strict=True):
+        assert abs((latencies <= told).mean() - share) <= 0.02
+
+
+def test_features_in_alarm_get_their_sketches_first_and_what_is_left_out_is_counted() -> None:
+    window = Window(6, 2, 0.0, np.random.default_rng(0))
+    _fill(window, np.random.default_rng(1), [64], 6)
+    verdict = _verdict([5.0, 1.0, 9.0, 2.0, 0.0, 7.0], [False, True, False, False, False, True])
+    report = window.close("b", 1.0, verdict, sketch_bytes=700)  # two of 288 bytes
+    assert [bool(feature.sketch) for feature in report.features] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert report.lost.sketches == 3
+    assert decode_sketch(report.confidence.sketch).n == decode_sketch(report.latency_sketch).n == 64
+
+
+def test_empty_window_has_no_sketch_and_has_lost_none() -> None:
+    report = Window(3, 2, 0.0, np.random.default_rng(0)).close(
+        "b", 1.0, _verdict([0] * 3, [False] * 3)
     )
+    assert not any(window.sketch for window in (*report.features, report.confidence))
+    assert (report.latency_sketch, report.lost.sketches) == (b"", 0)
 
 
-reports = st.builds(
-    Report,
-    boot_id=st.sampled_from("pq"),
-    seq=counts,
-    bundle_id=st.just("b1"),
-    start_s=st.floats(0, 1e9),
-    end_s=st.floats(0, 1e9),
-    samples=counts,
-    violations=counts,
-    latency_us=st.tuples(*[counts] * 4),
-    confidence=_windows("confidence", 4),
-    classes=st.tuples(counts, counts),
-    class_drift=_windows("classes", 2),
-    features=st.tuples(_windows("x", 4), _windows("y", 4)),
-    rss_bytes=counts,
-    dropped=counts,
-)
+def test_violations_are_told_by_rule_and_unknown_rules_as_other() -> None:
+    window = Window(2, 2, 0.0, np.random.default_rng(0))
+    for rule in ("shape", "range", "range", "phase of the moon"):
+        window.violation(rule)
+    window.engine_errors += 1
+    report = window.close("b", 1.0, _verdict([0, 0], [False, False]))
+    assert (report.violations, report.engine_errors) == (4, 1)
+    assert report.broken_rules == BrokenRules(shape=1, range=2, other=1)
+    assert window.close("b", 2.0, _verdict([0, 0], [False, False])).violations == 0
 
 
-@given(reports, reports, reports)
-def test_merge_is_addition_in_any_order_and_grouping(a: Report, b: Report, c: Report) -> None:
-    assert merge(a, b) == merge(b, a)
-    assert merge(merge(a, b), c) == merge(a, merge(b, c))
-    both = merge(a, b)
-    assert both.samples == a.samples + b.samples
-    assert both.features[1].bins == tuple(np.add(a.features[1].bins, b.features[1].bins))
-    assert both.latency_us == tuple(np.add(a.latency_us, b.latency_us))
+def test_old_and_new_readers_understand_each_other() -> None:
+    class OldReport(msgspec.Struct):
+        samples: int
+        latency_us: tuple[int, ...]
 
-
-def test_merge_of_two_windows_is_the_window_of_both() -> None:
-    rng = np.random.default_rng(6)
-    samples = [(rng.normal(size=3), _answer(rng, 1)) for _ in range(40)]
-    whole, split = _monitor(), _monitor()
-    for raw, answer in samples:
-        whole.observe(raw, answer)
-    for raw, answer in samples[:15]:
-        split.observe(raw, answer)
-    first = split.close(105.0)
-    for raw, answer in samples[15:]:
-        split.observe(raw, answer)
-    merged, together = merge(first, split.close(110.0)), whole.close(110.0)
-    assert merged.latency_us == together.latency_us
-    assert [window.bins for window in merged.features] == [w.bins for w in together.features]
-
-
-def test_merge_refuses_when_reports_do_not_belong_together() -> None:
-    report = _monitor().close(1.0)
-    renamed = msgspec.structs.replace(report.features[0], name="z")
-    changed = (
-        {"bundle_id": "b2"},
-        {"features": report.features[1:]},
-        {"features": (renamed, *report.features[1:])},
-        {"latency_us": (1, 2)},
-    )
-    for change in changed:
-        with pytest.raises(ProtocolError, match="cannot be merged"):
-            merge(report, msgspec.structs.replace(report, **change))
+    window = Window(2, 2, 0.0, np.random.default_rng(0))
+    _fill(window, np.random.default_rng(1), [10], 2)
+    report = window.close("b", 1.0, _verdict([0, 0], [False, False]))
+    assert decode(encode(report), OldReport).samples == 10
+    new = ("merged", "engine_errors", "broken_rules", "latency_sketch", "system", "lost")
+    told = msgspec.to_builtins(report, builtin_types=(bytes,))
+    old = {name: value for name, value in told.items() if name not in new}
+    read = decode(msgspec.msgpack.encode(old), Report)
+    assert (read.merged, read.latency_sketch, read.lost.samples) == (1, b"", 0)
