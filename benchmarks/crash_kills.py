@@ -33,7 +33,7 @@ SHOTS = 4  # at one rollout, at most
 EARLY = 0.2  # share of the shots that fall before a model is live
 EARLY_S, LATE_S = (0.05, 0.8), (0.0, 1.0)  # behind the start, behind the first live model
 END_S = 200.0
-PATIENCE = 6  # times the fleet's deadline
+PATIENCE = 12  # times the fleet's deadline: a link that broke is tried again after a minute
 LIMITS = SelfTestLimits(trial_samples=20, trial_timeout_s=60.0, trial_starts=SHOTS + 2)
 
 
@@ -155,21 +155,23 @@ def _rollout(range_: Range, number: int, shots: int, tally: Tally) -> None:
     except AssertionError as error:
         tally.astray += 1
         tally.details.append(f"rollout {number}: {str(error)[:2000]}")
+    said = _end(range_)
+    if tally.details:
+        tally.details.append(said)
     if is_good:
         range_.good = release
-    _end(range_)
 
 
 def _since(range_: Range, count: int) -> list[Any]:
     return [message for _, message in range_.fleet.heard[count:]]
 
 
-def _end(range_: Range) -> None:
-    """End the process in order, as the next rollout begins with a start."""
+def _end(range_: Range) -> str:
+    """End the process in order, as the next rollout begins with a start; what it has said."""
     assert range_.process is not None
     range_.process.terminate()
     try:
-        range_.process.communicate(timeout=END_S)
+        return range_.process.communicate(timeout=END_S)[1].decode()
     except subprocess.TimeoutExpired:
         range_.process.kill()
-        range_.process.communicate()
+        return range_.process.communicate()[1].decode()

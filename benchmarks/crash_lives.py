@@ -28,6 +28,7 @@ from edgekiln.runtime.protocol import DeviceState as S
 from edgekiln.runtime.protocol import RolloutDocument, ShadowLimits
 from edgekiln.runtime.state_machine import MAX_STEPS
 from tests.runtime.conftest import World, bundle
+from tests.runtime.test_rebuild import add_delta, text_delta
 
 from .crash_disk import Disk, Image, Loss, boundaries, image_of, put_on_disk, without_unsaved
 from .crash_trace import Change, Kind, Watch
@@ -315,6 +316,14 @@ def _refused(world: World, stages: tuple[Stage, ...]) -> None:
     assert [e.rollout_id for e in world.events if e.kind == "rejected"] == ["r2"]
 
 
+def _by_delta(world: World) -> tuple[Stage, ...]:
+    new = bundle(name="good", note="".join(map(str, range(150))))  # worth more than one block
+    release = world.repository.add(new)
+    old = world.repository.files[f"targets/bundles/{world.factory}.ekb"]
+    add_delta(world, release, world.factory, text_delta(old, new))
+    return ((world.document(release),),)
+
+
 def _soak(world: World) -> tuple[Stage, ...]:
     return ((world.document(_add(world, name="good"), soak_s=0.5),),)
 
@@ -330,6 +339,7 @@ def _shadow(**behaviour: Any) -> Callable[[World], tuple[Stage, ...]]:
 SCENARIOS = (
     Scenario("commit", _commit, committed),
     Scenario("two releases", _two, committed),
+    Scenario("by delta", _by_delta, committed),
     Scenario("soak", _soak, committed),
     Scenario("self-test fails", _bad(lsb=9), back_at_factory),
     Scenario("cannot be loaded", _bad(unloadable=True), back_at_factory),
