@@ -26,7 +26,7 @@ from .errors import AgentError, ProtocolError, RuntimeRoomError, TransferError, 
 from .inbox import Down, Inbox, WindowEnd
 from .journal import Journal
 from .protocol import MAX_DOCUMENT_BYTES, Ack, DeviceState, Event, Report, Topics, decode
-from .record import AgentRecord
+from .record import HEALTHY_S, AgentRecord
 from .recovery import Recovery
 from .state_machine import MAX_STEPS
 
@@ -134,14 +134,14 @@ class Agent:
         self._tell_state()
 
     def _count_start(self) -> None:
-        """Leave a committed release whose soak keeps beginning anew; before it is loaded."""
+        """Leave a committed release under which the process keeps dying; before it is loaded."""
         record = self.record
         if record.state != DeviceState.COMMITTED or not record.soaking or not record.document:
             return
         if record.starts_left > 0:
             self._save(moves.started(record))
             return
-        reason = f"the process began {moves.SOAK_STARTS + 1} times within the release's soak"
+        reason = f"the process died {moves.SOAK_STARTS} times soon after it had begun"
         self._save(moves.reverted(record, record.document, reason))
 
     def run(self) -> None:
@@ -153,6 +153,8 @@ class Agent:
     def finish(self) -> None:
         """Keep the last windows. Called once, when the inference thread has ended."""
         with contextlib.suppress(*PASSING):
+            if self.record.soaking:
+                self._save(moves.stopped(self.record))
             self._hear()
             self._desk.courier.pump()
 
@@ -209,7 +211,7 @@ class Agent:
 
     def _rest(self, record: AgentRecord) -> Next | None:
         document = record.document
-        if record.soaking and document and self._awake_s() >= document.soak_s:
+        if record.soaking and document and self._awake_s() >= min(document.soak_s, HEALTHY_S):
             return Next(moves.soaked(record))
         documents = self._documents.latest
         aborted = to_revert(documents, record)

@@ -13,7 +13,8 @@ from .protocol import DeviceState, Event, RolloutDocument
 from .state_machine import BUSY, Step, next_state
 
 SCHEMA = 1
-SOAK_STARTS = 8  # of the process, within the soak of a release that was committed
+SOAK_STARTS = 8  # of the process in a soak, none of which lived long enough to be healthy
+HEALTHY_S = 120.0  # after which a process is not taken for one that its model kills
 MAX_OUTCOMES = 32  # rollouts whose end is remembered, so that none is applied twice
 MAX_VERSIONS = 32  # rollouts whose newest document is remembered, so that none is played back
 
@@ -81,7 +82,7 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
     state: DeviceState = DeviceState.IDLE
     steps: int = 0  # transitions and restarts that the rollout in hand has cost
     starts_left: int = 0  # loads of the new model that are still allowed
-    soaking: bool = False  # committed, and its soak is not over: process starts are counted
+    soaking: bool = False  # committed, and no process has been healthy since: starts are counted
     progress: int = 0  # blocks on disk at the last restart while fetching
     document: RolloutDocument | None = None  # the rollout in hand, or the last one
     release: ReleaseInfo | None = None
@@ -175,6 +176,14 @@ def on_trial(record: AgentRecord, starts: int) -> AgentRecord:
     return msgspec.structs.replace(moved, trial=record.written, starts_left=starts)
 
 
+def stopped(record: AgentRecord) -> AgentRecord:
+    """Give a start of the soak back: the process ends in order."""
+    if not record.soaking:
+        return record
+    left = min(record.starts_left + 1, SOAK_STARTS)
+    return msgspec.structs.replace(record, starts_left=left, pending=())
+
+
 def started(record: AgentRecord) -> AgentRecord:
     """Use up one start. Must be in the journal before the model is loaded."""
     return msgspec.structs.replace(record, starts_left=record.starts_left - 1, pending=())
@@ -200,7 +209,7 @@ def committed(record: AgentRecord) -> AgentRecord:
 
 
 def soaked(record: AgentRecord) -> AgentRecord:
-    """The soak is over: starts are not counted any more."""
+    """A process has lived long enough: starts are not counted any more."""
     return msgspec.structs.replace(record, soaking=False, starts_left=0, pending=())
 
 
@@ -252,7 +261,13 @@ def restored(record: AgentRecord, slot: Slot, reason: str) -> AgentRecord:
     previous = None if record.previous_good == slot else record.previous_good
     floor = max(record.floor, slot.security_counter)
     return msgspec.structs.replace(
-        moved, last_known_good=slot, previous_good=previous, floor=floor, reason=reason, pending=()
+        moved,
+        last_known_good=slot,
+        previous_good=previous,
+        floor=floor,
+        soaking=False,
+        reason=reason,
+        pending=(),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from edgekiln.runtime.journal import Journal, JournalLine, encode_line
 from edgekiln.runtime.protocol import DeviceState as S
 from edgekiln.runtime.protocol import ShadowLimits
-from edgekiln.runtime.record import SOAK_STARTS, AgentRecord
+from edgekiln.runtime.record import HEALTHY_S, SOAK_STARTS, AgentRecord
 
 DAY_S = 86400.0
 Y2100_S = 4102444800.0
@@ -388,12 +388,21 @@ def test_committed_release_is_left_when_the_process_keeps_dying_in_its_soak(worl
     assert world.models.running == world.factory
     assert world.agent.record.outcome_of("r1") == S.ROLLED_BACK
     assert kinds(world)[-1] == ("rolled_back", False)
-    assert "9 times within the release's soak" in world.events[-1].reason
+    assert "died 8 times soon after it had begun" in world.events[-1].reason
 
 
-def test_starts_are_not_counted_when_the_soak_is_over(world: Any) -> None:
+def test_starts_are_not_counted_when_the_process_ends_in_order(world: Any) -> None:
     release = committed_with_soak(world)
-    world.now_s += 601.0
+    for _ in range(3 * SOAK_STARTS):
+        world.agent.finish()
+        world.boot()
+    assert world.models.running == release
+    assert world.agent.record.starts_left == SOAK_STARTS - 1
+
+
+def test_starts_are_not_counted_when_one_process_was_healthy(world: Any) -> None:
+    release = committed_with_soak(world)
+    world.now_s += HEALTHY_S
     world.settle()
     assert not world.agent.record.soaking
     for _ in range(SOAK_STARTS + 3):
