@@ -7,14 +7,13 @@ equal to the last bit those of `edgekiln.runtime.drift` and the memory of one de
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgekiln.runtime import drift
-from edgekiln.runtime.drift import CAP, RUN_LENGTH, TOLERANCE
+from edgekiln.runtime.drift import CAP, RUN_LENGTH, TOLERANCE, state_key
 from edgekiln.runtime.drift_bets import STARTS, Bets, class_bets, even_bets
 from edgekiln.runtime.reference import FeatureReference, Reference, Step, steps_of
 
@@ -63,7 +62,7 @@ typedef struct {{
 extern const ek_drift_feature drift_features[DRIFT_ROWS];
 extern const ek_drift_reference drift_reference;
 extern drift_state drift_memory;
-extern const ek_drift drift; /* the reference, and the memory */
+extern const ek_drift drift_detector; /* the reference, and the memory */
 
 #ifdef __cplusplus
 }}
@@ -76,7 +75,7 @@ def _tables(reference: Reference, run_length: float, tolerance: float) -> str:
     rows = (*reference.features, reference.confidence)
     answers = class_bets(reference.classes, reference.answers, tolerance)
     threshold = np.float32(run_length * (len(rows) + 1))
-    key = int.from_bytes(hashlib.sha256(reference.to_bytes()).digest()[:4], "little")
+    key = int.from_bytes(state_key(reference, run_length, tolerance)[:4], "little")
     steps = [steps_of(feature) for feature in rows]
     fields = (
         ("features", "drift_features"),
@@ -114,7 +113,7 @@ def _tables(reference: Reference, run_length: float, tolerance: float) -> str:
         statement("const ek_drift_reference drift_reference", braces(fields)),
         "drift_state drift_memory;\n",
         "static uint16_t class_order[DRIFT_CLASSES];\n",
-        statement("const ek_drift drift", braces(state)),
+        statement("const ek_drift drift_detector", braces(state)),
     ]
     return "".join(parts)
 

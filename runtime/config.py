@@ -11,6 +11,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from .capture import CaptureTable, check_capture
+from .drift import TOLERANCE
 from .engines import FORMATS
 from .errors import DeviceConfigError, EngineError, TrustError
 from .link import TlsFiles
@@ -45,6 +46,7 @@ class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: str = ""  # litert | onnxruntime | c; empty: `choice.choose` decides
     inference: EngineOptions = EngineOptions()
     capture: CaptureTable | None = None  # None: no sample ever leaves the device
+    drift_tolerance: float = TOLERANCE  # share of samples that may move before it is drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class DeviceConfig:
     root: bytes  # trust/root.json
     rollout_key: Ed25519PublicKey
     capture: CaptureTable | None = None
+    drift_tolerance: float = TOLERANCE
 
     @property
     def factory(self) -> Path:
@@ -128,6 +131,7 @@ def load_device(path: Path) -> DeviceConfig:
         root=_bytes(path / "trust" / "root.json"),
         rollout_key=rollout_key,
         capture=table.capture,
+        drift_tolerance=table.drift_tolerance,
     )
 
 
@@ -173,6 +177,10 @@ def _check(path: Path, table: DeviceTable) -> None:
         table.inference.check()
     except EngineError as error:
         raise DeviceConfigError(f"{path}: 'inference': {error}") from error
+    if not 0 <= table.drift_tolerance < 1:
+        raise DeviceConfigError(
+            f"{path}: 'drift_tolerance' is {table.drift_tolerance}, not 0 to less than 1"
+        )
     if not 0 < table.broker.port < 65536:
         raise DeviceConfigError(f"{path}: 'broker.port' is {table.broker.port}, not 1 to 65535")
 

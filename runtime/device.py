@@ -94,6 +94,7 @@ def run_device(
             _read(config.drift),
             process.tap,
             on_answer,
+            config.drift_tolerance,
         )
         on_ready(process.models.running)
         inference.run(stop)

@@ -42,6 +42,8 @@ PERIOD = 32  # observations between two changes of the learned bets: they need t
 PRIOR = 32  # observations that the reference's own shares weigh in what was learned
 CAP = 10  # times the threshold: bounds the evidence and how long an alarm outlasts its cause
 PARTS = len(STARTS)
+# In the place of what is not above 0: no bound, and no division by 0 either.
+_NO_SPARE = np.float32(1e-30)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -76,7 +78,7 @@ class DriftDetector:
         self.names = (*(feature.name for feature in reference.features), "confidence")
         self.threshold = np.float32(run_length * (rows + 1))
         self._limit = self.threshold * np.float32(CAP)
-        self._key = hashlib.sha256(reference.to_bytes()).digest()
+        self._key = state_key(reference, run_length, tolerance)
         feature = even_bets(reference.samples, tolerance)
         confidence = even_bets(reference.answers, tolerance)
         answer = class_bets(reference.classes, reference.answers, tolerance)
@@ -117,13 +119,10 @@ class DriftDetector:
         """
         cells = np.concatenate((bins, classes[:, None]), axis=1) * self._stride + self._first
         ends = range(PERIOD - self._age, len(cells), PERIOD)
-        seen, learned = self._learn_ahead(cells, ends) if ends else (None, None)
         start = 0
-        for period, end in enumerate(ends):
+        for end, seen, learned in zip(ends, *self._learn_ahead(cells, ends), strict=True):
             self._observe(cells[start:end])
-            assert seen is not None
-            assert learned is not None
-            self._begin_period(seen[period], learned[period])
+            self._begin_period(seen, learned)
             start = end
         self._observe(cells[start:])
 
@@ -137,7 +136,7 @@ class DriftDetector:
         return raised[:-1], bool(raised[-1])
 
     def to_bytes(self) -> bytes:
-        """The state: 68 bytes a feature, bound to the reference it belongs to."""
+        """The state: 68 bytes a feature, bound to the claim that it is evidence against."""
         state = _State(
             key=self._key,
             age=self._age,
@@ -159,7 +158,7 @@ class DriftDetector:
         except msgspec.DecodeError as error:
             raise DriftStateError(f"the saved drift state cannot be read: {error}") from error
         if state.key != self._key:
-            raise DriftStateError("the saved drift state belongs to another model")
+            raise DriftStateError("the saved drift state belongs to another model or tolerance")
         if (len(state.seen), len(state.fresh)) != (self._seen.size, self._fresh.size) or (
             len(state.parts),
             len(state.class_part),
@@ -191,7 +190,7 @@ class DriftDetector:
         self._parts[:] = parts
         self._fresh += np.bincount(cells.ravel(), minlength=self._fresh.size)
         # Only where a part is large can a sum of so few be.
-        if path.max() * (2 * PARTS) >= self.threshold:
+        if np.maximum.reduce(path, axis=None) * (2 * PARTS) >= self.threshold:
             self._raised |= (_total(path) >= self.threshold).any(axis=0)
 
     def _learn_ahead(self, cells: IntArray, ends: range) -> tuple[Float, Float]:
@@ -200,6 +199,8 @@ class DriftDetector:
         Bets rest on counts alone, never on evidence; so all periods of a batch learn in one pass.
         """
         seen = np.empty((len(ends), self._seen.size), np.float32)
+        if not ends:
+            return seen, seen
         before, fresh, start = self._seen, self._fresh, 0
         for period, end in enumerate(ends):
             # A quarter of what was seen is forgotten.
@@ -225,6 +226,12 @@ class DriftDetector:
         return np.concatenate((self._even.learn(even), self._answers.learn(answers)), axis=1)
 
 
+def state_key(reference: Reference, run_length: float, tolerance: float) -> bytes:
+    """What a saved state belongs to: evidence against one claim is none against another."""
+    claim = np.array([run_length, tolerance], "<f8").tobytes()
+    return hashlib.sha256(reference.to_bytes() + claim).digest()
+
+
 class _EvenLearner:
     """Bets on what was seen of rows with even bins; `radius` (rows,) is that of their `Bets`.
 
@@ -234,7 +241,7 @@ class _EvenLearner:
 
     def __init__(self, radius: Float) -> None:
         count = np.arange(1, BINS + 1, dtype=np.float32)[:, None]
-        self._spare = np.where(count > radius, count - radius, np.float32(1e-30))
+        self._spare = np.maximum(count - radius, _NO_SPARE)
         self._filled = (count + radius)[-2::-1]
 
     def learn(self, seen: Float) -> Float:
@@ -249,9 +256,7 @@ class _EvenLearner:
         highest = whole - lowest[:, :-1]
         highest /= self._filled
         lowest /= self._spare
-        low = np.minimum(lowest.min(axis=1, keepdims=True), total)
-        high = np.maximum(highest.max(axis=1, keepdims=True), total)
-        return _bets(weights, low, high, total).reshape(seen.shape)
+        return _bets(weights, lowest, highest, total).reshape(seen.shape)
 
 
 class _ClassLearner:
@@ -268,21 +273,23 @@ class _ClassLearner:
         """
         masses = seen + self._prior
         weights = masses / self.shares
-        total: Float = seen.sum(axis=1, keepdims=True) + np.float32(PRIOR)
-        order = np.argsort(weights, axis=1, kind="stable")
-        masses, shares = np.take_along_axis(masses, order, axis=1), self.shares[order]
-        lowest, low_shares = masses.cumsum(axis=1), shares.cumsum(axis=1)
-        spare = low_shares - self._radius
-        least = np.divide(lowest, spare, out=np.full_like(spare, np.inf), where=spare > 0)
-        low = np.minimum(least.min(axis=1, keepdims=True), total)
-        highest, high_shares = masses[:, ::-1].cumsum(axis=1), shares[:, ::-1].cumsum(axis=1)
-        high: Float = (highest / (high_shares + self._radius)).max(axis=1, keepdims=True)
-        return _bets(weights, low, np.maximum(high, total), total)
+        total: Float = np.add.reduce(seen, axis=1, keepdims=True) + np.float32(PRIOR)
+        order = weights.argsort(axis=1, kind="stable")
+        shares = self.shares[order]
+        order += np.arange(0, masses.size, masses.shape[1])[:, None]
+        masses = masses.take(order)
+        lowest, highest = masses.cumsum(axis=1), masses[:, ::-1].cumsum(axis=1)
+        lowest /= np.maximum(shares.cumsum(axis=1) - self._radius, _NO_SPARE)
+        highest /= shares[:, ::-1].cumsum(axis=1) + self._radius
+        return _bets(weights, lowest, highest, total)
 
 
-def _bets(weights: Float, low: Float, high: Float, total: Float) -> Float:
-    np.minimum(weights, high, out=weights)
-    np.maximum(weights, low, out=weights)
+def _bets(weights: Float, lowest: Float, highest: Float, total: Float) -> Float:
+    """Of weights, the bounds that each prefix of them gives, and `total` (n, 1 or 1, rows)."""
+    low = np.minimum.reduce(lowest, axis=1, keepdims=True)
+    high = np.maximum.reduce(highest, axis=1, keepdims=True)
+    np.minimum(weights, np.maximum(high, total), out=weights)
+    np.maximum(weights, np.minimum(low, total), out=weights)
     weights /= total
     weights *= np.float32(1 - LEARNED_FADE)
     np.minimum(weights, np.float32(BET_LIMIT), out=weights)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .agent_ports import Clock
 from .capture import CaptureTap
+from .drift import TOLERANCE
 from .errors import ContractError, EngineError
 from .live import LiveModels
 from .prediction import Prediction
@@ -29,8 +30,8 @@ def unheard(raw: Samples, answer: Prediction) -> None:
 class Inference:
     """Answers the source's samples with whatever is live, a telemetry window every `window_s`.
 
-    `drift` is the detectors' saved state; one of another model is ignored. `tap` as in `Watch`.
-    What `on_answer` raises ends the loop.
+    `drift` is the detectors' saved state; one of another model is ignored. `tap` and
+    `drift_tolerance` as in `Watch`. What `on_answer` raises ends the loop.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Inference:
         drift: bytes = b"",
         tap: CaptureTap | None = None,
         on_answer: OnAnswer = unheard,
+        drift_tolerance: float = TOLERANCE,
     ) -> None:
         self._models = models
         self._source = source
@@ -54,6 +56,7 @@ class Inference:
         self._drift = drift
         self._tap = tap
         self._on_answer = on_answer
+        self._drift_tolerance = drift_tolerance
         self._watch: Watch | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -89,6 +92,7 @@ class Inference:
                 self._rng,
                 self._drift,
                 self._tap,
+                self._drift_tolerance,
             )
         try:
             answer = self._watch.predict(raw)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .capture import CaptureTap, Seen
 from .contract import Contract
-from .drift import DriftDetector
+from .drift import TOLERANCE, DriftDetector
 from .errors import MemberError
 from .features import extract_features, feature_names
 from .model import Model
@@ -35,15 +35,20 @@ class Monitor:
         rng: np.random.Generator,
         start_s: float,
         tap: CaptureTap | None = None,
+        drift_tolerance: float = TOLERANCE,
     ) -> None:
         """Watch `model` from `start_s` on; `tap` chooses samples that the owner wants captured.
+
+        `drift_tolerance` is `DriftDetector`'s.
 
         Raises:
             MemberError: the bundle's reference does not suit its contract.
         """
         reference = model.reference
         self.bundle_id = model.bundle_id
-        self.drift = DriftDetector(reference)  # knows of what has left the ring
+        self.drift = DriftDetector(
+            reference, tolerance=drift_tolerance
+        )  # knows of what has left the ring
         self._contract = model.contract
         self._shape = model.contract.input.shape
         self._columns = _columns(model.contract, reference)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from .agent_ports import Clock
 from .capture import CaptureTap
+from .drift import TOLERANCE
 from .errors import ContractError, DriftStateError, EngineError
 from .model import Model
 from .monitor import Monitor
@@ -42,10 +43,12 @@ class Watch:
         rng: np.random.Generator | None = None,
         drift: bytes = b"",
         tap: CaptureTap | None = None,
+        drift_tolerance: float = TOLERANCE,
     ) -> None:
         """`drift` is a saved state of the detectors; one of another model is ignored.
 
         `tap` chooses samples that the device's owner wants captured; without one, none is.
+        `drift_tolerance` is the share of samples that may move before it is drift.
         """
         self._session = LiveSession(live) if isinstance(live, Model) else live
         self._post = post
@@ -55,6 +58,7 @@ class Watch:
         self._rng = rng or np.random.default_rng()
         self._drift = drift
         self._tap = tap
+        self._drift_tolerance = drift_tolerance
         self._lock = threading.Lock()
         self._monitor: Monitor | None = None
         self._close_at_s = 0.0  # monotonic
@@ -140,7 +144,13 @@ class Watch:
         return monitor
 
     def _new_monitor(self) -> Monitor:
-        monitor = Monitor(self._session.current, self._rng, self._clock.now_s(), self._tap)
+        monitor = Monitor(
+            self._session.current,
+            self._rng,
+            self._clock.now_s(),
+            self._tap,
+            self._drift_tolerance,
+        )
         state, self._drift = self._drift, b""
         if state:
             try:

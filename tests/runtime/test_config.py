@@ -76,6 +76,7 @@ def test_load_device_refuses_when_there_is_no_folder(tmp_path: Path) -> None:
         ("cohorts = [", "cohorts = ", "no TOML"),
         ('target = "host"', 'target = "host"\nengine = "tpu"', "there are: litert, onnxruntime, c"),
         ('"edge"', '"a/+"', "'cohorts' holds"),
+        ('target = "host"', 'target = "host"\ndrift_tolerance = 1.0', "not 0 to less than 1"),
     ],
 )
 def test_load_device_names_the_key_when_one_is_wrong(

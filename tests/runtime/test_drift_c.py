@@ -204,7 +204,7 @@ def test_state_is_refused_when_no_detector_can_have_it(
 ) -> None:
     saved = bytes.fromhex(vectors.lines[99][14:])
     memory = _State.in_dll(library, "drift_memory")
-    drift = ctypes.byref((ctypes.c_char * 40).in_dll(library, "drift"))
+    drift = ctypes.byref((ctypes.c_char * 40).in_dll(library, "drift_detector"))
     memory.load(saved)
     assert library.ek_drift_start(drift) == 1
     assert memory.kept() == saved
@@ -221,7 +221,7 @@ def test_restored_state_goes_on_as_if_there_had_been_no_break(
     _, _, _, answers = vectors.inputs()
     saved, after = (bytes.fromhex(vectors.lines[line][14:]) for line in (119, 139))
     memory = _State.in_dll(library, "drift_memory")
-    drift = ctypes.byref((ctypes.c_char * 40).in_dll(library, "drift"))
+    drift = ctypes.byref((ctypes.c_char * 40).in_dll(library, "drift_detector"))
     memory.load(saved)
     assert library.ek_drift_start(drift) == 1
     for line, answer in zip(vectors.lines[120:140], answers[120:140], strict=True):

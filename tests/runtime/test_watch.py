@@ -14,7 +14,8 @@ import pytest
 
 from edgekiln.runtime.agent_ports import Clock
 from edgekiln.runtime.contract import Contract, FloatArray, TensorSpec
-from edgekiln.runtime.errors import ContractError, EngineError
+from edgekiln.runtime.drift import DriftDetector
+from edgekiln.runtime.errors import ContractError, DriftStateError, EngineError
 from edgekiln.runtime.monitor import Monitor
 from edgekiln.runtime.prediction import Head, Prediction
 from edgekiln.runtime.protocol import BrokenRules, Report
@@ -280,3 +281,14 @@ def test_folder_counts_what_it_could_not_write(
     folder.post(report, b"")
     (file,) = tmp_path.glob("report-*.json")
     assert json.loads(file.read_text())["dropped"] == 2
+
+
+def test_tolerance_is_the_detectors_when_the_owner_sets_one() -> None:
+    states: list[bytes] = []
+    live = LiveSession(Signs())  # type: ignore[arg-type]
+    clock = Clock(lambda: 0.0, lambda: 0.0)
+    with Watch(live, lambda _, state: states.append(state), clock=clock, drift_tolerance=0.1) as w:
+        w.predict(RAW[0])
+    DriftDetector(Signs().reference, tolerance=0.1).restore(states[0])
+    with pytest.raises(DriftStateError, match="tolerance"):
+        DriftDetector(Signs().reference).restore(states[0])

@@ -24,7 +24,7 @@ __attribute__((noinline)) void model_invoke(int32_t at) {
     for (int32_t row = 0; row < DRIFT_ROWS; row++) {
         bins[row] = ek_drift_bin(&drift_features[row], vector_values[at][row], vector_u[at][row]);
     }
-    alarm = ek_drift_observe(&drift, bins, vector_answers[at]);
+    alarm = ek_drift_observe(&drift_detector, bins, vector_answers[at]);
 }
 
 static void print(const void *data, uint32_t count) {
@@ -37,7 +37,7 @@ static void print(const void *data, uint32_t count) {
 }
 
 __attribute__((noinline)) static int run(void) {
-    if (ek_drift_start(&drift)) {
+    if (ek_drift_start(&drift_detector)) {
         return 1; /* memory that was never started belongs to no model */
     }
     for (int32_t at = 0; at < VECTORS; at++) {
@@ -56,7 +56,7 @@ __attribute__((noinline)) static int run(void) {
         }
         ek_putchar('\n');
     }
-    return !ek_drift_start(&drift);
+    return !ek_drift_start(&drift_detector);
 }
 
 int main(void) {
