@@ -11,6 +11,7 @@ download, outbox (SQLite) and python-tuf's cache are the real ones; the models a
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -24,6 +25,8 @@ from typing import Any
 
 import msgspec
 
+from edgekiln.runtime import outbox
+from edgekiln.runtime.ballast import Ballast
 from edgekiln.runtime.protocol import DeviceState as S
 from edgekiln.runtime.protocol import RolloutDocument, ShadowLimits
 from edgekiln.runtime.state_machine import MAX_STEPS
@@ -32,6 +35,8 @@ from tests.runtime.test_rebuild import add_delta, text_delta
 
 from .crash_disk import Disk, Image, Loss, boundaries, image_of, put_on_disk, without_unsaved
 from .crash_trace import Change, Kind, Watch
+
+outbox.Ballast = functools.partial(Ballast, size_bytes=2048)  # type: ignore[misc,assignment]
 
 LOSSES = (
     *(Loss.KEPT, Loss.LOST, Loss.DATA, Loss.NAMES),

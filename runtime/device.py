@@ -33,7 +33,7 @@ from .inference import Inference, OnAnswer, unheard
 from .journal import Journal
 from .link import Link, LinkConfig
 from .live import LiveModels
-from .outbox import Outbox
+from .outbox import MEMORY, Outbox
 from .protocol import Birth, Block, Topics, decode, encode
 from .recovery import Recovery
 from .reporter import Reporter
@@ -191,7 +191,7 @@ def open_outbox(path: Path) -> tuple[Outbox, str]:
     try:
         return Outbox(path), ""
     except (AgentError, OSError, sqlite3.Error) as error:
-        return Outbox(Path(":memory:")), f"messages end with this process: {error}"
+        return Outbox(MEMORY), f"messages end with this process: {error}"
 
 
 class _DriftFile:

@@ -35,6 +35,7 @@ from .relief import (
 )
 from .rollup import add_lost
 
+MEMORY = Path(":memory:")  # a box that ends with its process
 MAX_MESSAGES = 4000
 MAX_BYTES = 16 << 20
 _JOURNAL_PAGES = 64  # of SQLite's journal before it starts from the beginning again
@@ -120,7 +121,8 @@ class Outbox:
                 path.with_name(path.name + tail).unlink(missing_ok=True)
             self._db = _open(path)
         self._ballast = Ballast(path.with_name(path.name + ".ballast"))
-        self._ballast.hold()
+        if path != MEMORY:
+            self._ballast.hold()
         row = self._db.execute("SELECT COUNT(*), TOTAL(LENGTH(payload)) FROM message").fetchone()
         self._count, self._bytes = int(row[0]), int(row[1])
 

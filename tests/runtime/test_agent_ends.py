@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from edgekiln.runtime.device import open_outbox
 from edgekiln.runtime.journal import Journal, JournalLine, encode_line
 from edgekiln.runtime.protocol import DeviceState as S
 from edgekiln.runtime.protocol import ShadowLimits
@@ -443,3 +445,19 @@ def test_process_goes_on_when_nothing_hangs(world: Any) -> None:
     world.roll_out(disagreement=0.9)
     world.settle()
     assert world.restarts == []
+
+
+def test_outbox_lasts_as_long_as_the_process_when_the_disk_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"")
+    box, warning = open_outbox(tmp_path / "file" / "outbox.sqlite3")
+    box.put("event", "boot", 1, b"payload")
+    assert [message.payload for message in box.pending(0, 9)] == [b"payload"]
+    box.close()
+    assert "messages end with this process" in warning
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    box, warning = open_outbox(tmp_path / "outbox.sqlite3")
+    box.close()
+    assert warning == ""
