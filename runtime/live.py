@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 
 from .agent_checks import SelfTest
 from .bundle import open_bundle
+from .comparison import OnDifference, ignore
 from .errors import AgentError, EngineError, RuntimeRoomError
 from .model import Model
 from .options import DEFAULT_OPTIONS, EngineOptions
@@ -31,15 +32,20 @@ class LiveModels:
     """Opens bundles for one target and makes them live; `agent_ports.Models` says what each does.
 
     `engine` is one that `Model.open` knows, or empty for the best of each bundle.
-    `session` is None until the first model is live.
+    `session` is None until the first model is live; `on_difference` as in `LiveSession`.
     """
 
     def __init__(
-        self, target: str, engine: str = "", options: EngineOptions = DEFAULT_OPTIONS
+        self,
+        target: str,
+        engine: str = "",
+        options: EngineOptions = DEFAULT_OPTIONS,
+        on_difference: OnDifference = ignore,
     ) -> None:
         self._target = target
         self._engine = engine
         self._options = options
+        self._on_difference = on_difference
         self.session: LiveSession | None = None
         self._hung_since_s: float | None = None  # monotonic
 
@@ -72,7 +78,7 @@ class LiveModels:
             return
         model = self._open(path)
         if session is None:
-            self.session = LiveSession(model)
+            self.session = LiveSession(model, self._on_difference)
         else:
             session.use(model)
 
@@ -126,7 +132,7 @@ class LiveModels:
         """Make a bundle live beside the one that was."""
         model = self._bounded(lambda: self._open(path), "loading")
         if self.session is None:  # nothing to compare with: a device that had no model at all
-            self.session = LiveSession(model)
+            self.session = LiveSession(model, self._on_difference)
         self.session.start_trial(model)
 
     def evidence(self) -> TrialEvidence:

@@ -15,7 +15,7 @@ typedef void (*effect)(const ek_update *update, ek_record *record, ek_reason why
 static void take(const ek_update *update, ek_record *record, ek_reason why) {
     ek_sha256 hash;
     ek_sha256_init(&hash);
-    ek_sha256_update(&hash, update->bytes, EK_HEAD_BYTES);
+    ek_sha256_update(&hash, update->buffer, EK_HEAD_BYTES);
     ek_sha256_final(&hash, record->offered);
     (void)why;
     record->candidate = record->active == EK_IN_SLOT_A ? EK_IN_SLOT_B : EK_IN_SLOT_A;
@@ -68,7 +68,8 @@ static void go_back(const ek_update *update, ek_record *record, ek_reason why) {
 static void fall_back(const ek_update *update, ek_record *record, ek_reason why) {
     static const uint8_t none[EK_DIGEST_BYTES] = {0};
     (void)update;
-    (void)why;
+    record->outcome = EK_ROLLED_BACK;
+    record->reason = (uint8_t)why;
     ek_copy(record->running, record->previous, EK_DIGEST_BYTES);
     ek_copy(record->previous, none, EK_DIGEST_BYTES);
     record->active = ek_same(record->running, none, EK_DIGEST_BYTES) ? EK_FACTORY
@@ -183,21 +184,48 @@ static int was_refused(const ek_record *record) {
            record->reason == (uint8_t)EK_NOT_CONFIRMED || record->reason == (uint8_t)EK_TAKEN_BACK;
 }
 
+/* The head in the buffer is the one that parts are fetched for from now on. */
+static void follow(ek_update *update, uint32_t part) {
+    ek_copy(update->bytes, update->buffer, EK_HEAD_BYTES);
+    (void)ek_head_read(update->bytes, &update->head);
+    update->has_head = 1;
+    update->testing = 0;
+    update->failures = 0;
+    update->part = part;
+}
+
+/* An update that is not the one in hand. */
+static ek_reason take_up(ek_update *update, const ek_record *offer) {
+    const ek_record *record = &update->record;
+    const int known = ek_same(offer->offered, record->offered, EK_DIGEST_BYTES);
+    if (record->active != (uint8_t)EK_FACTORY &&
+        ek_same(offer->offered, record->running, EK_DIGEST_BYTES)) {
+        return EK_ALREADY_RUNNING;
+    }
+    if (known && was_refused(record)) {
+        return EK_REFUSED_BEFORE;
+    }
+    const ek_reason reason = change(update, OFFER, EK_FINE);
+    if (reason == EK_FINE) {
+        follow(update, 0);
+    }
+    return reason;
+}
+
+/* What is in hand stays as it is until another head has proven that it may take its place. */
 ek_reason ek_update_offer(ek_update *update) {
     const ek_port *port = update->port;
-    ek_record *record = &update->record;
+    const ek_record *record = &update->record;
     ek_record offer = *record;
+    ek_head head;
     if (record->state == (uint8_t)EK_TRIAL) {
         return EK_BUSY;
     }
-    update->has_head = 0;
-    update->testing = 0;
-    update->failures = 0;
-    if (port->fetch(port->context, 0, update->bytes, EK_HEAD_BYTES) != 0) {
+    if (port->fetch(port->context, 0, update->buffer, EK_HEAD_BYTES) != 0) {
         return EK_LATER;
     }
-    ek_reason reason =
-        ek_head_check(port, update->device, record->floor, update->bytes, &update->head);
+    const ek_reason reason =
+        ek_head_check(port, update->device, record->floor, update->buffer, &head);
     if (reason != EK_FINE) {
         return reason;
     }
@@ -205,21 +233,15 @@ ek_reason ek_update_offer(ek_update *update) {
     if (offer.candidate == (uint8_t)update->running) { /* a trial that was rejected still runs */
         return EK_BUSY;
     }
-    if (record->active != (uint8_t)EK_FACTORY &&
-        ek_same(offer.offered, record->running, EK_DIGEST_BYTES)) {
-        return EK_ALREADY_RUNNING;
+    if (record->state == (uint8_t)EK_IDLE ||
+        !ek_same(offer.offered, record->offered, EK_DIGEST_BYTES)) {
+        return take_up(update, &offer);
     }
-    update->part = 0;
-    if (!ek_same(offer.offered, record->offered, EK_DIGEST_BYTES)) {
-        reason = change(update, OFFER, EK_FINE);
-    } else if (record->state == (uint8_t)EK_IDLE) {
-        reason = was_refused(record) ? EK_REFUSED_BEFORE : change(update, OFFER, EK_FINE);
-    } else if (record->state == (uint8_t)EK_FETCHING) {
-        update->part = ek_slot_resume(port, area_of((ek_source)record->candidate), update->bytes,
-                                      &update->head);
+    if (record->state == (uint8_t)EK_FETCHING && !update->has_head) {
+        follow(update, ek_slot_resume(port, area_of((ek_source)record->candidate),
+                                      update->buffer, &head));
     }
-    update->has_head = reason == EK_FINE;
-    return reason;
+    return EK_FINE;
 }
 
 static ek_progress give_up(ek_update *update, ek_reason why) {
@@ -243,7 +265,7 @@ static ek_progress fetch_part(ek_update *update) {
         return EK_MORE;
     }
     update->failures++;
-    if (update->failures == FAILURES) {
+    if (update->failures >= FAILURES) {
         return give_up(update, reason);
     }
     update->part = ek_slot_resume(port, area, update->bytes, &update->head);
@@ -300,8 +322,8 @@ ek_progress ek_update_step(ek_update *update) {
         return update->has_head ? fetch_part(update) : EK_NOTHING;
     case EK_STAGED:
         return update->testing ? test_vector(update) : begin_test(update);
-    case EK_TRIAL:
-        return EK_READY;
+    case EK_TRIAL: /* what runs on trial already needs no boot */
+        return update->on_trial ? EK_NOTHING : EK_READY;
     default:
         return EK_NOTHING;
     }
