@@ -38,6 +38,14 @@ class Models(Protocol):
         """Memory that the process holds now."""
         ...
 
+    @property
+    def stuck_s(self) -> float:
+        """For how long a call of a new model has not returned, in whatever thread; 0: none hangs.
+
+        What hangs never ends by itself: only a new process is rid of it.
+        """
+        ...
+
     def use(self, path: Path) -> None:
         """Make this bundle the live model, and end any trial."""
         ...
