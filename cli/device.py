@@ -117,7 +117,8 @@ def renew(folder: Path, force: bool, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--user", required=True, help="Who runs it; owns FOLDER, and needs no rights.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def unit(folder: Path, user: str, arguments: tuple[str, ...]) -> None:
+@common_options
+def unit(folder: Path, user: str, arguments: tuple[str, ...], as_json: bool) -> None:
     """Print a systemd unit that runs FOLDER's device; ARGUMENTS are those of `device run`.
 
     edgekiln device unit /var/lib/cam-1 --user edgekiln -- --source /dev/shm/frames.npz
@@ -128,7 +129,11 @@ def unit(folder: Path, user: str, arguments: tuple[str, ...]) -> None:
     config, place = load_device(folder), folder.resolve()
     program = str(Path(sys.argv[0]).resolve())
     command = (program, "device", "run", str(place), *arguments)
-    print(unit_text(Unit(config.device, place, user, command)), end="")
+    text = unit_text(Unit(config.device, place, user, command))
+    if as_json:
+        print_json({"device": config.device, "unit": text})
+        return
+    print(text, end="")
 
 
 @device.command()
