@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .figure import FULL, QUICK, Figure
 
-BENCHMARKS = ("loop", "compiler", "mcu", "helium", "boards", "targets")
+BENCHMARKS = ("loop", "compiler", "mcu", "helium", "boards", "targets", "runtime")
 PARTS = (
     "c_layers",
     "c_exact",
