@@ -46,7 +46,8 @@ class Documents:
             raise TrustError(f"cohort '{cohort}' was told of '{document.cohort}'s rollout")
         if document.version < self._newest(document, record):
             return
-        newest = record.newest_of(cohort)
+        heard = self._heard.get(cohort)  # on a full disk it may not be in the journal yet
+        newest = max(record.newest_of(cohort), heard.version if heard else 0)
         if document.version < newest:
             told = f"version {document.version} of cohort '{cohort}' is older than {newest}"
             raise TrustError(told)

@@ -264,6 +264,28 @@ def test_document_that_came_on_a_full_disk_is_taken_up_later(
     assert world.agent.record.state == S.COMMITTED
 
 
+def test_document_of_an_older_rollout_is_refused_while_the_newest_waits_for_the_disk(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekiln.runtime.errors import JournalError
+
+    def full(journal: Journal, record: AgentRecord) -> None:
+        raise JournalError("the journal cannot be written: No space left on device")
+
+    old, new = (world.repository.add(json.dumps({"name": n}).encode()) for n in ("old", "new"))
+    world.boot()
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", full)
+        world.tell(world.document(new, rollout_id="r2", version=9))
+        world.settle(5)
+        world.tell(world.document(old, rollout_id="r1", version=4))  # played back
+        world.settle(5)
+    world.now_s += 100
+    world.settle()
+    assert world.models.running == new
+    assert world.agent.record.outcome_of("r1") is None
+
+
 # What the device says no to -------------------------------------------------------------------
 
 
