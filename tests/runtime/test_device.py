@@ -122,6 +122,8 @@ class Fleet:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        # Out of the circle: paho closes its sockets when the client goes, not when a circle does.
+        self._client.on_message = self._client.on_connect = None
 
     def roll_out(self, bundle_id: str, version: int = 1, **changes: Any) -> None:
         data = self.repository.files[f"targets/bundles/{bundle_id}.ekb"]
