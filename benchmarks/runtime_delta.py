@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,25 +74,28 @@ class Pair:
 
 def run(scale: Scale) -> Iterator[Figure]:
     """Sizes of every update of every task, then what applying the largest costs."""
-    largest: Pair | None = None
+    full, largest = scale.samples >= FULL.samples, None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for task in tasks(folder, scale.seed)[: None if scale.samples >= FULL.samples else 1]:
-            for pair, figures in _task(task, folder, scale):
+        for task in tasks(folder, scale.seed)[: None if full else 1]:
+            for pair, figures in _task(task, folder, scale, UPDATES if full else UPDATES[-1:]):
                 yield from figures
                 if largest is None or len(pair.delta) > len(largest.delta):
                     largest = pair
-        yield from _synthetic(scale)
+        if full:
+            yield from _synthetic(scale)
         if largest is not None:
             yield from _applied(largest, folder)
 
 
-def _task(task: Task, folder: Path, scale: Scale) -> Iterator[tuple[Pair, tuple[Figure, ...]]]:
+def _task(
+    task: Task, folder: Path, scale: Scale, updates: Sequence[Update]
+) -> Iterator[tuple[Pair, tuple[Figure, ...]]]:
     fit(task.network, task.before, TRAINING_RATE, TRAINING_EPOCHS, scale.seed)
     base = _compiled(task, task.network, task.before, folder, None)
     path = folder / f"{task.name}.ekb"
     path.write_bytes(base.data)
-    for update in UPDATES:
+    for update in updates:
         network = copy.deepcopy(task.network)
         fit(network, task.after, update.rate, update.epochs, scale.seed + 1, update.head_only)
         exact = _compiled(task, network, task.after, folder, None)
