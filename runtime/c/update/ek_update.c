@@ -5,20 +5,28 @@
 #include "ek_bytes.h"
 #include "ek_image.h"
 
-#define FAILURES 8u /* of one part or one write, in a row, before the update is given up */
+#define FAILURES 8u /* without progress, before the update is given up: each wears flash */
 
 typedef enum { OFFER, ARRIVED, TRY, PASSED, FAILED, CONFIRMED, LOST } event;
 
 /* Effects: the record as it was becomes the record that is written. */
 typedef void (*effect)(const ek_update *update, ek_record *record, ek_reason why);
 
-static void take(const ek_update *update, ek_record *record, ek_reason why) {
+static void digest_of_head(const uint8_t bytes[EK_HEAD_BYTES], uint8_t digest[EK_DIGEST_BYTES]) {
     ek_sha256 hash;
     ek_sha256_init(&hash);
-    ek_sha256_update(&hash, update->bytes, EK_HEAD_BYTES);
-    ek_sha256_final(&hash, record->offered);
+    ek_sha256_update(&hash, bytes, EK_HEAD_BYTES);
+    ek_sha256_final(&hash, digest);
+}
+
+static ek_source spare_slot(const ek_record *record) {
+    return record->active == (uint8_t)EK_IN_SLOT_A ? EK_IN_SLOT_B : EK_IN_SLOT_A;
+}
+
+static void take(const ek_update *update, ek_record *record, ek_reason why) {
+    digest_of_head(update->bytes, record->offered);
     (void)why;
-    record->candidate = record->active == EK_IN_SLOT_A ? EK_IN_SLOT_B : EK_IN_SLOT_A;
+    record->candidate = (uint8_t)spare_slot(record);
     ek_fill(record->previous, 0, EK_DIGEST_BYTES); /* its slot is written over */
 }
 
@@ -183,41 +191,56 @@ static int was_refused(const ek_record *record) {
            record->reason == (uint8_t)EK_NOT_CONFIRMED || record->reason == (uint8_t)EK_TAKEN_BACK;
 }
 
+/* Whether an offer of what is in hand changes nothing: it is being fetched, or complete. */
+static int goes_on(const ek_update *update) {
+    return update->record.state == (uint8_t)EK_STAGED ||
+           (update->record.state == (uint8_t)EK_FETCHING && update->has_head);
+}
+
 ek_reason ek_update_offer(ek_update *update) {
     const ek_port *port = update->port;
-    ek_record *record = &update->record;
-    ek_record offer = *record;
+    const ek_record *record = &update->record;
+    uint8_t offered[EK_DIGEST_BYTES];
+    ek_head head;
     if (record->state == (uint8_t)EK_TRIAL) {
         return EK_BUSY;
     }
-    update->has_head = 0;
-    update->testing = 0;
-    update->failures = 0;
-    if (port->fetch(port->context, 0, update->bytes, EK_HEAD_BYTES) != 0) {
+    /* Into the buffer: what is refused leaves the update in hand as it is. */
+    if (port->fetch(port->context, 0, update->buffer, EK_HEAD_BYTES) != 0) {
         return EK_LATER;
     }
     ek_reason reason =
-        ek_head_check(port, update->device, record->floor, update->bytes, &update->head);
+        ek_head_check(port, update->device, record->floor, update->buffer, &head);
     if (reason != EK_FINE) {
         return reason;
     }
-    take(update, &offer, EK_FINE);
-    if (offer.candidate == (uint8_t)update->running) { /* a trial that was rejected still runs */
+    if (spare_slot(record) == update->running) { /* a trial that was rejected still runs */
         return EK_BUSY;
     }
+    digest_of_head(update->buffer, offered);
     if (record->active != (uint8_t)EK_FACTORY &&
-        ek_same(offer.offered, record->running, EK_DIGEST_BYTES)) {
+        ek_same(offered, record->running, EK_DIGEST_BYTES)) {
         return EK_ALREADY_RUNNING;
     }
+    const int known = ek_same(offered, record->offered, EK_DIGEST_BYTES);
+    if (known && goes_on(update)) {
+        return EK_FINE;
+    }
+    if (known && record->state == (uint8_t)EK_IDLE && was_refused(record)) {
+        return EK_REFUSED_BEFORE;
+    }
+    ek_copy(update->bytes, update->buffer, EK_HEAD_BYTES);
+    (void)ek_head_read(update->bytes, &update->head);
+    update->testing = 0;
+    update->failures = 0;
     update->part = 0;
-    if (!ek_same(offer.offered, record->offered, EK_DIGEST_BYTES)) {
-        reason = change(update, OFFER, EK_FINE);
-    } else if (record->state == (uint8_t)EK_IDLE) {
-        reason = was_refused(record) ? EK_REFUSED_BEFORE : change(update, OFFER, EK_FINE);
-    } else if (record->state == (uint8_t)EK_FETCHING) {
+    if (known && record->state == (uint8_t)EK_FETCHING) {
         update->part = ek_slot_resume(port, area_of((ek_source)record->candidate), update->bytes,
                                       &update->head);
+    } else {
+        reason = change(update, OFFER, EK_FINE);
     }
+    update->reached = update->part;
     update->has_head = reason == EK_FINE;
     return reason;
 }
@@ -238,12 +261,15 @@ static ek_progress fetch_part(ek_update *update) {
         return EK_WAIT;
     }
     if (reason == EK_FINE) {
-        update->failures = 0;
         update->part++;
+        if (update->part > update->reached) { /* what was there before is no progress */
+            update->reached = update->part;
+            update->failures = 0;
+        }
         return EK_MORE;
     }
     update->failures++;
-    if (update->failures == FAILURES) {
+    if (update->failures >= FAILURES) {
         return give_up(update, reason);
     }
     update->part = ek_slot_resume(port, area, update->bytes, &update->head);

@@ -152,6 +152,7 @@ class Board:
     cut_at: int | None = None  # the flash operation at which power goes
     cut_kind: str = "torn"  # none | torn | all of it
     broken: bool = False  # flash can be read and does nothing else
+    dead_cell: tuple[int, int] | None = None  # area and place of a byte that is always 0xFF
     hang: bool = False  # the model does not come back: the watchdog resets
     operations: int = 0
     erased: int = 0
@@ -276,6 +277,8 @@ class Board:
             )
             for i, byte in enumerate(data):
                 cells[offset + i] = byte if erasing else cells[offset + i] & byte
+            if self.dead_cell is not None:
+                self.flash[self.dead_cell[0]][self.dead_cell[1]] = 0xFF
             return
         self.written[area] |= units
         end = self.rng.randrange(len(data) + 1)
