@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from edgekiln.runtime.errors import ProtocolError
 from edgekiln.runtime.protocol import IdentityAnswer, IdentityRequest, Topics, decode, encode
@@ -160,7 +161,7 @@ def _key_of(request: IdentityRequest) -> str:
     """Digest of the request's public key."""
     try:
         key = x509.load_pem_x509_csr(request.request).public_key()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise EnrolmentError("the certificate request cannot be read") from error
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 

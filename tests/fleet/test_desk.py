@@ -146,6 +146,34 @@ def test_request_that_cannot_be_read_is_refused_in_one_line(room: Room, payload:
         assert "\n" not in answer.error
 
 
+def test_request_with_a_key_of_an_unknown_curve_is_refused(room: Room) -> None:
+    import base64
+
+    pem = request_for(new_key(), "x")
+    raw = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    curve, unknown = (bytes.fromhex(f"06082a8648ce3d0301{last}") for last in ("07", "19"))
+    body = base64.encodebytes(raw.replace(curve, unknown))
+    strange = pem.splitlines()[0] + b"\n" + body + pem.splitlines()[-1] + b"\n"
+    token = room.token()
+    assert "cannot be read" in room.ask(token.user, "enrol", strange).error
+    assert room.ask(token.user, "enrol", pem).error == ""
+    assert room.ask("cam-1", "renew", strange).error
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_token_of_a_revoked_device_lets_nobody_back_in(room: Room, used: bool) -> None:
+    token, key = room.token(), new_key()
+    other = room.token("cam-2")
+    room.ask(room.token().user, "enrol", request_for(new_key(), "x"))
+    if used:  # and its device never said that it needs the token no more
+        room.ask(token.user, "enrol", request_for(key, "x"))
+    revoke(room.folder, room.store, "cam-1", "stolen", room.now_s)
+    assert "not known" in room.ask(token.user, "enrol", request_for(key, "x")).error
+    assert revoked(room.store) == ("cam-1",)
+    assert token.user not in room.logins()
+    assert other.user in room.logins()
+
+
 def test_renewal_gives_a_certificate_and_never_a_new_password(room: Room) -> None:
     room.ask(room.token().user, "enrol", request_for(new_key(), "x"))
     before, key = room.logins(), new_key()
