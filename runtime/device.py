@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .agent import Agent, Desk
+from .agent import Agent
 from .agent_checks import Device
-from .agent_ports import Clock
+from .agent_ports import Clock, Desk
 from .agent_steps import Tools
 from .capture import CaptureTap
 from .capture_desk import CaptureDesk, load_hook

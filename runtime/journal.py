@@ -125,7 +125,7 @@ def _decode(line: bytes) -> AgentRecord | None:
         models = msgspec.json.decode(raw, type=_Models)
         if models.schema <= SCHEMA:
             return msgspec.json.decode(raw, type=AgentRecord)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return AgentRecord(
         last_known_good=models.last_known_good,

@@ -13,6 +13,9 @@ from edgekiln.runtime.journal import Journal, JournalLine, encode_line
 from edgekiln.runtime.protocol import DeviceState as S
 from edgekiln.runtime.protocol import ShadowLimits
 from edgekiln.runtime.record import AgentRecord
+from edgekiln.runtime.slots import SlotStore
+
+from .conftest import bundle
 
 DAY_S = 86400.0
 Y2100_S = 4102444800.0
@@ -277,6 +280,44 @@ def test_tests_begin_in_the_window_only(world: Any) -> None:
     world.now_s += 100
     world.settle()
     assert world.agent.record.state == S.COMMITTED
+
+
+class _Fault:
+    """A hook of the device's own that does what no hook should."""
+
+    def __bool__(self) -> bool:
+        raise KeyError("battery")
+
+
+def test_agent_goes_on_when_a_step_meets_what_nobody_foresaw(world: Any) -> None:
+    world.hold = _Fault()
+    world.boot()
+    world.roll_out(name="good")
+    world.settle(ticks=1000)
+    assert not world.agent.record.busy
+    assert "KeyError: 'battery'" in world.agent.record.reason
+    assert world.models.running == world.factory
+    world.hold = ""
+    release = world.repository.add(bundle(name="next"))
+    world.tell(world.document(release, rollout_id="r2", version=2))
+    world.settle()
+    assert world.models.running == release
+
+
+def test_model_runs_when_its_start_meets_what_nobody_foresaw(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SlotStore, "collect", fault)
+        world.boot()
+        assert world.models.running == world.factory
+    world.now_s += 60.0
+    release = world.roll_out(name="good")
+    world.settle()
+    assert world.models.running == release
 
 
 def test_tests_wait_while_the_device_holds(world: Any) -> None:
