@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import random
+import resource
 import secrets
 import tempfile
 import threading
@@ -38,6 +39,7 @@ SERVER_START_S = 20.0
 SPAWN = multiprocessing.get_context("spawn")
 
 Sends = list[tuple[str, int, float]]  # device, block, monotonic time
+Record = tuple[Sends, int]  # of the server: what it sent, and its largest memory in KiB
 
 
 @dataclass(frozen=True)
@@ -102,17 +104,19 @@ def _figures(
     folder: FleetFolder, update: Update, passwords: dict[str, str], cut_share: float, seed: int
 ) -> Iterator[Figure]:
     started_s = time.monotonic()
-    sends, outcomes = _roll_out(folder, update, passwords, cut_share, seed)
+    (sends, memory_kib), outcomes = _roll_out(folder, update, passwords, cut_share, seed)
     count = len(passwords)
     what = f"{count} devices, {cut_share:.0%} cut" if cut_share else f"{count} devices"
     finished_s = sorted(time_s for outcome in outcomes for time_s in outcome.finished_s)
     first_s = min(time_s for _, _, time_s in sends)
     down = sum(outcome.bytes_down for outcome in outcomes)
     yield Figure(f"{what}: first block to last device", finished_s[-1] - first_s, "s")
-    yield Figure(f"{what}: half of the devices", finished_s[count // 2] - first_s, "s")
+    half_s = finished_s[count // 2] - first_s
+    yield Figure(f"{what}: first block to half of the devices", half_s, "s")
     yield Figure(f"{what}: from connecting on", finished_s[-1] - started_s, "s")
     yield Figure(f"{what}: to the devices", down / 1e6, "MB")
     yield Figure(f"{what}: to the devices, of the update", down / count / update.length, "ratio")
+    yield Figure(f"{what}: block server's memory", memory_kib / 1024, "MiB")
     up = sum(outcome.bytes_up for outcome in outcomes)
     yield Figure(f"{what}: from each device", up / count, "bytes")
     yield Figure(f"{what}: connections cut", sum(o.cuts for o in outcomes), "", "exact")
@@ -140,7 +144,7 @@ def _sent_again(sends: Sends, outcomes: list[Outcome]) -> int:
 
 def _roll_out(
     folder: FleetFolder, update: Update, passwords: dict[str, str], cut_share: float, seed: int
-) -> tuple[Sends, list[Outcome]]:
+) -> tuple[Record, list[Outcome]]:
     ours, theirs = SPAWN.Pipe()
     server = SPAWN.Process(target=_serve, args=(folder, update.path, theirs), daemon=True)
     server.start()
@@ -162,11 +166,11 @@ def _roll_out(
                 ]
                 outcomes = [future.result() for future in running]
         ours.send("end")
-        sends: Sends = ours.recv()
+        record: Record = ours.recv()
     finally:
         server.join(SERVER_START_S)
         server.kill()
-    return sends, outcomes
+    return record, outcomes
 
 
 def _serve(folder: FleetFolder, path: str, pipe: Connection) -> None:
@@ -191,4 +195,4 @@ def _serve(folder: FleetFolder, path: str, pipe: Connection) -> None:
     stop.set()
     thread.join()
     link.stop()
-    pipe.send(counting.sends)
+    pipe.send((counting.sends, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))

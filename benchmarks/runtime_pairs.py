@@ -17,7 +17,8 @@ import numpy as np
 Floats = list[np.ndarray]
 Call = Callable[[int], object]
 ANSWERS = 1000  # before memory is looked at
-WARM_UP = 3  # blocks that do not count
+WARM_UP, FEWEST = 2, 7  # blocks of each way: that do not count, and in all
+WALLS = 5  # blocks whose calls are timed one by one
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Calls:
     read: Call
 
 
-def time_calls(path: Path, engine: str, blocks: int, raw: Floats) -> Timed:
+def time_calls(path: Path, engine: str, budget_s: float, raw: Floats) -> Timed:
     """Take turns, block by block, on raw samples of the data that the bundle was compiled with."""
     from edgekiln.runtime.ring import Ring
 
@@ -52,11 +53,13 @@ def time_calls(path: Path, engine: str, blocks: int, raw: Floats) -> Timed:
     samples = len(raw)
     block = Ring(shape).capacity
     ways = (calls.bare, calls.own, calls.predict, calls.watch, calls.read)
-    rounds = np.array(
-        [[_cpu_us(call, block, samples) for call in ways] for _ in range(blocks + WARM_UP)]
-    )[WARM_UP:]
+    rows: list[list[float]] = []
+    end_s = time.monotonic() + budget_s
+    while len(rows) < FEWEST or time.monotonic() < end_s:
+        rows.append([_cpu_us(call, block, samples) for call in ways])
+    rounds = np.array(rows[WARM_UP:])
     over = np.median(rounds - rounds[:, :1], axis=0)
-    walls = np.array([_wall_us(calls.watch, k % samples) for k in range(20 * block)])
+    walls = np.array([_wall_us(calls.watch, k % samples) for k in range(WALLS * block)])
     return Timed(
         bare=float(np.median(rounds[:, 0])),
         own=float(np.median(rounds[:, 1])),
@@ -187,13 +190,13 @@ def _watch_alone(path: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`time BUNDLE ENGINE BLOCKS SAMPLES` or `rss FILE WAY`; what is found goes to stdout."""
+    """`time BUNDLE ENGINE SECONDS SAMPLES` or `rss FILE WAY`; what is found goes to stdout."""
     job, path, *rest = arguments
     if job == "time":
         import json
 
         raw = list(np.load(rest[2]))
-        print(json.dumps(asdict(time_calls(Path(path), rest[0], int(rest[1]), raw))))
+        print(json.dumps(asdict(time_calls(Path(path), rest[0], float(rest[1]), raw))))
     else:
         print(rss_mib(Path(path), rest[0]))
 

@@ -3,8 +3,10 @@
 Pairs: blocks of calls to the bare engine (numpy in, numpy out: LiteRT's set_tensor, invoke and
 get_tensor of codes that are there already) and to `Model.predict` and `Watch.predict` of raw
 float32 samples take turns in one process, on the same samples. What is compared is the CPU time of
-a block, so that a busy machine does not count, and a block is as long as the ring, so that each
-holds the call that counts all its samples. `runtime_pairs.py` is the process that is measured.
+a block, so that waiting for a busy machine does not count (that others use its caches does), and a
+block is as long as the ring, so that each holds the call that counts all its samples. "By hand" is
+the same engine fed from the same raw samples, quantized with three lines of numpy.
+`runtime_pairs.py` is the process that is measured.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from .plausible import MODELS, models_folder
 from .runtime_pairs import Timed
 
 MODEL = "kws_dscnn"
-MOST_US = 12.0
+MOST_US, MOST_SHARE = 12.0, 5.0
 MOST_IMPORT_S = 0.25
 MOST_RSS_MIB = 25.0
 ROOT = Path(__file__).parent.parent
@@ -51,40 +53,44 @@ def run(scale: Scale) -> Iterator[Figure]:
         yield Figure("no models: set EDGEKILN_DATA", 0, "models", "exact")
         return
     full = scale.samples >= FULL.samples
-    blocks = 200 if full else 30
+    budget_s = 10.0 if full else 3.0
     with tempfile.TemporaryDirectory() as name:
         for model in MODELS if full else (MODEL,):
             bundle = Path(name) / f"{model}.ekb"
             first = model == MODEL
             compile_to(model, ("tflite", "onnx", "c") if first and full else ("tflite",), bundle)
             for engine in ("litert", "onnxruntime", "c") if first and full else ("litert",):
-                told = _child("time", bundle, engine, blocks, bundle.with_suffix(".npy"))
+                told = _child("time", bundle, engine, budget_s, bundle.with_suffix(".npy"))
                 timed = msgspec.json.decode(told, type=Timed)
-                bounded = first and engine == "litert"
-                yield from _figures(f"{model} in {engine}", timed, bounded)
+                # A machine that CI shares is too restless to be held to microseconds.
+                bounds = _BOUNDS if full and first and engine == "litert" else _FREE
+                yield from _figures(f"{model} in {engine}", timed, bounds)
             if first:
                 yield from _memory(bundle)
     yield from _imports(5 if full else 3)
 
 
-def _figures(name: str, timed: Timed, bounded: bool) -> Iterator[Figure]:
+Bounds = tuple[float | None, float | None]
+"""Of what watching costs: µs over the bare engine, and % over quantizing by hand."""
+_BOUNDS: Bounds = (MOST_US, MOST_SHARE)
+_FREE: Bounds = (None, None)
+
+
+def _figures(name: str, timed: Timed, bounds: Bounds) -> Iterator[Figure]:
     yield Figure(f"{name}: bare engine, codes in, codes out", timed.bare, "µs")
     yield Figure(f"{name}: bare, and quantized by hand", timed.own, "µs")
     yield from _over(f"{name}: predict under the contract", timed.predict_over, timed)
-    most_us = MOST_US if bounded else None
-    yield from _over(f"{name}: telemetry and drift as well", timed.watch_over, timed, most_us)
+    yield from _over(f"{name}: telemetry and drift as well", timed.watch_over, timed, bounds)
     yield from _over(f"{name}: label and confidence read as well", timed.read_over, timed)
     yield Figure(f"{name}: wall time of a call that drains the ring", timed.drain, "µs")
     yield Figure(f"{name}: 99 % of watched calls take at most", timed.p99, "µs")
 
 
-def _over(
-    name: str, over_us: float, timed: Timed, most_us: float | None = None
-) -> Iterator[Figure]:
-    yield Figure(f"{name}, over bare", over_us, "µs", at_most=most_us)
+def _over(name: str, over_us: float, timed: Timed, bounds: Bounds = _FREE) -> Iterator[Figure]:
+    yield Figure(f"{name}, over bare", over_us, "µs", at_most=bounds[0])
     yield Figure(f"{name}, over bare", 100 * over_us / timed.bare, "%")
-    by_hand = timed.bare + over_us - timed.own
-    yield Figure(f"{name}, over by hand", 100 * by_hand / timed.own, "%")
+    by_hand = 100 * (timed.bare + over_us - timed.own) / timed.own
+    yield Figure(f"{name}, over by hand", by_hand, "%", at_most=bounds[1])
 
 
 def _memory(bundle: Path) -> Iterator[Figure]:

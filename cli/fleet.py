@@ -185,6 +185,13 @@ def rollout() -> None:
 @click.option("--wave", "waves", multiple=True, help="A share (10%) or a number of devices (2).")
 @click.option("--soak-s", type=click.FloatRange(min=0))
 @click.option("--deadline-s", type=click.FloatRange(min=1))
+@click.option(
+    "--mirror",
+    "mirrors",
+    multiple=True,
+    metavar="URL",
+    help="A web server with the repository's targets/; tried before the broker.",
+)
 @click.option("--shadow", help="Answer beside the live model first; so many may differ (5%).")
 @click.option("--window", help="Of the day (UTC) in which devices may test it (22:00-04:00).")
 @click.option("--project", type=FOLDER, help="Default: edgekiln.toml here.")
@@ -202,6 +209,7 @@ def start(
     waves: tuple[str, ...],
     soak_s: float | None,
     deadline_s: float | None,
+    mirrors: tuple[str, ...],
     shadow: str | None,
     window: str | None,
     project: Path | None,
@@ -219,6 +227,7 @@ def start(
         waves=parse_waves(waves or defaults.waves),
         soak_s=defaults.soak_s if soak_s is None else soak_s,
         deadline_s=defaults.deadline_s if deadline_s is None else deadline_s,
+        mirrors=mirrors or defaults.mirrors,
         limits=parse_shadow(defaults.shadow if shadow is None else shadow),
         window_s=parse_window(defaults.window if window is None else window),
     )

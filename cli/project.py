@@ -86,6 +86,7 @@ class RolloutSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     waves: tuple[str, ...] = ("10%", "50%", "100%")
     soak_s: Seconds = 600.0
     deadline_s: Positive = 3600.0
+    mirrors: tuple[str, ...] = ()
     shadow: str = ""  # share of answers that may differ, such as 5%; empty: no shadow phase
     window: str = ""  # of the day (UTC) in which devices may test, such as 22:00-04:00
 

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from litestar import Litestar, MediaType, get, post
 from litestar.datastructures import State
@@ -18,6 +19,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.static_files import create_static_files_router
 
+from .downloads import download
 from .engine import Engine
 from .model import Alert, DeviceView, Release, Rollout
 from .pages import STATIC, render
@@ -44,6 +46,7 @@ class Services:
     broker_kind: str
     broker_port: int
     token: str
+    repository: Path
     stopping: Callable[[], bool]
 
 
@@ -67,6 +70,7 @@ def build_app(services: Services) -> Litestar:
             pause_rollout,
             resume_rollout,
             acknowledge,
+            download,
             create_static_files_router(path="/static", directories=[STATIC]),
         ],
         state=State({"services": services}),

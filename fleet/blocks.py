@@ -79,7 +79,7 @@ class BlockServer:
             return 0
         block = self._read(turn)
         if block.error:
-            self._lanes.drop(turn.device)
+            self._lanes.clear(turn.device)
         self._send(turn.device, block)
         return 1
 
@@ -97,7 +97,7 @@ class BlockServer:
         except ProtocolError:
             return
         if request.count == FENCE_BLOCKS:
-            self._lanes.drop(device)
+            self._lanes.clear(device)
             self._send(device, _empty(request, 0))
             return
         refused = self._why_refused(request)

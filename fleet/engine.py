@@ -47,7 +47,7 @@ from .link import Publisher
 from .model import Alert, Release, Rollout, RolloutEvent, RolloutEvidence, RolloutState
 from .registry import match_release, quarantine
 from .repository import refresh_online
-from .requests import StartRollout, why_window_is_too_short
+from .requests import StartRollout, why_mirrors_are_wrong, why_window_is_too_short
 from .rollout import LIVE, Action, Move, decide, go_on, move
 from .store import Store
 from .twin import Arm, Twin
@@ -120,6 +120,7 @@ class Engine:
                 target_path=release.target_path,
                 sha256=release.sha256,
                 expires_s=now_s + LIFETIME_S,
+                mirrors=request.mirrors,
                 limits=request.limits,
                 window_s=request.window_s,
             )
@@ -362,7 +363,9 @@ class Engine:
         return tuple(latest.values())
 
     def _next_version(self) -> int:
-        return 1 + max((r.version for r in self._store.rollouts()), default=0)
+        """Above every known one, and above those that a restored database has forgotten."""
+        newest = max((r.version for r in self._store.rollouts()), default=0)
+        return max(newest + 1, int(self._clock()))
 
     def _check_start(self, request: StartRollout, release: Release, members: Sequence[str]) -> None:
         if release.quarantined:
@@ -374,7 +377,7 @@ class Engine:
         if busy:
             msg = f"cohort '{request.cohort}' has rollout {busy[0].rollout_id} ({busy[0].state})"
             raise RolloutError(f"{msg}; abort or finish it first")
-        if problem := why_window_is_too_short(request):
+        if problem := why_window_is_too_short(request) or why_mirrors_are_wrong(request):
             raise RolloutError(problem)
         if not request.waves:
             raise RolloutError("a rollout needs at least one wave")

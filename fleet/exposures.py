@@ -58,6 +58,7 @@ def document(rollout: Rollout) -> RolloutDocument:
         deadline_s=rollout.deadline_s,
         soak_s=rollout.soak_s,
         aborted=rollout.state is RolloutState.ABORTED,
+        mirrors=rollout.mirrors,
         limits=rollout.limits,
         window_s=rollout.window_s,
     )

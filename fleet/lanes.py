@@ -40,7 +40,7 @@ class Lanes:
         self._lanes: OrderedDict[str, deque[Pull]] = OrderedDict()  # in the order of their turns
 
     def __len__(self) -> int:
-        """Devices with something to send."""
+        """Devices that have a place in the row."""
         return len(self._lanes)
 
     def put(self, device: str, request: GetRequest, count: int) -> bool:
@@ -55,22 +55,28 @@ class Lanes:
         lane.append(Pull(request, request.first, request.first + count))
         return True
 
-    def drop(self, device: str) -> None:
-        """Forget what was still to be sent to a device."""
-        self._lanes.pop(device, None)
+    def clear(self, device: str) -> None:
+        """Forget what was still to be sent to a device, but not its place in the row.
+
+        A device that grows impatient asks anew; would that cost it its place, then a server whose
+        round takes longer than their patience would serve nobody.
+        """
+        lane = self._lanes.get(device)
+        if lane is not None:
+            lane.clear()
 
     def turn(self) -> Turn | None:
         """The next block to send; its device then waits until all others had theirs."""
-        if not self._lanes:
-            return None
-        device, lane = next(iter(self._lanes.items()))
-        pull = lane[0]
-        turn = Turn(device, pull.request, pull.next_index)
-        pull.next_index += 1
-        if pull.next_index >= pull.end:
-            lane.popleft()
-        if lane:
+        while self._lanes:
+            device, lane = next(iter(self._lanes.items()))
+            if not lane:
+                del self._lanes[device]
+                continue
+            pull = lane[0]
+            turn = Turn(device, pull.request, pull.next_index)
+            pull.next_index += 1
+            if pull.next_index >= pull.end:
+                lane.popleft()
             self._lanes.move_to_end(device)
-        else:
-            del self._lanes[device]
-        return turn
+            return turn
+        return None

@@ -74,6 +74,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     target_path: str = ""  # of the release in the TUF repository
     sha256: str = ""  # of the bundle file
     expires_s: float = 0.0  # of the signed document; the engine renews it in time
+    mirrors: tuple[str, ...] = ()  # web servers that devices may fetch blocks from
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
     window_s: tuple[float, float] | None = None  # of the day (UTC), for tests on devices
     reason: str = ""

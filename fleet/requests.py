@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -13,7 +14,11 @@ from .twin import Exposure
 
 # A year at most: sums of such times stay numbers that JSON can hold.
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=365 * 86400)]
+Mirrors = Annotated[tuple[str, ...], msgspec.Meta(max_length=8)]  # as many as a device tries
+MAX_ADDRESS = 500  # characters
 DaySecond = Annotated[float, msgspec.Meta(ge=0, lt=86400)]
+
+_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
 
 class StartRollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,8 +30,18 @@ class StartRollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     soak_s: Seconds = 600.0
     deadline_s: Seconds = 3600.0
     holdback_permille: Annotated[int, msgspec.Meta(ge=0, le=500)] = 0  # the control group
+    mirrors: Mirrors = ()  # web servers that hold `targets/`, tried before the broker
     limits: SelfTestLimits = msgspec.field(default_factory=SelfTestLimits)
     window_s: tuple[DaySecond, DaySecond] | None = None  # of the day (UTC), for tests on devices
+
+
+def why_mirrors_are_wrong(request: StartRollout) -> str:
+    """Why a mirror cannot be one; empty where all can."""
+    for mirror in request.mirrors:
+        if not _ADDRESS.fullmatch(mirror) or len(mirror) > MAX_ADDRESS:
+            known = "give http://… or https://…, above the folder targets/"
+            return f"mirror '{mirror[:80]}' is no address; {known}"
+    return ""
 
 
 def why_window_is_too_short(request: StartRollout) -> str:

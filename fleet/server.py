@@ -213,6 +213,7 @@ def _services(parts: _Parts) -> Services:
         broker_kind=parts.broker.kind,
         broker_port=parts.broker.port,
         token=parts.folder.token_file.read_text(encoding="utf-8").strip(),
+        repository=parts.folder.repository,
         stopping=parts.stop.is_set,
     )
 

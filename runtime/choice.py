@@ -10,8 +10,8 @@ Of the artifacts for the wanted target and engine
    then interpreters before C, int8 before other numbers, LiteRT before ONNX Runtime
    (`benchmarks/runtime_predict.py` prints what each takes), and `host` before other targets.
 
-Where one artifact remains after the target and the engine were named, it is taken as it is: what is
-missing then shows when it is opened, in the engine's own words.
+Where there is one artifact for the target and the engine, it is taken as it is: what is missing
+then shows when it is opened, in the engine's own words.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def choose(
     Raises:
         EngineError: no candidate can run here; says of each what it lacks.
     """
-    if len(candidates) == 1:
+    if len(candidates) == 1 and not candidates[0].on_board:
         only = candidates[0]
         return Choice(only.artifact, only.engine, f"{only}: the bundle has nothing else")
     refused = {i: _refusal(c, certificate, machine) for i, c in enumerate(candidates)}

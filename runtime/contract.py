@@ -78,6 +78,21 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.input.elements < 1:
             raise ContractError(f"input '{self.input.name}' has shape {self.input.shape}")
 
+    def array(self, raw: npt.ArrayLike) -> npt.NDArray[np.generic]:
+        """What a caller handed over, as an array of whatever shape and dtype it has.
+
+        Raises:
+            ContractError: it is none, such as lists of different lengths.
+        """
+        if type(raw) is np.ndarray:
+            return raw
+        try:
+            return np.asarray(raw)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ContractError(
+                f"input '{self.input.name}' is no array: {error}", "shape"
+            ) from error
+
     def check(self, samples: npt.NDArray[np.generic]) -> FloatArray:
         """Validate raw samples of shape (n, *input.shape); returns them as float32.
 
@@ -86,7 +101,7 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 sample 17`.
         """
         spec = self.input
-        if tuple(samples.shape[1:]) != spec.shape:
+        if samples.ndim == 0 or samples.shape[1:] != spec.shape:
             raise ContractError(
                 f"input '{spec.name}' has shape {tuple(samples.shape[1:])}, "
                 f"the contract says {spec.shape}",

@@ -21,6 +21,8 @@ from .lanes import Lanes
 from .options import DEFAULT_OPTIONS, EngineOptions
 from .quant import End, FloatArray, Logits, quantize_to
 
+NOT_FINITE = "the artifact answered a logit that is not finite"
+
 
 @dataclass(frozen=True, slots=True)
 class OutputScale:
@@ -157,7 +159,7 @@ def as_logits(found: npt.NDArray[Any], output: OutputScale) -> Logits:
     if found.dtype.kind == "i":
         return found
     if not np.isfinite(found).all():
-        raise EngineError("the artifact answered a logit that is not finite")
+        raise EngineError(NOT_FINITE)
     if output.dtype == "float32":
         return found.astype(np.float32, copy=False)
     return quantize_to(np.dtype(output.dtype), found, output.scale, output.zero_point)

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .contract import Affine, Contract, FloatArray
-from .quant import End
+from .quant import End, Rounding
 
 # Beyond it a step of preprocessing may overflow, which numpy would warn of.
-_VAST = 1e30
+_VAST = 1e20
 
 Codes = npt.NDArray[Any]
 Step = tuple[Callable[..., FloatArray], FloatArray]
@@ -42,15 +42,18 @@ class Entry:
         """`put` as a closure: looking names up in objects would cost a quarter of it."""
         spec, end, target, unusual = self._contract.input, self._end, self._target, self._plain
         float32, shape, work = np.dtype(np.float32), spec.shape, np.zeros(spec.shape, np.float32)
-        place = target.reshape(shape)
+        floats = target.reshape(shape)
         # NaN keeps no bound.
         lowest = -_VAST if spec.minimum is None else max(spec.minimum, -_VAST)
         highest = _VAST if spec.maximum is None else min(spec.maximum, _VAST)
         tame_low, tame_high = _tame(self._contract, end)
-        steps, holds_codes, rounding = _steps(self._contract), end.holds_codes, _Rounding(end)
-        scale, zero_point = rounding.scale, rounding.zero_point
-        first_code, last_code = rounding.lowest, rounding.highest
-        divide, rint, add, maximum, minimum = np.divide, np.rint, np.add, np.maximum, np.minimum
+        steps, holds_codes = _steps(self._contract), end.holds_codes
+        rounding = Rounding(end.dtype, end.scale, end.zero_point)
+        scale, first_code, last_code = rounding.scale, rounding.lowest, rounding.highest
+        # Flat: numpy is slow to start on views with gaps and several axes.
+        to_codes, odd, codes = rounding.to_codes, rounding.odd, rounding.low_parts(work.ravel())
+        is_odd = bool(odd)
+        divide, add, maximum, minimum = np.divide, np.add, np.maximum, np.minimum
 
         def put(raw: Codes) -> None:
             if raw.dtype is not float32 or raw.shape != shape:
@@ -65,15 +68,17 @@ class Entry:
             for operation, operand in steps:
                 x = operation(x, operand, work)
             if not holds_codes:
-                place[...] = x
+                floats[...] = x
                 return
             divide(x, scale, work)
-            rint(work, work)
             if low < tame_low or high > tame_high:
                 maximum(work, first_code, out=work)
                 minimum(work, last_code, out=work)
-            add(work, zero_point, work)
-            place[...] = work
+            add(work, to_codes, work)
+            if is_odd:
+                add(codes, odd, target)
+            else:
+                target[...] = codes
 
         return put
 
@@ -83,17 +88,6 @@ class Entry:
         with np.errstate(over="ignore"):
             codes = self._end.accept(self._contract.preprocess(samples))
         self._target[...] = codes.ravel()
-
-
-class _Rounding:
-    """The operands of `quantize_to`, as arrays: numpy takes longer over its scalars."""
-
-    def __init__(self, end: End) -> None:
-        limits = np.iinfo(np.dtype(end.dtype) if end.holds_codes else np.int8)
-        self.scale = np.array(end.scale, np.float32)
-        self.zero_point = np.array(end.zero_point, np.float32)
-        self.lowest = np.array(limits.min - end.zero_point, np.float32)
-        self.highest = np.array(limits.max - end.zero_point, np.float32)
 
 
 def _steps(contract: Contract) -> tuple[Step, ...]:

@@ -24,7 +24,7 @@ from .transfer import POLL_S, PartFile, Transfer
 BLOCK_TIMEOUT_S = 20.0  # for one whole block, however steadily it drips
 ATTEMPTS = 3  # in a row that bring no block
 REST_S = 1.0  # between two attempts, where the server names no time
-MAX_REST_S = 30.0  # a server that asks for more is left
+MAX_REST_S = 10.0  # a server that asks for more is left: there are other sources
 AHEAD_BLOCKS = 4  # read before they are checked and written
 MAX_MIRRORS = 8  # of one rollout
 PASSING = frozenset((0, 408, 425, 429))  # no answer, or one that may be another soon
@@ -80,7 +80,7 @@ class Mirror:
             OSError: the disk is full.
         """
         url = f"{self._address}/{quote(path)}"
-        failures = 0
+        first, failures = part.have, 0
         while part.missing:
             before = part.have
             try:
@@ -88,7 +88,10 @@ class Mirror:
             except MirrorError as error:
                 failures = 1 if part.have > before else failures + 1
                 rest_s = REST_S if error.retry_after_s is None else error.retry_after_s
-                if not _may_pass(error) or failures >= ATTEMPTS or rest_s > MAX_REST_S:
+                known = error.status > 0 or part.have > first  # it has answered at all
+                if not known or not _may_pass(error) or failures >= ATTEMPTS:
+                    raise
+                if rest_s > MAX_REST_S:
                     raise
                 self._rest(rest_s)
 

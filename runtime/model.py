@@ -105,7 +105,7 @@ class Model:
             EngineError: the engine failed.
         """
         started = self._clock_ns()
-        array = raw if type(raw) is np.ndarray else np.asarray(raw)
+        array = raw if type(raw) is np.ndarray else self.contract.array(raw)
         if array.shape != self._shape:
             return self._predict_shaped(array)
         lane = self._lanes.take()
@@ -126,7 +126,7 @@ class Model:
             EngineError: the engine failed.
         """
         started = self._clock_ns()
-        samples = self.contract.check(np.asarray(raw))
+        samples = self.contract.check(self.contract.array(raw))
         logits = self._engine.run(self.contract.preprocess(samples))
         spent_us = (self._clock_ns() - started) / 1000 / max(len(samples), 1)
         return Prediction.of_logits(logits, self._head, spent_us)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from .engines import OutputScale, as_logits, filling, one_line
+from .engines import NOT_FINITE, OutputScale, as_logits, filling, one_line
 from .errors import EngineError
 from .lanes import Lanes
 from .options import EngineOptions
-from .quant import End, FloatArray, Logits
+from .quant import End, FloatArray, Logits, Rounding
 
 
 class OnnxEngine:
@@ -50,14 +51,19 @@ class OnnxLane:
 
     def __init__(self, session: Any, shape: tuple[int, ...], output: OutputScale) -> None:
         self._session = session
-        self._scale = output
+        self._rounding = Rounding(output.dtype, output.scale, output.zero_point)
+        self._holds_codes = output.dtype != "float32"
         batch = np.zeros((1, *shape), np.float32)
         self.input = batch.reshape(-1)
         self._feed = {session.get_inputs()[0].name: batch}
 
     def run(self) -> Logits:
         """See `Lane.run`."""
-        return as_logits(_answers(self._session, self._feed)[0], self._scale)
+        found = _answers(self._session, self._feed)[0]
+        # Both find a NaN where there is one.
+        if not (-math.inf < found.item(found.argmin()) and found.item(found.argmax()) < math.inf):
+            raise EngineError(NOT_FINITE)
+        return self._rounding.codes(found) if self._holds_codes else found
 
     def forget(self) -> None:
         """See `Lane.forget`."""

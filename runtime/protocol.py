@@ -249,7 +249,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GetRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Ask for blocks of a file of the TUF repository: `metadata/…` or `targets/…`."""
+    """Ask for blocks of a file of the TUF repository: `metadata/…` or `targets/…`.
+
+    A request for no block is a fence: the server forgets what it still had to send to this device
+    and answers at once with an empty block (`block_window.py`).
+    """
 
     request_id: str
     path: str

@@ -43,7 +43,7 @@ class ReportFolder:
         counted = msgspec.structs.replace(report, dropped=report.dropped + self._dropped)
         path = self._folder / f"report-{round(report.end_s * 1000):015d}.json"
         try:
-            write_atomic(path, msgspec.json.format(msgspec.json.encode(counted), indent=2))
+            write_atomic(path, msgspec.json.encode(counted))
             write_atomic(self._folder / "drift.bin", drift)
         except OSError:
             self._dropped += 1

@@ -9,6 +9,7 @@ for when is decided in `block_window.py`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -172,6 +173,7 @@ class Transfer:
     def _one(self, path: str, index: int) -> Block:
         for _ in range(ATTEMPTS):
             request = GetRequest(request_id=self._new_id(), path=path, first=index, count=1)
+            self._forget_waiting()
             self._send(request)
             deadline = self._monotonic() + self._timeout_s
             while self._monotonic() < deadline:
@@ -182,6 +184,12 @@ class Transfer:
                     if block.index == index:
                         return block
         raise TransferError(f"'{path}' does not come: no answer in {ATTEMPTS} attempts")
+
+    def _forget_waiting(self) -> None:
+        """Let go of what came before a request: it is no answer to it."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._blocks.get_nowait()
 
     def _send(self, request: GetRequest) -> None:
         if not self._ask(request):

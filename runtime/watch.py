@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -82,12 +83,12 @@ class Watch:
             ContractError: the samples break the contract.
             EngineError: the engine failed.
         """
-        array = raw if type(raw) is np.ndarray else np.asarray(raw)
         try:
-            prediction = self._session.predict(array)
+            prediction = self._session.predict(raw)
         except (ContractError, EngineError) as error:
-            self._count_failure(array, error)
+            self._count_failure(raw, error)
             raise
+        array = raw if type(raw) is np.ndarray else np.asarray(raw)
         with self._lock:
             monitor = self._monitor
             if monitor is not None and monitor.bundle_id == prediction.head.bundle_id:
@@ -120,19 +121,21 @@ class Watch:
         if monitor.bundle_id == prediction.bundle_id:
             monitor.observe(array, prediction)
 
-    def _count_failure(
-        self, raw: npt.NDArray[np.generic], error: ContractError | EngineError
-    ) -> None:
+    def _count_failure(self, raw: npt.ArrayLike, error: ContractError | EngineError) -> None:
         with self._lock:
             monitor = self._live_monitor()
             if isinstance(error, ContractError):
                 monitor.violation(error.rule)
-                if self._tap is not None:
-                    self._tap.refused(raw, error.rule, monitor.bundle_id)
+                self._tap_refused(raw, error.rule, monitor.bundle_id)
             else:
                 monitor.engine_error()
             self._end_if_due()
         self._post_ended()
+
+    def _tap_refused(self, raw: npt.ArrayLike, rule: str, bundle_id: str) -> None:
+        if self._tap is not None:
+            with contextlib.suppress(ValueError, TypeError):  # what is no array cannot be kept
+                self._tap.refused(np.asarray(raw), rule, bundle_id)
 
     def _live_monitor(self) -> Monitor:
         """That of the model that is live; a new model starts a new window."""

@@ -59,6 +59,7 @@ class Api:
             tenant=folder.tenant,
             broker_kind="mosquitto",
             broker_port=1883,
+            repository=folder.repository,
             token=TOKEN,
             stopping=lambda: self.stopping,
         )
@@ -424,3 +425,24 @@ def test_events_tell_each_revision_once_and_end_with_the_server(api: Api) -> Non
     first = api.store.revision
     told = asyncio.run(asyncio.wait_for(watch(), 10))
     assert told == [str(first), str(api.store.revision)]
+
+
+@pytest.mark.parametrize(
+    "mirror", ["ftp://example/", "example.com", "http://", "https://a b/", "x" * 600]
+)
+def test_rollout_is_refused_when_a_mirror_is_no_address(api: Api, mirror: str) -> None:
+    answer = api.start(mirrors=[mirror])
+    assert answer.status_code == 409
+    assert "is no address" in answer.json()["detail"]
+
+
+def test_mirrors_go_into_the_rollout(api: Api) -> None:
+    answer = api.start(mirrors=["https://cdn.example/models"])
+    assert answer.json()["mirrors"] == ["https://cdn.example/models"]
+    assert api.start(mirrors=["https://cdn.example"] * 9).status_code == 400
+
+
+def test_bundle_is_served_with_ranges(api: Api) -> None:
+    path = f"/repository/targets/{api.release.target_path}"
+    answer = api.get(path, headers={"Range": "bytes=0-3"})
+    assert (answer.status_code, answer.content) == (206, b"PK\x03\x04")

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.fleet.block_files import resolve
@@ -198,6 +198,7 @@ def test_file_that_goes_away_under_a_request_ends_it(repository: Path) -> None:
     assert [block.error for block in sent.blocks] == ["", "not_found"]
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 2), st.integers(1, 5000)), max_size=60))
 def test_bucket_lets_no_more_through_than_its_rate(steps: list[tuple[float, int]]) -> None:
     """Sent at a time when the bucket lets it: never over burst + rate * time + one message."""

@@ -30,6 +30,8 @@ from edgekiln.fleet.snapshot import Snapshots
 from edgekiln.fleet.store import Enrolment, open_store
 from edgekiln.runtime.protocol import (
     Birth,
+    Capture,
+    CaptureReason,
     DeviceState,
     Event,
     FeatureWindow,
@@ -43,7 +45,9 @@ from edgekiln.runtime.protocol import (
 from edgekiln.runtime.telemetry import LATENCY_EDGES_US
 
 TOPICS = Topics("default")
-KINDS = ("birth", "state", "report", "event", "get", "enrol", "enrolled", "renew", "other")
+KINDS = (
+    "birth", "state", "report", "event", "capture", "get", "enrol", "enrolled", "renew", "other",
+)  # fmt: skip
 QUIET = FeatureWindow(name="x", bins=(1,) * 16, evidence=0.5, alarm=False)
 HONEST: dict[str, msgspec.Struct] = {
     "birth": Birth(device="a", boot_id="b", online=True),
@@ -74,6 +78,17 @@ HONEST: dict[str, msgspec.Struct] = {
         classes=(1, 0),
         class_drift=msgspec.structs.replace(QUIET, bins=(1, 0)),
         features=(QUIET,),
+    ),
+    "capture": Capture(
+        boot_id="b",
+        seq=1,
+        at_s=1.0,
+        bundle_id="r" * 64,
+        reason=CaptureReason.RANDOM,
+        dtype="uint8",
+        shape=(2, 2),
+        sample=b"1234",
+        ttl_s=60.0,
     ),
     "get": GetRequest(request_id="q", path="metadata/timestamp.json", first=0, count=1),
     "enrol": IdentityRequest(request=b"x"),
@@ -271,6 +286,7 @@ def test_event_that_is_too_large_is_not_stored(house: House) -> None:
     assert house.store.counter("malformed") == 1
 
 
+@pytest.mark.slow
 def test_requests_of_many_devices_are_bounded(house: House) -> None:
     ask = msgspec.structs.replace(HONEST["get"], count=64)
     for number in range(30_000):

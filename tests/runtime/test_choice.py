@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from edgekiln.runtime.bundle import write_bundle
 from edgekiln.runtime.choice import (
     Candidate,
     Certificate,
     EngineRow,
     Machine,
+    candidates_of,
+    certificate_of,
     choose,
     this_machine,
 )
-from edgekiln.runtime.errors import EngineError
-from edgekiln.runtime.manifest import Artifact, EstimateRecord
+from edgekiln.runtime.errors import EngineError, MemberError
+from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
 
 NONE = EstimateRecord(0.0, 0.0, 0.0, "bytes", "T0", "test")
 DESKTOP = Machine(
@@ -117,6 +121,9 @@ def test_int8_comes_before_float_and_host_before_other_targets() -> None:
 def test_a_board_is_left_out_when_a_computer_chooses() -> None:
     board = candidate("tflite", target="cortex-m4", on_board=True)
     assert picked((board, C)) == "c for host"
+    for boards in ((board,), (board, board)):
+        with pytest.raises(EngineError, match="for cortex-m4\\) is for a board"):
+            picked(boards)
 
 
 def test_the_only_artifact_is_taken_as_it_is() -> None:
@@ -144,3 +151,25 @@ def test_this_machine_knows_what_is_installed_without_importing_it() -> None:
     machine = this_machine()
     assert {"litert", "onnxruntime", "c"} <= machine.engines  # the tests' own environment
     assert machine.library.endswith(".so")
+
+
+def test_bundle_for_boards_alone_is_refused_when_no_target_is_named(tmp_path: Path) -> None:
+    gate, lineage = Gate(True, ()), Lineage("0")
+    artifacts = tuple(candidate("c", target=name).artifact for name in ("cortex-m4", "mystery"))
+    draft = Manifest("x", (), artifacts, None, 1.0, gate, lineage, {}, {})
+    bundle = write_bundle(tmp_path / "x.ekb", draft, {"artifacts/c/model.c": b"int x;"})
+    found = {c.artifact.target: c.on_board for c in candidates_of(bundle, "", "")}
+    assert found == {"cortex-m4": True, "mystery": False}
+    named = candidates_of(bundle, "cortex-m4", "c")
+    assert [c.on_board for c in named] == [False]
+    assert named[0].files == {"model.c"}
+    with pytest.raises(MemberError, match="no tflite for target 'cortex-m4'"):
+        candidates_of(bundle, "", "litert")
+
+
+def test_damaged_certificate_is_refused_in_one_line(tmp_path: Path) -> None:
+    draft = Manifest("x", (), (), None, 1.0, Gate(True, ()), Lineage("0"), {}, {})
+    bundle = write_bundle(tmp_path / "x.ekb", draft, {"certificate.json": b"{\n"})
+    with pytest.raises(MemberError, match=r"certificate\.json cannot be read") as caught:
+        certificate_of(bundle)
+    assert "\n" not in str(caught.value)

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgekiln.runtime.config import load_device
 from edgekiln.runtime.errors import DeviceConfigError
+from edgekiln.runtime.options import EngineOptions
 
 TOML = """device = "d1"
 tenant = "default"
@@ -42,6 +43,21 @@ def test_load_device_reads_the_folder(folder: Path) -> None:
     assert config.engine == ""
     (folder / "device.toml").write_text(f'engine = "c"\n{TOML}')
     assert load_device(folder).engine == "c"
+
+
+def test_load_device_reads_how_a_model_is_run_and_refuses_what_no_engine_takes(
+    folder: Path,
+) -> None:
+    assert load_device(folder).inference == EngineOptions()
+    (folder / "device.toml").write_text(f"{TOML}\n[inference]\nthreads = 2\nxnnpack = false\n")
+    assert load_device(folder).inference == EngineOptions(threads=2, xnnpack=False)
+    for line, says in (
+        ("parallel = 0", "'inference': 'parallel' is 0, not 1 to 64"),
+        ("thread = 2", "unknown field `thread`"),
+        ('threads = "many"', "Expected `int`"),
+    ):
+        (folder / "device.toml").write_text(f"{TOML}\n[inference]\n{line}\n")
+        assert says in refusal(folder)
 
 
 def refusal(folder: Path) -> str:

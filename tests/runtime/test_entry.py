@@ -76,6 +76,16 @@ def outcome(call: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str, str
         return None, str(error), error.rule
 
 
+@pytest.mark.parametrize("zero_point", [-128, -127, -1, 0, 1, 83, 127])
+def test_halves_round_to_even_whatever_the_zero_point(zero_point: int) -> None:
+    contract = Contract(TensorSpec("x", (600,), minimum=-200, maximum=200), ("a", "b"))
+    end, target = End(600, np.int8, 1.0, zero_point), np.zeros(600, np.int8)
+    raw = (np.arange(600) / 2 - 150).astype(np.float32)
+    Entry(contract, end, target).put(raw)
+    exact = [max(-128, min(127, round(float(value)) + zero_point)) for value in raw]
+    assert target.tolist() == exact
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float64, np.float16])
 def test_put_takes_other_numbers_and_views_as_they_count(dtype: type[np.generic]) -> None:
     contract = contract_with((Affine(2.0, 0.5),), (0.0, 255.0))

@@ -48,6 +48,7 @@ PLACES = {
     "empty": "",
 }
 DEPTH = 3_000
+LARGEST_BLOCK = 64_000
 STRANGER = Ed25519PrivateKey.generate()
 
 
@@ -229,7 +230,7 @@ def blocks(draw: st.DrawFn) -> Hostile:
         path=path,
         index=draw(st.sampled_from([0, 1, 7, -1, -(1 << 62), 1 << 62, (1 << 64) - 1])),
         total_bytes=draw(st.sampled_from([0, 10, -5, 1 << 62, 5_000_000])),
-        data=draw(st.binary(max_size=64)) * draw(st.sampled_from([1, 1000])),
+        data=draw(st.binary(max_size=LARGEST_BLOCK // 1000)) * draw(st.sampled_from([1, 1000])),
         error=draw(st.sampled_from(["", "", "not_found", "e" * 5000])),
     )
     return Hostile(PLACES[BLOCK], encode(block))
@@ -312,8 +313,11 @@ def test_hostile_messages_install_nothing_and_crash_nothing(hall: Hall) -> None:
 
     attack()
     assert heard >= MESSAGES
+    hall.world.settle()
+    unharmed(hall)
     assert hall.world.agent.record.state in (S.IDLE, S.REJECTED, S.SUPERSEDED)
-    assert kept_bytes() < 1 << 20
+    waiting = transfer.QUEUE_BLOCKS * LARGEST_BLOCK  # forged ones that nobody has looked at yet
+    assert kept_bytes() < waiting + (1 << 20)
 
 
 def kept_bytes() -> int:
@@ -358,6 +362,7 @@ def test_document_of_an_earlier_rollout_is_not_taken_when_played_back(hall: Hall
     unharmed(hall)
 
 
+@pytest.mark.slow
 def test_what_waits_for_the_agent_is_bounded_in_bytes(hall: Hall) -> None:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -375,6 +380,7 @@ def forged(number: int) -> Block:
     return Block(request_id="x", path="targets/x", index=number, total_bytes=1, data=b"x" * 300_000)
 
 
+@pytest.mark.slow
 def test_forged_documents_of_one_boot_are_told_of_a_bounded_number_of_times(hall: Hall) -> None:
     for number in range(300):
         document = hall.world.document(hall.old, rollout_id=f"forged{number}")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import re
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from edgekiln.compiler.builder import GraphBuilder
@@ -27,10 +31,12 @@ from edgekiln.runtime.bundle import Bundle, write_bundle
 from edgekiln.runtime.contract import Affine, Contract, TensorSpec
 from edgekiln.runtime.engines import ENGINES, OutputScale, open_engine
 from edgekiln.runtime.errors import ContractError, EngineError, MemberError
+from edgekiln.runtime.files import stored_zip
 from edgekiln.runtime.golden import Golden, pack_golden
 from edgekiln.runtime.lanes import Lanes
 from edgekiln.runtime.manifest import Artifact, EstimateRecord, Gate, Lineage, Manifest
 from edgekiln.runtime.model import Model
+from edgekiln.runtime.onnx_engine import OnnxLane
 from edgekiln.runtime.options import EngineOptions
 from edgekiln.runtime.quant import End, FloatArray, Logits, dequantize_array, softmax
 from edgekiln.runtime.reference import build_reference
@@ -192,10 +198,14 @@ def test_predict_takes_one_sample_a_batch_and_whole_numbers(bundle: Bundle) -> N
         (np.full((6, 6, 1), True), "dtype bool"),
         (np.full((6, 6, 1), 1j), "dtype complex128"),
         ([[1.0], [2.0]], "shape"),
+        ([[1.0], [2.0, 3.0]], "input 'image' is no array"),
+        (None, "shape"),
+        (3.0, "shape"),
+        (np.array([{}]), "shape"),
     ],
 )
 def test_predict_refuses_when_samples_break_the_contract(
-    bundle: Bundle, raw: np.ndarray, says: str
+    bundle: Bundle, raw: npt.ArrayLike, says: str
 ) -> None:
     with pytest.raises(ContractError, match=says):
         Model.open(bundle).predict(raw)
@@ -272,6 +282,39 @@ def test_answers_stay_near_the_reference_when_options_change(
     bundle: Bundle, options: EngineOptions
 ) -> None:
     assert Model.open(bundle, options=options).run_golden().max_lsb <= 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_onnx_lane_refuses_a_logit_that_is_not_finite(value: float) -> None:
+    logits = np.array([[0.0, value, 1.0]], np.float32)
+    entry = SimpleNamespace(name="x")
+    session = SimpleNamespace(get_inputs=lambda: [entry], run=lambda outputs, feed: [logits])
+    with pytest.raises(EngineError, match="a logit that is not finite"):
+        OnnxLane(session, (4,), OUTPUT).run()
+
+
+def test_options_reach_the_engine(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def operators(options: EngineOptions) -> set[str]:
+        lane = Model.open(bundle, options=options)._engine.lanes.all[0]
+        return {detail["op_name"] for detail in lane._interpreter._get_ops_details()}
+
+    assert "DELEGATE" in operators(EngineOptions())
+    assert "DELEGATE" not in operators(EngineOptions(xnnpack=False))
+    three = Model.open(bundle, "onnx-host", options=EngineOptions(threads=3, parallel=4))
+    assert len(three._engine.lanes.all) == 4
+    session = three._engine.lanes.all[0]._session
+    assert session.get_session_options().intra_op_num_threads == 3
+    asked: list[object] = []
+    from ai_edge_litert import interpreter
+
+    class Asked(interpreter.Interpreter):
+        def __init__(self, **how: object) -> None:
+            asked.append(how["num_threads"])
+            super().__init__(**how)
+
+    monkeypatch.setattr(interpreter, "Interpreter", Asked)
+    assert len(Model.open(bundle, options=EngineOptions(2, 3))._engine.lanes.all) == 3
+    assert asked == [2, 2, 2]
 
 
 def test_options_are_refused_when_no_engine_takes_them(bundle: Bundle) -> None:
@@ -363,3 +406,22 @@ def test_importing_the_runtime_loads_nothing_heavy() -> None:
         "print(sorted(heavy & set(sys.modules)), names == sorted(runtime.__all__))\n"
     )
     assert done.stdout == "[] True\n"
+
+
+def test_example_of_the_page_on_inference_runs_as_it_stands(
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "inference.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "digits.ekb").write_bytes(stored_zip(bundle.members))
+    monkeypatch.chdir(tmp_path)
+    exec(example, {"sensor": lambda: [RAW[0], RAW[1] + 20, RAW[2]]})
+    why, first, refused, second = capsys.readouterr().out.splitlines()
+    assert why.startswith("litert")
+    assert "the contract's maximum is 16" in refused
+    assert {first.split()[0], second.split()[0]} <= set(CONTRACT.classes)
+    (report,) = (tmp_path / "telemetry").glob("report-*.json")
+    assert json.loads(report.read_text())["violations"] == 1

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekiln.runtime.quant import dequantize_array, quantize_array, softmax
+from edgekiln.runtime.quant import (
+    Rounding,
+    dequantize_array,
+    quantize_array,
+    quantize_to,
+    softmax,
+)
 
 scales = st.floats(2**-13, 8.0, width=32)
 zero_points = st.integers(-128, 127)
@@ -36,6 +42,17 @@ def test_quantize_array_rounds_half_to_even(value: float, code: int) -> None:
 def test_dequantize_array_is_undone_by_quantize(code: int, scale: float, zero_point: int) -> None:
     real = dequantize_array(np.array([code], np.int8), scale, zero_point)
     assert quantize_array(real, scale, zero_point)[0] == code
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@given(st.lists(st.floats(-1e6, 1e6, width=32), max_size=20), scales, zero_points)
+def test_rounding_gives_the_codes_of_the_plain_rule(
+    dtype: str, values: list[float], scale: float, zero_point: int
+) -> None:
+    x = np.array(values, np.float32)
+    found = Rounding(dtype, scale, zero_point).codes(x)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, quantize_to(np.dtype(dtype), x, scale, zero_point))
 
 
 def test_softmax_stays_finite_when_logits_are_large() -> None:

@@ -138,11 +138,34 @@ def test_refusals_and_failures_are_raised_and_counted_by_their_rule() -> None:
         with pytest.raises(ContractError):
             posted.watch.predict(sample)
     with pytest.raises(EngineError, match="burnt"):
-        posted.watch.predict([45, 0, 0])
+        posted.watch.predict(np.array([45, 0, 0], np.float32))
     posted.watch.close()
     (report,) = posted.reports
     assert (report.samples, report.violations, report.engine_errors) == (0, 4, 1)
     assert report.broken_rules == BrokenRules(finite=1, range=1, shape=1, dtype=1)
+
+
+def test_what_is_no_array_is_refused_and_counted_when_samples_are_captured() -> None:
+    contract_error = ContractError("input 'x' is no array", "shape")
+
+    class Ragged(Signs):
+        def predict(self, raw: object) -> Prediction:
+            raise contract_error
+
+    taken: list[tuple[object, ...]] = []
+    tap = SimpleNamespace(refused=lambda *what: taken.append(what))
+    reports: list[Report] = []
+    watch = Watch(
+        LiveSession(Ragged()),  # type: ignore[arg-type]
+        lambda report, state: reports.append(report),
+        tap=tap,  # type: ignore[arg-type]
+    )
+    for raw in ([[1.0], [2.0, 3.0]], [1.0, 2.0]):
+        with pytest.raises(ContractError):
+            watch.predict(raw)
+    watch.close()
+    assert reports[0].broken_rules == BrokenRules(shape=2)
+    assert [what[1:] for what in taken] == [("shape", "b1")]
 
 
 def test_nothing_is_lost_or_counted_twice_when_threads_answer_while_windows_end() -> None:

@@ -146,6 +146,7 @@ def test_program_says_in_one_line_what_is_wrong(
     assert told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_program_runs_as_a_module(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "edgekiln.runtime.tuf_cli", "--metadata-dir", "x", "refresh"],

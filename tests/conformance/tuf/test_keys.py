@@ -226,7 +226,7 @@ def test_revoked_key_is_refused_after_the_root_that_revokes_it(
     assert not client.refresh()
 
 
-@pytest.mark.parametrize("make", ["ed25519", "ecdsa", "rsa"])
+@pytest.mark.parametrize("make", ["ed25519", "ecdsa", pytest.param("rsa", marks=pytest.mark.slow)])
 def test_keys_of_every_usual_kind_are_taken(repository: Any, client: Any, make: str) -> None:
     signer = getattr(CryptoSigner, f"generate_{make}")()
     repository.root.roles["targets"].keyids.clear()
@@ -255,6 +255,7 @@ def test_unknown_hash_algorithms_of_a_key_do_not_matter(repository: Any, client:
     assert client.version("root") == 2
 
 
+@pytest.mark.slow
 def test_long_chain_of_roots_is_followed_in_one_run(repository: Any, client: Any) -> None:
     for _ in range(300):
         repository.publish_root()
