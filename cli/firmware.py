@@ -17,16 +17,9 @@ if TYPE_CHECKING:
     from edgekiln.fleet.folder import FleetFolder
     from edgekiln.fleet.model import Release
 
-VECTORS = 4  # golden vectors that go along
+VECTORS = 2  # golden vectors that go along
 FILE = click.Path(path_type=Path)
 fleet_option = click.option("--fleet", "folder", type=FILE, required=True, help="Its folder.")
-vectors_option = click.option(
-    "--vectors",
-    type=click.IntRange(min=1),
-    default=VECTORS,
-    show_default=True,
-    help="Golden vectors in the image, for the self-test on the device.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +60,6 @@ def firmware() -> None:
 @fleet_option
 @click.option("--target", "target_id", required=True, help="Whose C.")
 @click.option("--layout", type=click.Choice(LAYOUTS), default="plain", show_default=True)
-@vectors_option
 @click.option("-o", "--out", type=FILE, required=True, help="A new folder.")
 @common_options
 def export_(
@@ -75,7 +67,6 @@ def export_(
     folder: Path,
     target_id: str,
     layout: str,
-    vectors: int,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -89,7 +80,7 @@ def export_(
 
     fleet = open_fleet(folder)
     found = find_release(fleet, release)
-    program = _program(fleet, found, target_id, vectors)
+    program = _program(fleet, found, target_id, vectors=0)
     counter = target_record(fleet, found.bundle_id).security_counter
     identity = Identity(fleet.tenant, target_id, found.bundle_id, counter, release_keys(fleet))
     description = f"{found.name}: updatable model, release {found.bundle_id[:12]}"
@@ -121,7 +112,13 @@ def export_(
     required=True,
     help="The folder that devices were built of.",
 )
-@vectors_option
+@click.option(
+    "--vectors",
+    type=click.IntRange(min=1),
+    default=VECTORS,
+    show_default=True,
+    help="Golden vectors in the image, for the self-test on the device.",
+)
 @click.option(
     "--block-bytes",
     type=click.Choice(("256", "512", "1024")),

@@ -53,7 +53,8 @@ class Updatable:
 def updatable(files: Mapping[str, bytes], interface: str, vectors: int) -> Updatable:
     """Program and image of generated C, by file name; its first `vectors` golden vectors go along.
 
-    `interface` is what the application around it relies on; it becomes a part of the structure.
+    A firmware's own image needs none: its build is what proves it. `interface` is what the
+    application around it relies on; it becomes a part of the structure.
 
     Raises EmitError where the files are not what `emit_c` writes.
     """
@@ -61,7 +62,7 @@ def updatable(files: Mapping[str, bytes], interface: str, vectors: int) -> Updat
     numbers = Numbers()
     program = read_program(texts["model.c"], numbers)
     tables = read_tables(texts["weights.c"])
-    fixed = [table for table in tables if table.name in numbers.indices]
+    fixed = [table for table in tables if table.name in numbers.fixed]
     layout = _Layout.of([table for table in tables if table not in fixed], numbers)
     header = _SCALE.sub("", _ZERO_POINT.sub("", texts["model.h"]))
     parts = parts_of(interface, header, program, layout.lines, fixed)
@@ -119,12 +120,12 @@ class _Layout:
         return "".join(lines)
 
 
-def _image(layout: _Layout, ends: bytes, golden: tuple[tuple[Table, ...], ...]) -> bytes:
+def _image(layout: _Layout, ends: bytes, golden: tuple[tuple[bytes, ...], ...]) -> bytes:
     """The bytes, zeros between the arrays."""
-    inputs, outputs = (b"".join(row.data for row in rows) for rows in golden)
+    inputs, outputs = map(b"".join, golden)
     count = len(golden[0])
     total = _aligned(layout.end + len(inputs) + len(outputs), UNIT)
-    sizes = (len(inputs) // count, len(outputs) // count)
+    sizes = (len(rows[0]) if rows else 0 for rows in golden)
     image = bytearray(HEAD.pack(MAGIC, total, layout.end, count, *sizes, 0) + ends)
     for table, at in layout.places:
         image += bytes(at - len(image)) + table.data
@@ -141,11 +142,12 @@ def _ends(model_h: str) -> bytes:
     return ENDS.pack(*fields)
 
 
-def _golden(golden_h: str, vectors: int) -> tuple[tuple[Table, ...], ...]:
+def _golden(golden_h: str, vectors: int) -> tuple[tuple[bytes, ...], ...]:
     found = read_matrices(golden_h)
     if found.keys() != {"golden_inputs", "golden_outputs"}:
         raise EmitError("golden.h: it has no inputs and outputs")
-    return tuple(found[name][:vectors] for name in ("golden_inputs", "golden_outputs"))
+    names = ("golden_inputs", "golden_outputs")
+    return tuple(tuple(row.data for row in found[name][:vectors]) for name in names)
 
 
 def _weights_h(fixed: Iterable[Table]) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 _WORDS = ("zero_point", "multiplier", "shift")  # alone, or as the last word of a name
 _LEARNED = frozenset((*_WORDS, "minimum", "maximum", "smallest", "fill", "first", "scale"))
-_INDICES = frozenset(("row", "column", "first", "second", "share", "sizes"))
+# Arrays that kernels rely on: places to read from, and functions whose values they divide by.
+_FIXED = frozenset(("row", "column", "first", "second", "share", "sizes", "exp", "reciprocal"))
 _TOKEN = re.compile(r"\.(\w+)\s*=|([{},])|([^\s{},]+)")
 _INTEGER = re.compile(r"-?\d+")
 _FLOAT = re.compile(r"-?[\d.]+(?:e[-+]?\d+)?f")
@@ -28,7 +29,7 @@ class Numbers:
 
     integers: list[str] = field(default_factory=list)
     floats: list[str] = field(default_factory=list)
-    indices: set[str] = field(default_factory=set)  # arrays that decide where memory is read
+    fixed: set[str] = field(default_factory=set)  # arrays that stay in the program
 
     def moved(self, params_type: str, initialiser: str) -> str:
         """`initialiser` with LEARNED(i) and LEARNED_FLOAT(i) for what goes into the image."""
@@ -55,8 +56,8 @@ class Numbers:
 
     def _value(self, params_type: str, path: Path, value: str) -> str:
         if value.startswith("model_"):
-            if path[-1] in _INDICES:
-                self.indices.add(value)
+            if path[-1] in _FIXED:
+                self.fixed.add(value)
             return value
         if not _is_learned(params_type, path):
             return value

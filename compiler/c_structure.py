@@ -34,7 +34,7 @@ def parts_of(
         ("interface", interface),
         ("memory", header.partition("#ifdef MODEL_LAYER_HOOK")[0]),
         *program.layers,
-        ("index tables", tables),
+        ("tables of the program", tables),
         ("places of weights", places),
     )
     return tuple(Part(name, _digest(_plain(text))) for name, text in texts)

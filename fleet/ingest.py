@@ -1,6 +1,7 @@
 """What devices say: decoded, checked, stored in batches, and acknowledged once stored.
 
-A message that cannot be read is counted and forgotten. A message that comes twice is stored once
+A message that cannot be used is counted and forgotten, and acknowledged where it says which one it
+is, so that it does not hold up the next. A message that comes twice is stored once
 and acknowledged twice, so that a device's outbox always empties.
 """
 
@@ -51,6 +52,7 @@ IDLE_S = 0.25
 MALFORMED = "malformed"
 BINS = 16
 MAX_COUNT = 1 << 40
+MAX_BOOT_ID = 64
 MAX_LIST = 4096
 MAX_TEXT = 1024
 MAX_RANK = 8
@@ -86,7 +88,7 @@ def parse(topics: Topics, topic: str, payload: bytes, retained: bool) -> Inbound
     if len(payload) > MAX_BYTES.get(kind, MAX_OTHER_BYTES):
         raise ProtocolError(f"a {kind} of {len(payload)} bytes is too large")
     message = decode(payload, KINDS[kind])
-    if message.seq < 0 or message.seq >= 1 << 62 or len(message.boot_id) > 64:
+    if message.seq < 0 or message.seq >= 1 << 62 or len(message.boot_id) > MAX_BOOT_ID:
         raise ProtocolError("boot_id or seq is out of range")
     if isinstance(message, State | Event):
         _check_finite(message)
@@ -160,6 +162,7 @@ class Ingest:
                 inbound = parse(self._topics, topic, payload, retained)
             except ProtocolError:
                 malformed += 1
+                self._give_up(topic, payload, retained)
                 continue
             if inbound is not None:
                 batch.append(inbound)
@@ -181,6 +184,17 @@ class Ingest:
         for _, payload, _ in taken:
             self._taken(payload)
         return taken
+
+    def _give_up(self, topic: str, payload: bytes, retained: bool) -> None:
+        """Acknowledge what cannot be used: the device would send it for ever, and nothing after."""
+        try:
+            device, _ = self._topics.parse_up(topic)
+            known = decode(payload, Ack)
+        except ProtocolError:
+            return  # it does not even say which message it is
+        if not retained:
+            ack = Ack(boot_id=known.boot_id[:MAX_BOOT_ID], seq=known.seq)
+            self._publisher.confirm(self._topics.down(device, "command"), encode(ack))
 
     def _acknowledge(self, inbound: Inbound) -> None:
         if inbound.retained:

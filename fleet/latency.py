@@ -92,9 +92,12 @@ class _Told:
         """One report, whose counts are in `EDGES_MS`.
 
         Raises:
-            ProtocolError: its sketch cannot be read; nothing of it is added.
+            ProtocolError: its sketch cannot be read or tells of other samples than its counts;
+                nothing of it is added.
         """
         sketch = decode_sketch(latency.latency_sketch) if latency.latency_sketch else None
+        if sketch is not None and sketch.n != sum(latency.latency_us):
+            raise ProtocolError("a report's latencies are counted and sketched differently")
         self.counts = [a + b for a, b in zip(self.counts, latency.latency_us, strict=True)]
         if sketch is None or self._sketches is None:
             self._sketches = None

@@ -28,6 +28,7 @@ class Ballast:
             status = os.statvfs(self._path.parent)
             if status.f_bavail * status.f_frsize >= 2 * self._size_bytes:
                 # Written, not only made long: a hole would be no room.
+                self._path.touch(mode=0o600)
                 self._path.write_bytes(bytes(self._size_bytes))
 
     def release(self) -> bool:

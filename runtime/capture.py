@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from .contract import FloatArray
 from .errors import DeviceConfigError
+from .prediction import Prediction
 from .protocol import CaptureReason
 
 DAY_S = 86400.0
@@ -109,9 +110,9 @@ class Candidate:
 class CaptureTap:
     """Looks at what was answered or refused, and hands on what `table` asks for.
 
-    For one thread at a time. Each reason has its share of a day's quota and spreads it: after one
-    capture it rests for the time that its share allows, so a drift that lasts a day is seen all
-    day.
+    For one thread at a time, but `differed`. Each reason has its share of a day's quota and spreads
+    it: after one capture it rests for the time that its share allows, so a drift that lasts a day
+    is seen all day.
     """
 
     def __init__(
@@ -148,26 +149,32 @@ class CaptureTap:
         """What broke the contract, as it came."""
         self._hand_on(Candidate(CaptureReason.VIOLATION, bundle_id, raw, detail=rule))
 
-    def disagreed(self, seen: Seen, row: int, other_label: str) -> None:
-        """A sample that the model on trial and the last known good one answer differently."""
-        self._offer(CaptureReason.DISAGREEMENT, seen, row, other_label=other_label)
+    def differed(self, raw: npt.ArrayLike, new: Prediction, old: Prediction) -> None:
+        """Samples that a new model and the last known good one answer differently: the first.
 
-    def _offer(
-        self,
-        reason: CaptureReason,
-        seen: Seen,
-        row: int,
-        detail: str = "",
-        other_label: str = "",
-    ) -> None:
-        confidence = float(seen.confidences[row])
+        From any thread: a shadow has one of its own.
+        """
+        pairs = zip(new.labels, old.labels, strict=True)
+        row = next(row for row, (label, other) in enumerate(pairs) if label != other)
+        array = np.asarray(raw)
+        single = new.logits is not None and new.logits.ndim == 1
+        candidate = Candidate(
+            reason=CaptureReason.DISAGREEMENT,
+            bundle_id=new.bundle_id,
+            sample=array if single else array[row],
+            label=new.labels[row],
+            confidence=_known(float(new.confidences[row])),
+            other_label=old.labels[row],
+        )
+        self._hand_on(candidate)
+
+    def _offer(self, reason: CaptureReason, seen: Seen, row: int, detail: str = "") -> None:
         candidate = Candidate(
             reason=reason,
             bundle_id=seen.bundle_id,
             sample=seen.samples[row],
             label=seen.classes[seen.indices[row]],
-            confidence=confidence if math.isfinite(confidence) else None,
-            other_label=other_label,
+            confidence=_known(float(seen.confidences[row])),
             detail=detail,
         )
         self._hand_on(candidate)
@@ -186,3 +193,7 @@ class CaptureTap:
     def _draw(self) -> int:
         """Samples to pass over until the next one at random."""
         return int(self._rng.geometric(self._table.random_share)) - 1
+
+
+def _known(confidence: float) -> float | None:
+    return confidence if math.isfinite(confidence) else None

@@ -13,6 +13,7 @@ from .protocol import Capture, Lost
 from .reporter import Reporter
 
 MAX_WAITING = 16  # candidates between the two threads
+EXPIRE_EVERY_S = 60.0
 
 Redact = Callable[[Samples, str], Samples | None]
 """Takes a copy of a sample and the reason; gives what may leave the device, or None for nothing."""
@@ -60,6 +61,7 @@ class CaptureDesk:
         self._waiting: queue.Queue[Candidate] = queue.Queue(MAX_WAITING)
         self._refused = 0  # because too many waited; written by the inference thread only
         self._told = 0  # of those
+        self._expired_s = 0.0
         self._not_kept = 0  # and not yet counted in the outbox
 
     def post(self, candidate: Candidate) -> None:
@@ -76,7 +78,9 @@ class CaptureDesk:
             sqlite3.Error: the outbox cannot be written.
         """
         now_s = self._now_s()
-        self._outbox.expire(now_s)
+        if abs(now_s - self._expired_s) >= EXPIRE_EVERY_S:
+            self._expired_s = now_s
+            self._outbox.expire(now_s)
         while True:
             try:
                 candidate = self._waiting.get_nowait()

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+
+import numpy.typing as npt
 
 from .prediction import Prediction
 from .protocol import TrialEvidence
 from .telemetry import LatencyHistogram
 
+OnDifference = Callable[[npt.ArrayLike, Prediction, Prediction], None]
+"""Takes samples that two models answered differently, the new one's answers and the old one's."""
+
+
+def ignore(raw: npt.ArrayLike, new: Prediction, old: Prediction) -> None:
+    """For whom counting is enough."""
+
 
 class Comparison:
     """The new model beside the old one; its lock is held for additions only."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_difference: OnDifference = ignore) -> None:
+        """`on_difference` is called behind the count, in the thread that compares."""
+        self._on_difference = on_difference
         self._lock = threading.Lock()
         self._samples = 0
         self._disagreements = 0
@@ -21,7 +33,7 @@ class Comparison:
         self._baseline_confidence = 0.0
         self._latency = LatencyHistogram()
 
-    def compare(self, new: Prediction, old: Prediction) -> None:
+    def compare(self, raw: npt.ArrayLike, new: Prediction, old: Prediction) -> None:
         """Count n samples that both models answered."""
         differing = sum(a != b for a, b in zip(new.labels, old.labels, strict=True))
         with self._lock:
@@ -30,6 +42,8 @@ class Comparison:
             self._confidence += float(new.confidences.sum())
             self._baseline_confidence += float(old.confidences.sum())
             self._latency.add(new.latency_us, len(new.labels))
+        if differing:
+            self._on_difference(raw, new, old)
 
     def fail(self) -> None:
         """Count a call that the new model could not answer."""

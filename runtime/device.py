@@ -23,6 +23,7 @@ from .agent_ports import Clock, Desk
 from .agent_steps import Tools
 from .capture import CaptureTap
 from .capture_desk import CaptureDesk, load_hook
+from .comparison import ignore
 from .config import DeviceConfig
 from .courier import Courier
 from .download import Downloads
@@ -32,7 +33,7 @@ from .inference import Inference, OnAnswer, unheard
 from .journal import Journal
 from .link import Link, LinkConfig
 from .live import LiveModels
-from .outbox import Outbox
+from .outbox import IN_MEMORY, Outbox
 from .protocol import Birth, Block, Topics, decode, encode
 from .recovery import Recovery
 from .reporter import Reporter
@@ -108,17 +109,18 @@ class _Process:
         self._boot_id = secrets.token_hex(8)
         self.drift = _DriftFile(config.drift, clock)
         rng = random.Random(secrets.randbits(64))
-        self.models = LiveModels(config.target, config.engine, config.inference)
-        self.link = Link(link_config(config), self._birth, self._receive, self._up, rng)
         self.outbox, warning = open_outbox(config.outbox)
+        reporter = Reporter(self.outbox, self._boot_id, SystemProbe(config.folder))
+        captures = _capture_desk(config, self.outbox, reporter, clock)
+        self.tap = _capture_tap(config, captures, clock)
+        on_difference = self.tap.differed if self.tap else ignore
+        self.models = LiveModels(config.target, config.engine, config.inference, on_difference)
+        self.link = Link(link_config(config), self._birth, self._receive, self._up, rng)
         self._transfer = Transfer(
             lambda request: self.link.publish("get", encode(request)),
             lambda: secrets.token_hex(6),
             clock.monotonic_s,
         )
-        reporter = Reporter(self.outbox, self._boot_id, SystemProbe(config.folder))
-        captures = _capture_desk(config, self.outbox, reporter, clock)
-        self.tap = _capture_tap(config, captures, clock)
         trust = Trust(config.tuf, config.root)
         slots = SlotStore(config.slots)
         tools = Tools(
@@ -183,7 +185,7 @@ def open_outbox(path: Path) -> tuple[Outbox, str]:
     try:
         return Outbox(path), ""
     except (AgentError, OSError, sqlite3.Error) as error:
-        return Outbox(Path(":memory:")), f"messages end with this process: {error}"
+        return Outbox(IN_MEMORY), f"messages end with this process: {error}"
 
 
 class _DriftFile:

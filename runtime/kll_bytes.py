@@ -19,7 +19,8 @@ from .contract import FloatArray
 from .errors import ProtocolError
 from .kll import MAX_K, MIN_K, MIN_WIDTH, KllSketch, capacity
 
-MAX_LEVELS = 60  # more would count more values than 64 bits can
+MAX_LEVELS = 60
+MAX_N = 1 << 53  # nobody has seen more, and sums of many such still fit into 64 bits
 _FAMILY = 15
 _EMPTY, _ZERO_SORTED, _SINGLE = 1, 2, 4
 _HEAD = struct.Struct("<BBBBHBB")
@@ -111,7 +112,8 @@ def _check_items(sketch: KllSketch, items: FloatArray, places: Sequence[int]) ->
     # Of items with a nan the least is nan, which is at least nothing.
     if not (items.min() >= sketch.minimum and items.max() <= sketch.maximum):
         raise _bad("an item lies outside its range, or is no number")
-    if sum(len(level) << height for height, level in enumerate(sketch.levels)) != sketch.n:
+    weight = sum(len(level) << height for height, level in enumerate(sketch.levels))
+    if weight != sketch.n or weight >= MAX_N:
         raise _bad("its items do not stand for as many values as it says")
     free = 0 if sketch.zero_sorted else places[1]  # as many may be in any order
     falls = np.flatnonzero(items[free + 1 :] < items[free:-1]) + free + 1

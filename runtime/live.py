@@ -11,6 +11,7 @@ import numpy as np
 
 from .agent_checks import SelfTest
 from .bundle import open_bundle
+from .comparison import OnDifference, ignore
 from .contract import FloatArray
 from .errors import AgentError, EngineError, RuntimeRoomError
 from .model import Model
@@ -27,15 +28,20 @@ class LiveModels:
     """Opens bundles for one target and makes them live; `agent_ports.Models` says what each does.
 
     `engine` is one that `Model.open` knows, or empty for the best of each bundle.
-    `session` is None until the first model is live.
+    `session` is None until the first model is live; `on_difference` as in `LiveSession`.
     """
 
     def __init__(
-        self, target: str, engine: str = "", options: EngineOptions = DEFAULT_OPTIONS
+        self,
+        target: str,
+        engine: str = "",
+        options: EngineOptions = DEFAULT_OPTIONS,
+        on_difference: OnDifference = ignore,
     ) -> None:
         self._target = target
         self._engine = engine
         self._options = options
+        self._on_difference = on_difference
         self.session: LiveSession | None = None
 
     @property
@@ -60,7 +66,7 @@ class LiveModels:
             return
         model = self._open(path)
         if session is None:
-            self.session = LiveSession(model)
+            self.session = LiveSession(model, self._on_difference)
         else:
             session.use(model)
 
@@ -107,7 +113,7 @@ class LiveModels:
         """Make a bundle live beside the one that was."""
         model = self._open(path)
         if self.session is None:  # nothing to compare with: a device that had no model at all
-            self.session = LiveSession(model)
+            self.session = LiveSession(model, self._on_difference)
         self.session.start_trial(model)
 
     def evidence(self) -> TrialEvidence:

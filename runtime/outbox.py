@@ -7,7 +7,6 @@ drop a second copy. The box is bounded; `relief` says what it gives up when it i
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 
 from .ballast import Ballast
 from .errors import AgentError
+from .outbox_file import JOURNAL_PAGES, lacks_room, open_file
 from .protocol import Lost, Report, encode
 from .relief import (
     CAPTURE,
@@ -35,32 +35,13 @@ from .relief import (
 )
 from .rollup import add_lost
 
+IN_MEMORY = Path(":memory:")  # a box that ends with its process
 MAX_MESSAGES = 4000
 MAX_BYTES = 16 << 20
-_JOURNAL_PAGES = 64  # of SQLite's journal before it starts from the beginning again
 
 Result = TypeVar("Result")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS message (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
-  kind TEXT NOT NULL,
-  boot_id TEXT NOT NULL,
-  seq INTEGER NOT NULL,
-  payload BLOB NOT NULL,
-  UNIQUE (boot_id, seq)
-);
-CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-INSERT OR IGNORE INTO counter VALUES ('dropped', 0);
-"""
-# Columns that a box of an earlier version lacks. Nobody knows which of its messages have left.
-_ADDED = {
-    "sent": "INTEGER NOT NULL DEFAULT 1",  # 1: it may have left the device
-    "bundle_id": "TEXT NOT NULL DEFAULT ''",  # of a report that may be merged
-    "start_s": "REAL NOT NULL DEFAULT 0",
-    "rich": "INTEGER NOT NULL DEFAULT 0",  # 1: a report with features' sketches
-    "expires_s": "REAL NOT NULL DEFAULT 0",  # Unix seconds; 0: never
-}
+_MESSAGES = "SELECT id, kind, boot_id, seq, payload, sent FROM message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +91,20 @@ class Outbox:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._rng = rng or np.random.default_rng()
+        self._ballast = Ballast(path.with_name(path.name + ".ballast"))
         try:
-            self._db = _open(path)
-        except sqlite3.OperationalError as error:  # a full disk, a folder without permission
+            if path != IN_MEMORY:
+                path.touch(mode=0o600)  # captured samples are nobody else's business
+            self._db = self._opened(path)
+        except (OSError, sqlite3.OperationalError) as error:  # no room, no permission
             raise AgentError(f"{path} cannot be used: {error}") from error
         except sqlite3.DatabaseError:
             path.replace(path.with_name(path.name + ".damaged"))
             for tail in ("-wal", "-shm"):
                 path.with_name(path.name + tail).unlink(missing_ok=True)
-            self._db = _open(path)
-        self._ballast = Ballast(path.with_name(path.name + ".ballast"))
-        self._ballast.hold()
+            self._db = open_file(path)
+        if path != IN_MEMORY:
+            self._ballast.hold()
         row = self._db.execute("SELECT COUNT(*), TOTAL(LENGTH(payload)) FROM message").fetchone()
         self._count, self._bytes = int(row[0]), int(row[1])
 
@@ -153,11 +137,7 @@ class Outbox:
 
     def pending(self, after_id: int, limit: int) -> tuple[Message, ...]:
         """The oldest messages behind `after_id`, in the order in which they were put."""
-        rows = self._db.execute(
-            "SELECT id, kind, boot_id, seq, payload, sent FROM message "
-            "WHERE id > ? ORDER BY id LIMIT ?",
-            (after_id, limit),
-        )
+        rows = self._db.execute(f"{_MESSAGES} WHERE id > ? ORDER BY id LIMIT ?", (after_id, limit))
         return tuple(Message(*row) for row in rows)
 
     def waiting(self, messages: int, captures: int) -> tuple[Message, ...]:
@@ -165,15 +145,17 @@ class Outbox:
 
         Apart, so that a fleet which takes no captures holds nothing else up.
         """
+        if not self._count:
+            return ()
         rows = [
-            self._db.execute(
-                "SELECT id, kind, boot_id, seq, payload, sent FROM message "
-                "WHERE (kind = ?) = ? ORDER BY id LIMIT ?",
-                (CAPTURE, are_captures, limit),
-            ).fetchall()
-            for are_captures, limit in ((0, messages), (1, captures))
+            *self._db.execute(
+                f"{_MESSAGES} WHERE kind != ? ORDER BY id LIMIT ?", (CAPTURE, messages)
+            ),
+            *self._db.execute(
+                f"{_MESSAGES} WHERE kind = ? ORDER BY id LIMIT ?", (CAPTURE, captures)
+            ),
         ]
-        return tuple(Message(*row) for part in rows for row in part)
+        return tuple(Message(*row) for row in rows)
 
     def mark_sent(self, ids: Sequence[int]) -> None:
         """Note, before they leave, that these messages may be with the fleet from now on."""
@@ -216,10 +198,10 @@ class Outbox:
         """Do it in one transaction that ends within the bounds; on a full disk, in what is held."""
         try:
             return self._transact(action)
-        except sqlite3.OperationalError:
-            if not self._ballast.release():
+        except sqlite3.OperationalError as error:
+            if not (lacks_room(error) and self._ballast.release()):
                 raise
-            self._stop_growing()
+            self._stop_growing(self._db)
             return self._transact(action)
 
     def _transact(self, action: Callable[[], Result]) -> Result:
@@ -233,15 +215,24 @@ class Outbox:
             raise
         return result
 
-    def _stop_growing(self) -> None:
+    def _opened(self, path: Path) -> sqlite3.Connection:
+        try:
+            return open_file(path)
+        except sqlite3.OperationalError as error:
+            if not (lacks_room(error) and self._ballast.release()):
+                raise
+            db = open_file(path)
+            self._stop_growing(db)
+            return db
+
+    def _stop_growing(self, db: sqlite3.Connection) -> None:
         """Live in the file as it is, a third of it for payloads, until the next start."""
-        self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
         pages, page_bytes = (
-            int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
-            for name in ("page_count", "page_size")
+            int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "page_size")
         )
-        self._db.execute(f"PRAGMA max_page_count = {max(pages, _JOURNAL_PAGES)}").fetchall()
-        self._max_bytes = min(self._max_bytes, max(pages, _JOURNAL_PAGES) * page_bytes // 3)
+        db.execute(f"PRAGMA max_page_count = {max(pages, JOURNAL_PAGES)}").fetchall()
+        self._max_bytes = min(self._max_bytes, max(pages, JOURNAL_PAGES) * page_bytes // 3)
 
     def _insert_report(self, report: Report) -> None:
         losses = read_losses(self._db)
@@ -315,22 +306,3 @@ class Outbox:
     def _take(self, freed: Freed) -> None:
         self._count -= freed.messages
         self._bytes -= freed.bytes
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute(f"PRAGMA wal_autocheckpoint = {_JOURNAL_PAGES}")
-        db.executescript(_SCHEMA)
-        there = {row[1] for row in db.execute("PRAGMA table_info(message)")}
-        for name, kind in _ADDED.items():
-            if name not in there:
-                db.execute(f"ALTER TABLE message ADD COLUMN {name} {kind}")
-        db.execute("SELECT COUNT(*) FROM message").fetchone()
-    except sqlite3.DatabaseError:
-        with contextlib.suppress(sqlite3.Error):
-            db.close()
-        raise
-    return db

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 
-from .comparison import Comparison
+from .comparison import Comparison, OnDifference, ignore
 from .errors import ContractError
 from .model import Model
 from .prediction import Prediction
@@ -40,8 +40,10 @@ class _Live:
 class LiveSession:
     """Answers samples without a pause while models come and go; safe from any thread."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, on_difference: OnDifference = ignore) -> None:
+        """`on_difference` is told of samples that a model on trial answers differently."""
         self._live = _Live(model)
+        self._on_difference = on_difference
         self._swap = threading.Lock()  # orders writers; readers take no lock
 
     @property
@@ -70,7 +72,7 @@ class LiveSession:
         """Ask `model` a share `rate` of the inputs too; a shadow that is there already ends."""
         self.end_shadow()
         with self._swap:
-            self._live = _Live(self._live.model, shadow=ShadowRun(model, rate))
+            self._live = _Live(self._live.model, shadow=ShadowRun(model, rate, self._on_difference))
 
     def end_shadow(self) -> None:
         """Let the model in the shadow go; does nothing without one."""
@@ -91,7 +93,7 @@ class LiveSession:
         with self._swap:
             paired = self._live.paired
             baseline = paired.baseline if paired else self._live.model
-            self._live = _Live(model, _Paired(baseline, Comparison()))
+            self._live = _Live(model, _Paired(baseline, Comparison(self._on_difference)))
 
     def end_trial(self) -> None:
         """Keep the model on trial and stop comparing; does nothing without a trial."""
@@ -138,7 +140,7 @@ def _predict_paired(model: Model, paired: _Paired, raw: npt.ArrayLike) -> Predic
     except Exception as error:
         return _fall_back(paired, raw, error)
     with contextlib.suppress(Exception):  # no comparison: says nothing about the new model
-        paired.trial.compare(new, paired.baseline.predict(raw))
+        paired.trial.compare(raw, new, paired.baseline.predict(raw))
     return new
 
 

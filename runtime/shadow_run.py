@@ -14,7 +14,7 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from .comparison import Comparison
+from .comparison import Comparison, OnDifference, ignore
 from .model import Model
 from .prediction import Prediction
 from .protocol import TrialEvidence
@@ -28,11 +28,11 @@ _Pair = tuple[npt.NDArray[np.generic], Prediction]
 class ShadowRun:
     """Asks `model` a share `rate` of the inputs offered, and counts how the answers compare."""
 
-    def __init__(self, model: Model, rate: float) -> None:
+    def __init__(self, model: Model, rate: float, on_difference: OnDifference = ignore) -> None:
         self._model = model
         self._rate = rate
         self._rng = random.Random()  # regular sampling would miss what is regular in the inputs
-        self._comparison = Comparison()
+        self._comparison = Comparison(on_difference)
         self._waiting: queue.Queue[_Pair | None] = queue.Queue(QUEUE)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edgekiln-shadow", daemon=True)
@@ -62,7 +62,7 @@ class ShadowRun:
         while (pair := self._waiting.get()) is not None and not self._stopping.is_set():
             raw, answer = pair
             try:
-                self._comparison.compare(self._model.predict(raw), answer)
+                self._comparison.compare(raw, self._model.predict(raw), answer)
             # The live model took these samples. Whatever this one raises is against it.
             except Exception:
                 self._comparison.fail()

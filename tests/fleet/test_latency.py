@@ -139,9 +139,10 @@ def test_counts_are_the_reports_own_when_one_device_is_too_old_for_sketches(
 def test_sketch_that_cannot_be_read_is_left_out_and_counted(copied_fleet: FleetFolder) -> None:
     good = sketched("b" * 64, 1, np.full(40, 120.0))
     bad = msgspec.structs.replace(good, seq=2, latency_sketch=b"\x05\x01\x0f")
-    said(copied_fleet, {"a": "host"}, [("a", good), ("a", bad)])
+    lie = msgspec.structs.replace(good, seq=3, latency_us=took(120.0, 39))
+    said(copied_fleet, {"a": "host"}, [("a", good), ("a", bad), ("a", lie)])
     found = fleet_latency(copied_fleet)
-    assert (found.left_out, [row.samples for row in found.latencies]) == (1, [40])
+    assert (found.left_out, [row.samples for row in found.latencies]) == (2, [40])
 
 
 def test_document_is_read_back_as_it_was_written(copied_fleet: FleetFolder) -> None:

@@ -23,6 +23,7 @@ from edgekiln.runtime.capture import (
 from edgekiln.runtime.capture_desk import MAX_WAITING, CaptureDesk, Redact, load_hook
 from edgekiln.runtime.errors import DeviceConfigError
 from edgekiln.runtime.outbox import Outbox
+from edgekiln.runtime.prediction import Head, Prediction
 from edgekiln.runtime.protocol import Capture, CaptureReason, decode
 from edgekiln.runtime.relief import read_losses
 from edgekiln.runtime.reporter import Reporter
@@ -41,6 +42,12 @@ def answered(confidences: list[float], drifting: tuple[str, ...] = ()) -> Seen:
     samples = np.arange(count * 6, dtype=np.float32).reshape(count, 2, 3)
     told = np.array(confidences, np.float32)
     return Seen("b1", ("no", "yes"), samples, np.arange(count) % 2, told, drifting)
+
+
+def prediction(*labels: str) -> Prediction:
+    count = len(labels)
+    told = np.full(count, 0.75, np.float32)
+    return Prediction(np.zeros(count, np.int64), labels, told, told[:, None], "b2", 1.0)
 
 
 class Taken:
@@ -101,10 +108,24 @@ def test_share_at_random_is_as_asked_for_in_any_batches() -> None:
 def test_violations_and_disagreements_carry_what_was_wrong() -> None:
     taken = Taken()
     taken.tap.refused(np.full((2, 3), np.nan), "finite", "b1")
-    taken.tap.disagreed(answered([0.9, 0.8]), 1, "no")
+    batch = answered([0.9, 0.8])
+    taken.tap.differed(batch.samples, prediction("no", "yes"), prediction("no", "no"))
     refused, disagreed = taken.candidates
     assert (refused.reason, refused.detail, refused.label) == ("violation", "finite", "")
     assert (disagreed.label, disagreed.other_label) == ("yes", "no")
+    assert np.array_equal(disagreed.sample, batch.samples[1])
+
+
+def test_single_sample_that_two_models_disagree_on_keeps_its_shape() -> None:
+    taken = Taken()
+    head = Head("b2", ("no", "yes"), 1.0, 0)
+    new, old = (
+        Prediction.of_logits(np.array(logits, np.float32), head, 1.0)
+        for logits in ([0.0, 3.0], [3.0, 0.0])
+    )
+    taken.tap.differed(np.zeros((1, 4), np.float32), new, old)
+    (candidate,) = taken.candidates
+    assert (candidate.sample.shape, candidate.label, candidate.other_label) == ((1, 4), "yes", "no")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +157,7 @@ def test_reasons_that_are_not_asked_for_take_nothing() -> None:
     taken = Taken(reasons=("violation",), random_share=1.0)
     for _ in range(50):
         taken.tap.answered(answered([0.1, 0.1], drifting=("mean",)))
-    taken.tap.disagreed(answered([0.9]), 0, "yes")
+    taken.tap.differed(answered([0.9]).samples, prediction("no"), prediction("yes"))
     assert not taken.candidates
 
 

@@ -219,6 +219,19 @@ def test_bytes_that_are_no_sketch_are_refused(data: bytes) -> None:
         decode_sketch(data)
 
 
+def test_sketch_of_more_values_than_anybody_has_seen_is_refused() -> None:
+    top = np.ones(1, np.float32)
+    nothing = np.empty(0, np.float32)
+    for height, is_read in ((52, True), (53, False), (59, False)):
+        levels = (*[nothing] * height, top)
+        data = encode_sketch(KllSketch(8, 8, 1 << height, 1.0, 1.0, levels))
+        if is_read:
+            assert decode_sketch(data).quantiles([0.5, 1.0]) == (1.0, 1.0)
+        else:
+            with pytest.raises(ProtocolError, match="cannot be read"):
+                decode_sketch(data)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_flipped_bytes_are_refused_or_read_as_a_sketch(data: st.DataObject) -> None:
@@ -230,4 +243,6 @@ def test_flipped_bytes_are_refused_or_read_as_a_sketch(data: st.DataObject) -> N
     except ProtocolError:
         return
     assert sum(len(level) << height for height, level in enumerate(sketch.levels)) == sketch.n
+    assert len(sketch.quantiles(SHARES)) == len(SHARES)
+    assert sum(sketch.histogram([0.0, 1.0, 100.0])) == sketch.n
     assert merge_sketches([sketch, sketch], np.random.default_rng(0)).n == 2 * sketch.n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from edgekiln.runtime.courier import CAPTURES_IN_FLIGHT, IN_FLIGHT, Courier
-from edgekiln.runtime.outbox import Outbox
+from edgekiln.runtime.outbox import IN_MEMORY, Outbox
 
 
 @pytest.fixture
@@ -37,6 +38,24 @@ def test_messages_survive_until_acknowledged(tmp_path: Path) -> None:
     assert not again.ack("other", 2)
     assert seqs(again) == [2]
     again.close()
+
+
+def test_only_the_owner_reads_the_box(tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "o")
+    box.put("capture", "b", 1, b"a face")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("o*")} == {0o600}
+    box.close()
+
+
+def test_box_in_memory_leaves_nothing_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    box = Outbox(IN_MEMORY)
+    box.put("event", "b", 1, b"x")
+    assert seqs(box) == [1]
+    box.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_same_number_is_kept_once(box: Outbox) -> None:

@@ -432,7 +432,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("only root may mount a small disk: sudo make test")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.slow
@@ -468,6 +468,22 @@ def test_full_disk_stops_neither_acknowledgements_nor_new_reports(
     (small_disk / "someone-elses").unlink()
     again = opened(small_disk / "outbox")
     assert (small_disk / "outbox.ballast").exists()
+    again.close()
+
+
+@pytest.mark.slow
+def test_box_opens_on_a_full_disk_and_goes_on_with_what_it_held(small_disk: Path) -> None:
+    box = opened(small_disk / "outbox")
+    box.put_report(report(1))
+    box.close()
+    with contextlib.suppress(OSError), (small_disk / "someone-elses").open("wb", 0) as other:
+        while True:
+            other.write(bytes(4096))
+    again = opened(small_disk / "outbox")
+    for seq in range(2, 300):
+        again.put_report(report(seq, 90_000.0 * seq))
+    assert accounted(again, Fleet()) == 2990
+    assert again.ack("boot", reports(again)[0].seq)
     again.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 
 from edgekiln.runtime.agent_ports import Clock
+from edgekiln.runtime.capture import Candidate, CaptureTable, CaptureTap
 from edgekiln.runtime.contract import Contract, FloatArray, TensorSpec
 from edgekiln.runtime.drift import DriftDetector
 from edgekiln.runtime.errors import ContractError, DriftStateError, EngineError
 from edgekiln.runtime.monitor import Monitor
 from edgekiln.runtime.prediction import Head, Prediction
-from edgekiln.runtime.protocol import BrokenRules, Report
+from edgekiln.runtime.protocol import BrokenRules, CaptureReason, Report
 from edgekiln.runtime.reference import build_reference
 from edgekiln.runtime.report_folder import ReportFolder
 from edgekiln.runtime.ring import RING_BYTES, RING_SAMPLES, Ring
@@ -54,6 +56,49 @@ class Signs:
             raise EngineError("burnt")
         logits = self._logits(samples)
         return Prediction.of_logits(logits if raw.ndim == 2 else logits[0], self._head, 30.0)
+
+
+def captured(reasons: tuple[str, ...]) -> tuple[Watch, list[Candidate]]:
+    """A watch with a tap that takes as much as it may."""
+    table = CaptureTable(
+        reasons=tuple(map(CaptureReason, reasons)), redact="none", max_per_day=10**9
+    )
+    candidates: list[Candidate] = []
+    clock = itertools.count()
+    tap = CaptureTap(table, candidates.append, lambda: float(next(clock)), np.random.default_rng(0))
+    session = LiveSession(Signs())  # type: ignore[arg-type]
+    watch = Watch(session, lambda report, state: None, rng=np.random.default_rng(1), tap=tap)
+    return watch, candidates
+
+
+def test_refused_samples_are_captured_as_they_came_with_the_rule() -> None:
+    watch, candidates = captured(("violation",))
+    for raw in (np.array([99.0, 0, 0]), np.array([1, 2]), np.array([np.nan, 0, 0])):
+        with pytest.raises(ContractError):
+            watch.predict(raw)
+    with pytest.raises(EngineError):
+        watch.predict(np.array([45.0, 0, 0]))
+    watch.predict(RAW[0])
+    watch.close()
+    assert [one.detail for one in candidates] == ["range", "shape", "finite"]
+    assert candidates[0].sample.tolist() == [99.0, 0.0, 0.0]
+    assert {one.bundle_id for one in candidates} == {"b1"}
+
+
+def test_samples_are_captured_while_a_feature_drifts_and_not_before() -> None:
+    watch, candidates = captured(("drifted",))
+    for sample in RAW[:400]:
+        watch.predict(sample)
+    watch.close()
+    assert not candidates
+    moved = RAW[:400] + np.array([0, 3, 0], np.float32)
+    for sample in moved:
+        watch.predict(sample)
+    watch.close()
+    assert candidates
+    assert all("x[1]" in one.detail for one in candidates)
+    assert all((moved == one.sample).all(axis=1).any() for one in candidates)
+    assert {one.label for one in candidates} <= {"a", "b"}
 
 
 class Posted:

@@ -6,6 +6,29 @@
 static const ek_field modulus = {{0xffffffedu, 0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu,
                                   0xffffffffu, 0xffffffffu, 0x7fffffffu}};
 
+/* a b + c + carry, at most 2^64 - 1: the low word, and the high one in `carry`. */
+static inline uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c, uint32_t *carry) {
+#ifdef __ARM_ARCH_6M__
+    /* The core has products of 32 bits: by halves, where the library's call has 64 bits by 64. */
+    const uint32_t a0 = a & 0xffffu, a1 = a >> 16, b0 = b & 0xffffu, b1 = b >> 16;
+    const uint32_t first = a0 * b0;
+    const uint32_t second = (a1 * b0) + (first >> 16);
+    const uint32_t third = (a0 * b1) + (second & 0xffffu);
+    const uint32_t product = (third << 16) | (first & 0xffffu);
+    uint32_t high = (a1 * b1) + (second >> 16) + (third >> 16);
+    uint32_t low = product + c;
+    high += low < c ? 1u : 0u;
+    low += *carry;
+    high += low < *carry ? 1u : 0u;
+    *carry = high;
+    return low;
+#else
+    const uint64_t sum = ((uint64_t)a * b) + c + *carry;
+    *carry = (uint32_t)(sum >> 32);
+    return (uint32_t)sum;
+#endif
+}
+
 /* Adds `carry` times 2^256. */
 static void fold(ek_field *number, uint64_t carry) {
     while (carry != 0u) {
@@ -49,20 +72,17 @@ void ek_field_subtract(ek_field *result, const ek_field *a, const ek_field *b) {
 
 void ek_field_multiply(ek_field *result, const ek_field *a, const ek_field *b) {
     uint32_t product[2u * EK_FIELD_WORDS] = {0};
+    uint32_t carry = 0;
     for (uint32_t i = 0; i < EK_FIELD_WORDS; i++) {
-        uint64_t carry = 0;
+        carry = 0;
         for (uint32_t j = 0; j < EK_FIELD_WORDS; j++) {
-            carry += ((uint64_t)a->word[i] * b->word[j]) + product[i + j]; /* at most 2^64 - 1 */
-            product[i + j] = (uint32_t)carry;
-            carry >>= 32;
+            product[i + j] = multiply_add(a->word[i], b->word[j], product[i + j], &carry);
         }
-        product[i + EK_FIELD_WORDS] = (uint32_t)carry;
+        product[i + EK_FIELD_WORDS] = carry;
     }
-    uint64_t carry = 0;
+    carry = 0;
     for (uint32_t i = 0; i < EK_FIELD_WORDS; i++) {
-        carry += ((uint64_t)product[i + EK_FIELD_WORDS] * FOLD) + product[i];
-        result->word[i] = (uint32_t)carry;
-        carry >>= 32;
+        result->word[i] = multiply_add(product[i + EK_FIELD_WORDS], FOLD, product[i], &carry);
     }
     fold(result, carry);
 }

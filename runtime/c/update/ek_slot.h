@@ -8,6 +8,9 @@
 #ifndef EK_BLOCK_BYTES
 #define EK_BLOCK_BYTES 1024u /* the largest block that is taken: a buffer of RAM has this size */
 #endif
+#if EK_BLOCK_BYTES < 256u
+#error "EK_BLOCK_BYTES is a power of two, at least 256"
+#endif
 
 /* Where the image begins. */
 uint32_t ek_slot_image_offset(const ek_head *head);

@@ -12,21 +12,13 @@ typedef enum { OFFER, ARRIVED, TRY, PASSED, FAILED, CONFIRMED, LOST } event;
 /* Effects: the record as it was becomes the record that is written. */
 typedef void (*effect)(const ek_update *update, ek_record *record, ek_reason why);
 
-static void digest_of_head(const uint8_t bytes[EK_HEAD_BYTES], uint8_t digest[EK_DIGEST_BYTES]) {
+static void take(const ek_update *update, ek_record *record, ek_reason why) {
     ek_sha256 hash;
     ek_sha256_init(&hash);
-    ek_sha256_update(&hash, bytes, EK_HEAD_BYTES);
-    ek_sha256_final(&hash, digest);
-}
-
-static ek_source spare_slot(const ek_record *record) {
-    return record->active == (uint8_t)EK_IN_SLOT_A ? EK_IN_SLOT_B : EK_IN_SLOT_A;
-}
-
-static void take(const ek_update *update, ek_record *record, ek_reason why) {
-    digest_of_head(update->bytes, record->offered);
+    ek_sha256_update(&hash, update->buffer, EK_HEAD_BYTES);
+    ek_sha256_final(&hash, record->offered);
     (void)why;
-    record->candidate = (uint8_t)spare_slot(record);
+    record->candidate = record->active == EK_IN_SLOT_A ? EK_IN_SLOT_B : EK_IN_SLOT_A;
     ek_fill(record->previous, 0, EK_DIGEST_BYTES); /* its slot is written over */
 }
 
@@ -76,7 +68,8 @@ static void go_back(const ek_update *update, ek_record *record, ek_reason why) {
 static void fall_back(const ek_update *update, ek_record *record, ek_reason why) {
     static const uint8_t none[EK_DIGEST_BYTES] = {0};
     (void)update;
-    (void)why;
+    record->outcome = EK_ROLLED_BACK;
+    record->reason = (uint8_t)why;
     ek_copy(record->running, record->previous, EK_DIGEST_BYTES);
     ek_copy(record->previous, none, EK_DIGEST_BYTES);
     record->active = ek_same(record->running, none, EK_DIGEST_BYTES) ? EK_FACTORY
@@ -191,58 +184,65 @@ static int was_refused(const ek_record *record) {
            record->reason == (uint8_t)EK_NOT_CONFIRMED || record->reason == (uint8_t)EK_TAKEN_BACK;
 }
 
-/* Whether an offer of what is in hand changes nothing: it is being fetched, or complete. */
-static int goes_on(const ek_update *update) {
-    return update->record.state == (uint8_t)EK_STAGED ||
-           (update->record.state == (uint8_t)EK_FETCHING && update->has_head);
+/* The head in the buffer is the one that parts are fetched for from now on. */
+static void follow(ek_update *update, uint32_t part) {
+    ek_copy(update->bytes, update->buffer, EK_HEAD_BYTES);
+    (void)ek_head_read(update->bytes, &update->head);
+    update->has_head = 1;
+    update->testing = 0;
+    update->failures = 0;
+    update->part = part;
+    update->reached = part;
 }
 
+/* An update that is not the one in hand. */
+static ek_reason take_up(ek_update *update, const ek_record *offer) {
+    const ek_record *record = &update->record;
+    const int known = ek_same(offer->offered, record->offered, EK_DIGEST_BYTES);
+    if (record->active != (uint8_t)EK_FACTORY &&
+        ek_same(offer->offered, record->running, EK_DIGEST_BYTES)) {
+        return EK_ALREADY_RUNNING;
+    }
+    if (known && was_refused(record)) {
+        return EK_REFUSED_BEFORE;
+    }
+    const ek_reason reason = change(update, OFFER, EK_FINE);
+    if (reason == EK_FINE) {
+        follow(update, 0);
+    }
+    return reason;
+}
+
+/* What is in hand stays as it is until another head has proven that it may take its place. */
 ek_reason ek_update_offer(ek_update *update) {
     const ek_port *port = update->port;
     const ek_record *record = &update->record;
-    uint8_t offered[EK_DIGEST_BYTES];
+    ek_record offer = *record;
     ek_head head;
     if (record->state == (uint8_t)EK_TRIAL) {
         return EK_BUSY;
     }
-    /* Into the buffer: what is refused leaves the update in hand as it is. */
     if (port->fetch(port->context, 0, update->buffer, EK_HEAD_BYTES) != 0) {
         return EK_LATER;
     }
-    ek_reason reason =
+    const ek_reason reason =
         ek_head_check(port, update->device, record->floor, update->buffer, &head);
     if (reason != EK_FINE) {
         return reason;
     }
-    if (spare_slot(record) == update->running) { /* a trial that was rejected still runs */
+    take(update, &offer, EK_FINE);
+    if (offer.candidate == (uint8_t)update->running) { /* a trial that was rejected still runs */
         return EK_BUSY;
     }
-    digest_of_head(update->buffer, offered);
-    if (record->active != (uint8_t)EK_FACTORY &&
-        ek_same(offered, record->running, EK_DIGEST_BYTES)) {
-        return EK_ALREADY_RUNNING;
+    if (record->state == (uint8_t)EK_IDLE ||
+        !ek_same(offer.offered, record->offered, EK_DIGEST_BYTES)) {
+        return take_up(update, &offer);
     }
-    const int known = ek_same(offered, record->offered, EK_DIGEST_BYTES);
-    if (known && goes_on(update)) {
-        return EK_FINE;
+    if (record->state == (uint8_t)EK_FETCHING && !update->has_head) {
+        follow(update, ek_slot_resume(port, area_of((ek_source)record->candidate),
+                                      update->buffer, &head));
     }
-    if (known && record->state == (uint8_t)EK_IDLE && was_refused(record)) {
-        return EK_REFUSED_BEFORE;
-    }
-    ek_copy(update->bytes, update->buffer, EK_HEAD_BYTES);
-    (void)ek_head_read(update->bytes, &update->head);
-    update->testing = 0;
-    update->failures = 0;
-    update->part = 0;
-    if (known && record->state == (uint8_t)EK_FETCHING) {
-        update->part = ek_slot_resume(port, area_of((ek_source)record->candidate), update->bytes,
-                                      &update->head);
-    } else {
-        reason = change(update, OFFER, EK_FINE);
-    }
-    update->reached = update->part;
-    update->has_head = reason == EK_FINE;
-    return reason;
+    return EK_FINE;
 }
 
 static ek_progress give_up(ek_update *update, ek_reason why) {
@@ -326,8 +326,8 @@ ek_progress ek_update_step(ek_update *update) {
         return update->has_head ? fetch_part(update) : EK_NOTHING;
     case EK_STAGED:
         return update->testing ? test_vector(update) : begin_test(update);
-    case EK_TRIAL:
-        return EK_READY;
+    case EK_TRIAL: /* what runs on trial already needs no boot */
+        return update->on_trial ? EK_NOTHING : EK_READY;
     default:
         return EK_NOTHING;
     }

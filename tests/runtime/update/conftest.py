@@ -26,7 +26,6 @@ LIBRARY = Path(edgekiln.runtime.__file__).parent / "c" / "update"
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion")
 WARNINGS += ("-Wshadow", "-Wundef", "-Wvla", "-Wcast-align", "-Wstrict-prototypes", "-Werror")
 WARNINGS += ("-Wmissing-prototypes",)
-UNDEFINED = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
 ADDRESSEE = Addressee.of("plant", "board")
 STRUCTURE = hashlib.sha256(b"structure").digest()
 UNIT = 32
@@ -153,6 +152,8 @@ class Board:
     cut_kind: str = "torn"  # none | torn | all of it
     broken: bool = False  # flash can be read and does nothing else
     dead_cell: tuple[int, int] | None = None  # area and place of a byte that is always 0xFF
+    garbled: int = 0  # so many blocks come with a bit flipped, then no more
+    weak: int = 0  # the operation that leaves a byte as it was and says that all is well
     hang: bool = False  # the model does not come back: the watchdog resets
     operations: int = 0
     erased: int = 0
@@ -276,7 +277,8 @@ class Board:
                 self.written[area] - units if erasing else self.written[area] | units
             )
             for i, byte in enumerate(data):
-                cells[offset + i] = byte if erasing else cells[offset + i] & byte
+                if self.operations != self.weak or i != 7:
+                    cells[offset + i] = byte if erasing else cells[offset + i] & byte
             if self.dead_cell is not None:
                 self.flash[self.dead_cell[0]][self.dead_cell[1]] = 0xFF
             return
@@ -297,6 +299,9 @@ class Board:
         if self.dead or len(piece) != count:
             return 1
         self.fetched.append((offset, count))
+        if self.garbled and len(self.fetched) > 4:
+            self.garbled -= 1
+            piece = piece[:-1] + bytes((piece[-1] ^ 1,))
         ctypes.memmove(to, piece, count)
         return 0
 
@@ -322,23 +327,42 @@ class Board:
         return self.verified[seen]
 
 
+BuildLibrary = Callable[..., ctypes.CDLL]
+
+
 @pytest.fixture(scope="session")
-def update_library(
+def build_library(
     tmp_path_factory: pytest.TempPathFactory, require_tool: Callable[[str], str]
-) -> ctypes.CDLL:
-    """The C library as a shared object; the blocks are small, so that there are many."""
-    out = tmp_path_factory.mktemp("update") / "update.so"
-    sources = sorted(str(path) for path in LIBRARY.glob("*.c") if path.name != "ek_model.c")
-    command = (require_tool("gcc"), *WARNINGS, "-O2", "-shared", "-fPIC", "-DEK_BLOCK_BYTES=1024u")
-    trap = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
-    subprocess.run((*command, *trap, *sources, "-o", str(out)), check=True)
-    return ctypes.CDLL(str(out))
+) -> BuildLibrary:
+    """Flags -> the C library as a shared object that ends where its behaviour is not defined."""
+
+    def build(*flags: str) -> ctypes.CDLL:
+        out = tmp_path_factory.mktemp("update") / "update.so"
+        sources = sorted(str(path) for path in LIBRARY.glob("*.c") if path.name != "ek_model.c")
+        command = (require_tool("gcc"), *WARNINGS, "-O2", "-shared", "-fPIC", *flags)
+        trap = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
+        subprocess.run((*command, *trap, *sources, "-o", str(out)), check=True)
+        return ctypes.CDLL(str(out))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def update_library(build_library: BuildLibrary) -> ctypes.CDLL:
+    """The library as this machine has it."""
+    return build_library()
 
 
 @pytest.fixture(scope="session")
 def make_bad() -> Callable[[], bytes]:
     """An image whose second golden vector the model does not reproduce."""
     return lambda: make_image(random.Random(2).randbytes(3000), wrong=True)
+
+
+@pytest.fixture(scope="session")
+def make_long() -> Callable[[], bytes]:
+    """An image with six golden vectors."""
+    return lambda: make_image(random.Random(3).randbytes(300), vectors=6)
 
 
 @pytest.fixture(scope="session")

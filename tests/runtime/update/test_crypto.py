@@ -5,13 +5,16 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import itertools
+import operator
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+BuildLibrary = Callable[..., ctypes.CDLL]
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
@@ -62,6 +65,10 @@ FIPS_180 = (
         *("cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0", "e718483d0ce7"),
     ),
 )
+
+
+def number(words: Iterable[int]) -> int:
+    return sum(word << 32 * index for index, word in enumerate(words))
 
 
 def verify(library: ctypes.CDLL, key: bytes, message: bytes, signature: bytes) -> bool:
@@ -167,6 +174,8 @@ def oddities() -> Iterator[tuple[bytes, bytes, bytes]]:
     spellings += [bytes((*p.encoded[:31], p.encoded[31] | 0x80)) for p in orders if p.x == 0]
     for key, nonce in itertools.product(spellings, spellings):
         yield key, b"", nonce + bytes(32)
+    nonce = (BASE * 3).encoded + (3).to_bytes(32, "little")
+    yield from ((key, bytes([i]), nonce) for key in spellings for i in range(8))
     for i in range(8):
         a, r = rng.randrange(1, L), rng.randrange(1, L)
         t, u = rng.choice(orders), rng.choice(orders)
@@ -182,6 +191,16 @@ def oddities() -> Iterator[tuple[bytes, bytes, bytes]]:
                 yield key, message, nonce + s.to_bytes(32, "little")
                 if s + L < 1 << 256:
                     yield key, message, nonce + (s + L).to_bytes(32, "little")
+
+
+@pytest.fixture(
+    scope="session", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["wide", "v6m"]
+)
+def any_library(
+    request: pytest.FixtureRequest, build_library: BuildLibrary, update_library: ctypes.CDLL
+) -> ctypes.CDLL:
+    """With products of 64 bits, and as cores have it that multiply 32 bits to 32."""
+    return build_library("-D__ARM_ARCH_6M__") if request.param else update_library
 
 
 @pytest.mark.parametrize(("message", "times", "sha256", "sha512"), FIPS_180)
@@ -204,13 +223,32 @@ def test_hashes_equal_hashlibs_when_a_message_comes_in_pieces(update_library: ct
 
 @pytest.mark.parametrize(("secret", "key", "message", "signature"), RFC_8032)
 def test_signature_holds_when_it_is_a_vector_of_rfc_8032(
-    update_library: ctypes.CDLL, secret: str, key: str, message: str, signature: str
+    any_library: ctypes.CDLL, secret: str, key: str, message: str, signature: str
 ) -> None:
     texts = (bytes.fromhex(text) for text in (secret, key, message, signature))
     raw, public, data, signed = texts
     assert Ed25519PrivateKey.from_private_bytes(raw).sign(data) == signed
-    assert verify(update_library, public, data, signed)
-    assert not verify(update_library, public, data + b"\0", signed)
+    assert verify(any_library, public, data, signed)
+    assert not verify(any_library, public, data + b"\0", signed)
+
+
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply"])
+def test_field_equals_big_integers_when_words_are_at_their_ends(
+    any_library: ctypes.CDLL, name: str
+) -> None:
+    rng, words = random.Random(5), ctypes.c_uint32 * 8
+    exact = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul}[name]
+    ends = (0, 1, 37, 38, 0xFFFF, 0x10000, 0xFFFF0000, 0xFFFFFFFF, 0xFFFFFFDA)
+    for _ in range(3000):
+        a, b = (
+            [rng.choice((rng.getrandbits(32), *ends)), *([rng.choice((0, 0xFFFFFFFF))] * 7)]
+            if rng.random() < 0.5
+            else [rng.choice((rng.getrandbits(32), *ends)) for _ in range(8)]
+            for _ in range(2)
+        )
+        found = words()
+        getattr(any_library, f"ek_field_{name}")(found, words(*a), words(*b))
+        assert (number(found) - exact(number(a), number(b))) % P == 0
 
 
 @pytest.mark.slow

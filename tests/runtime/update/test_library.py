@@ -54,30 +54,25 @@ def test_sanitizers_find_nothing_when_updates_are_hostile(
     assert reached >= set(range(8)) | {16}  # each answer that a head can get
 
 
+@pytest.mark.slow
 @pytest.mark.tool
-def test_library_fits_nine_kilobytes_when_built_for_the_smallest_core(
+def test_library_is_small_and_alone_when_built_for_the_smallest_core(
     tmp_path: Path, require_tool: RequireTool
 ) -> None:
     gcc = require_tool("arm-none-eabi-gcc")
     subprocess.run((gcc, *CORTEX_M0, "-c", *SOURCES), cwd=tmp_path, check=True)
-    objects = sorted(path.name for path in tmp_path.glob("*.o"))
-    size = gcc.removesuffix("gcc") + "size"
-    listing = subprocess.run(
-        (size, "-t", *objects), cwd=tmp_path, capture_output=True, text=True, check=True
-    ).stdout
-    text, data, bss = map(int, re.findall(r"^\s*(\d+)\s+(\d+)\s+(\d+).*TOTALS", listing, re.M)[0])
+    objects = sorted(str(path) for path in tmp_path.glob("*.o"))
+
+    def said(tool: str, *options: str) -> str:
+        command = (gcc.removesuffix("gcc") + tool, *options, *objects)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    (sizes,) = re.findall(r"^\s*(\d+)\s+(\d+)\s+(\d+).*TOTALS", said("size", "-t"), re.M)
+    text, data, bss = map(int, sizes)
     assert text <= 9 * 1024
     assert (data, bss) == (0, 0)  # nothing global but constants
-
-
-@pytest.mark.tool
-def test_library_calls_nothing_of_its_platform(tmp_path: Path, require_tool: RequireTool) -> None:
-    gcc = require_tool("arm-none-eabi-gcc")
-    subprocess.run((gcc, *CORTEX_M0, "-c", *SOURCES), cwd=tmp_path, check=True)
-    nm = gcc.removesuffix("gcc") + "nm"
-    objects = sorted(str(path) for path in tmp_path.glob("*.o"))
-    listing = subprocess.run((nm, *objects), capture_output=True, text=True, check=True).stdout
-    defined = set(re.findall(r" [TtRrDdBb] (\w+)$", listing, re.M))
-    wanted = set(re.findall(r" U (\w+)$", listing, re.M)) - defined
+    symbols = said("nm")
+    defined = set(re.findall(r" [TtRrDdBb] (\w+)$", symbols, re.M))
+    wanted = set(re.findall(r" U (\w+)$", symbols, re.M)) - defined
     # What a freestanding compiler may call anywhere: memory, and arithmetic of 64 bits.
     assert {name for name in wanted if not name.startswith("__")} <= {"memcpy", "memset"}

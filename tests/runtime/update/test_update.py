@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from edgekiln.runtime.envelope import HEAD_BYTES, Addressee, open_update
+from edgekiln.runtime.errors import TrustError
 
 from .conftest import make_image
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 NewBoard = Callable[..., "Board"]
 Sealed = Callable[..., bytes]
 
+BOARD = Addressee.of("plant", "board")
+STRUCTURE = hashlib.sha256(b"structure").digest()  # as conftest.py has it
+
 # ek_reason.h
 NO_ENVELOPE, BAD_SIZE, UNKNOWN_KEY, BAD_SIGNATURE, OTHER_CLASS, OTHER_STRUCTURE = range(1, 7)
 OLD_COUNTER, REFUSED_BEFORE, ALREADY_RUNNING, DAMAGED, WRONG_ANSWERS = range(7, 12)
@@ -27,6 +32,10 @@ NOT_CONFIRMED, TAKEN_BACK, FLASH, BUSY, LATER = range(12, 17)
 IDLE, FETCHING, STAGED, TRIAL = range(4)
 COMMITTED, REJECTED, ROLLED_BACK = 1, 2, 3
 NOTHING, MORE, WAIT, READY, ENDED = range(5)
+
+
+def flipped(update: bytes, at: int) -> bytes:
+    return update[:at] + bytes((update[at] ^ 1,)) + update[at + 1 :]
 
 
 def image_of(update: bytes) -> bytes:
@@ -54,6 +63,7 @@ def test_image_runs_on_trial_and_then_for_good_when_it_is_good(
     board.boot()
     assert board.image == image_of(update)
     assert board.update.on_trial
+    assert board.step() == NOTHING  # a main loop must not take it for a reason to reset
     assert board.confirm() == 0
     board.boot()
     assert board.image == image_of(update)
@@ -71,6 +81,9 @@ def test_slots_take_turns_when_updates_follow(new_board: NewBoard, sealed: Seale
         assert board.install(sealed(seed)) == 0
         assert board.image == image_of(sealed(seed))
         assert board.record.active == 1 + seed % 2
+    assert bytes(board.record.previous) == hashlib.sha256(sealed(3)[:HEAD_BYTES]).digest()
+    assert board.offer(sealed(5)) == 0
+    assert bytes(board.record.previous) == bytes(32)  # its slot is written over
 
 
 @pytest.mark.parametrize(
@@ -79,6 +92,7 @@ def test_slots_take_turns_when_updates_follow(new_board: NewBoard, sealed: Seale
         ({"key": Ed25519PrivateKey.from_private_bytes(bytes(32))}, UNKNOWN_KEY),
         ({"addressee": Addressee.of("plant", "other")}, OTHER_CLASS),
         ({"addressee": Addressee.of("others", "board")}, OTHER_CLASS),
+        ({"addressee": dataclasses.replace(BOARD, vendor_id=bytes(16))}, OTHER_CLASS),
         ({"structure": bytes(32)}, OTHER_STRUCTURE),
         ({"counter": 2}, OLD_COUNTER),
         ({"image": bytes(8192)}, BAD_SIZE),
@@ -95,6 +109,21 @@ def test_update_is_refused_before_flash_is_touched_when_its_head_says_no(
     assert (board.operations, board.step(), board.image) == (0, NOTHING, None)
 
 
+def test_update_is_given_up_once_flash_works_again_when_it_did_not_for_long(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    board = new_board()
+    board.boot()
+    assert board.offer(sealed(1)) == 0
+    board.broken = True
+    assert {board.step() for _ in range(30)} == {MORE, WAIT}
+    board.broken = False
+    board.server = sealed(1)[:-1]  # another failure, of the last block
+    assert board.run() in (ENDED, WAIT)
+    assert board.install(sealed(2)) == 0
+
+
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_head_is_refused_before_flash_is_touched(
     new_board: NewBoard, sealed: Sealed
 ) -> None:
@@ -185,6 +214,35 @@ def test_download_goes_on_when_noise_is_offered_meanwhile(
     assert board.run() == READY
 
 
+def test_block_is_fetched_again_and_never_written_when_it_comes_garbled(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    clean, noisy = new_board(), new_board(garbled=6)
+    for board in (clean, noisy):
+        board.boot()
+        assert board.install(sealed(1)) == 0
+    assert noisy.garbled == 0
+    assert noisy.operations == clean.operations
+    assert len(noisy.fetched) == len(clean.fetched) + 6
+
+
+@pytest.mark.parametrize("operation", range(1, 25))
+def test_write_is_done_again_when_flash_only_says_that_it_was_done(
+    new_board: NewBoard, sealed: Sealed, operation: int
+) -> None:
+    board = new_board(weak=operation, self_tests=3)
+    board.boot()
+    for _ in range(4):  # a journal that cannot be written waits
+        reason = board.install(sealed(1))
+        if reason in (0, ALREADY_RUNNING):
+            break
+        assert reason in (FLASH, BUSY)  # never DAMAGED: what was written is read back at once
+        board.boot()
+        assert board.image in (None, image_of(sealed(1)))
+    assert board.image == image_of(sealed(1))
+    assert board.record.outcome == COMMITTED
+
+
 def test_update_waits_and_goes_on_when_the_network_ends_and_comes_back(
     new_board: NewBoard, sealed: Sealed
 ) -> None:
@@ -231,6 +289,23 @@ def test_image_is_refused_for_good_when_its_answers_are_wrong(
     assert board.image is None
     assert board.offer(bad) == REFUSED_BEFORE
     assert board.operations == operations
+
+
+def test_self_test_goes_on_when_offers_come_between_its_steps(
+    new_board: NewBoard, sealed: Sealed, make_long: Callable[[], bytes]
+) -> None:
+    board, update = new_board(), sealed(1, image=make_long())
+    hostile = (update, bytes(300), update[:9])
+    board.boot()
+    assert board.offer(update) == 0
+    progress, steps = MORE, 0
+    while progress == MORE:
+        board.server = update
+        progress = board.step()
+        board.offer(hostile[steps % 3] if steps % 2 else flipped(update, 220))
+        steps += 1
+    assert progress == READY
+    assert board.runs == 6
 
 
 def test_image_is_refused_when_its_self_test_takes_the_device_down(
@@ -305,10 +380,40 @@ def test_model_before_runs_when_the_confirmed_one_rots(new_board: NewBoard, seal
     board.flash[3][2000] ^= 1
     board.boot()
     assert board.image == image_of(old)
+    assert (board.record.outcome, board.record.reason) == (ROLLED_BACK, DAMAGED)
     board.flash[2][2000] ^= 1
     board.boot()
     assert board.image is None
     assert board.install(new) == 0
+
+
+def test_image_does_not_run_when_a_block_and_its_hash_were_changed_together(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    board, update = new_board(), sealed(1)
+    board.boot()
+    assert board.install(update) == 0
+    slot = bytearray(board.flash[2])
+    start = slot.index(image_of(update)[:256])
+    slot[start + 100] ^= 1
+    slot[HEAD_BYTES : HEAD_BYTES + 32] = hashlib.sha256(slot[start : start + 256]).digest()
+    board.flash[2][:] = list(slot)
+    board.boot()
+    assert board.image is None
+
+
+def test_image_does_not_run_when_another_signed_one_was_put_into_its_slot(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    boards = []
+    for seed in (1, 2):
+        board = new_board()
+        board.boot()
+        assert board.install(sealed(seed)) == 0
+        boards.append(board)
+    boards[0].flash[2][:] = boards[1].flash[2]
+    boards[0].boot()
+    assert boards[0].image is None
 
 
 def test_model_before_does_not_run_when_its_counter_was_banned(
@@ -442,6 +547,22 @@ def _check(board: Board, old: bytes, new: bytes) -> None:
         assert board.update.on_trial or board.record.outcome == COMMITTED
 
 
+def test_envelope_and_journal_are_those_that_devices_in_the_field_read(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    update = sealed(1, counter=4, image=bytes(range(256)) * 2)
+    assert hashlib.sha256(update).hexdigest()[:16] == "ecc3ae9505e3dd7f"
+    board, good = new_board(), sealed(1, counter=4)
+    board.boot()
+    assert board.install(good) == 0
+    pages = [bytes(board.flash[page][:128]) for page in (0, 1)]
+    later = max(pages, key=lambda page: int.from_bytes(page[4:8], "little"))
+    # magic; sequence 6, floor 4; idle, no boot used of 3, slot A twice; committed, fine
+    assert later[:18] == b"EKJ1" + bytes((6, 0, 0, 0, 4, 0, 0, 0, 0, 2, 1, 1, 1, 0))
+    assert later[24:56] == hashlib.sha256(good[:HEAD_BYTES]).digest()
+    assert later[120:] == hashlib.sha256(later[:120]).digest()[:8]
+
+
 def test_python_reads_what_it_sealed_and_nothing_else(sealed: Sealed, release_key: Any) -> None:
     keys = [release_key.public_key()]
     update = sealed(1, counter=7)
@@ -453,3 +574,43 @@ def test_python_reads_what_it_sealed_and_nothing_else(sealed: Sealed, release_ke
         spoiled[rng.randrange(len(update))] ^= 1 << rng.randrange(8)
         with pytest.raises(Exception, match=r"update|signature|block|image|head"):
             open_update(bytes(spoiled), keys)
+
+
+def test_verdict_is_pythons_when_signed_heads_are_drawn(
+    new_board: NewBoard, sealed: Sealed, release_key: Ed25519PrivateKey
+) -> None:
+    rng = random.Random(4)
+    stranger = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    board, taken = new_board(factory_counter=3), 0
+    board.boot()
+    for _ in range(150):
+        update = sealed(
+            0,
+            counter=rng.choice((2, 3, 3, 4)),
+            image=rng.randbytes(32 * rng.randrange(1, 270)),
+            key=rng.choice((release_key, release_key, release_key, stranger)),
+            addressee=Addressee.of("plant", rng.choice(("board", "board", "board", "other"))),
+            structure=rng.choice((STRUCTURE, STRUCTURE, STRUCTURE, bytes(32))),
+            block_bytes=rng.choice((256, 512, 1024, 2048)),
+        )
+        fine = _python_takes(update, [release_key.public_key()], board.slot_bytes)
+        assert (board.offer(update) == 0) == fine
+        taken += fine
+    assert 10 < taken < 140
+
+
+def _python_takes(update: bytes, keys: list[Ed25519PublicKey], slot_bytes: int) -> bool:
+    """By the fields alone, with sizes as the picture of a slot in ek_slot.h has them."""
+    try:
+        head = open_update(update, keys).head
+    except TrustError:
+        return False
+    used = HEAD_BYTES + 32 * head.blocks
+    image = -(-used // head.block_bytes) * head.block_bytes
+    return (
+        head.addressee == BOARD
+        and head.structure == STRUCTURE
+        and head.security_counter >= 3
+        and head.block_bytes <= 1024
+        and image + head.image_bytes <= slot_bytes
+    )
