@@ -36,6 +36,7 @@ from .live import LiveModels
 from .outbox import IN_MEMORY, Outbox
 from .protocol import Birth, Block, Topics, decode, encode
 from .recovery import Recovery
+from .renewal import start_renewal
 from .reporter import Reporter
 from .slots import SlotStore
 from .source import SampleSource
@@ -96,6 +97,7 @@ def run_device(
             on_answer,
             config.drift_tolerance,
         )
+        start_renewal(link_config(config), stop, clock.now_s)
         on_ready(process.models.running)
         inference.run(stop)
 
