@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from typing import Any
 
@@ -10,8 +11,9 @@ import msgspec
 import pytest
 
 from edgekiln.runtime.journal import Journal, JournalLine, encode_line
+from edgekiln.runtime.outbox import Outbox
 from edgekiln.runtime.protocol import DeviceState as S
-from edgekiln.runtime.protocol import ShadowLimits
+from edgekiln.runtime.protocol import ShadowLimits, State, encode
 from edgekiln.runtime.record import AgentRecord
 from edgekiln.runtime.slots import SlotStore
 
@@ -280,6 +282,24 @@ def test_tests_begin_in_the_window_only(world: Any) -> None:
     world.now_s += 100
     world.settle()
     assert world.agent.record.state == S.COMMITTED
+
+
+@pytest.mark.parametrize("page", range(1, 12))
+def test_update_is_taken_when_a_page_of_the_outbox_rots(world: Any, page: int) -> None:
+    path = world.folder / "outbox.sqlite3"
+    box = Outbox(path)
+    for seq in range(30):
+        state = State(boot_id="old", seq=seq, at_s=0.0, state=S.IDLE, error="x" * 900)
+        box.put("state", "old", seq, encode(state))
+    box.close()
+    data = bytearray(path.read_bytes())
+    assert len(data) >= 12 * 4096
+    data[page * 4096 : page * 4096 + 512] = random.Random(page).randbytes(512)
+    path.write_bytes(data)
+    world.boot()
+    release = world.roll_out(name="good")
+    world.settle()
+    assert world.models.running == release
 
 
 class _Fault:
