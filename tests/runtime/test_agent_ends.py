@@ -302,6 +302,21 @@ def test_update_is_taken_when_a_page_of_the_outbox_rots(world: Any, page: int) -
     assert world.models.running == release
 
 
+def test_update_is_taken_when_cached_metadata_rots(world: Any) -> None:
+    world.boot()
+    world.roll_out(name="first")
+    world.settle()
+    files = [path for path in (world.folder / "tuf").rglob("*") if path.is_file()]
+    assert len(files) > 3
+    for number, path in enumerate(files):
+        path.write_bytes(random.Random(number).randbytes(200))
+        world.boot()
+        release = world.repository.add(bundle(name=f"next{number}"))
+        world.tell(world.document(release, rollout_id=f"r{number + 2}", version=number + 2))
+        world.settle()
+        assert world.models.running == release, path
+
+
 class _Fault:
     """A hook of the device's own that does what no hook should."""
 

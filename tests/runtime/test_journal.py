@@ -72,6 +72,23 @@ def test_journal_puts_the_file_aside_when_no_line_checks(tmp_path: Path) -> None
     assert Journal(path).record == AgentRecord(steps=1)
 
 
+def test_journal_begins_anew_when_the_disk_has_lost_its_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).append(AgentRecord(steps=1))
+
+    def lost(_: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lost)
+        journal = Journal(path)
+    assert (journal.record, journal.damaged) == (None, True)
+    journal.append(AgentRecord(steps=2))
+    assert Journal(path).record == AgentRecord(steps=2)
+
+
 def test_journal_stays_small_when_it_grows(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path, compact_bytes=4000)
