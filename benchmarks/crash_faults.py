@@ -20,7 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .crash_disk import image_of, put_on_disk
-from .crash_lives import SCENARIOS, Scenario, Stage, Tally, WatchedWorld, signed_files
+from .crash_lives import Tally, WatchedWorld, signed_files
+from .crash_scenarios import SCENARIOS, Scenario, Stage
 from .crash_trace import FOREVER, Watch
 
 FAULTS = (

@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,8 +30,10 @@ from .crash_lives import Tally
 
 PATHS = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
 SHOTS = 4  # at one rollout, at most
-ALIVE_S = (0.2, 1.6)  # between a start and the shot: start-up takes a second, an update as long
-PATIENCE = 6  # times the fleet's deadline
+EARLY = 0.2  # share of the shots that fall before a model is live
+EARLY_S, LATE_S = (0.05, 0.8), (0.0, 1.0)  # behind the start, behind the first live model
+END_S = 200.0
+PATIENCE = 12  # times the fleet's deadline: a link that broke is tried again after a minute
 LIMITS = SelfTestLimits(trial_samples=20, trial_timeout_s=60.0, trial_starts=SHOTS + 2)
 
 
@@ -59,15 +59,19 @@ class Range:
             *(sys.executable, "-m", "edgekiln.cli", "device", "run", str(self.home)),
             *("--source", str(self.folder / "x.npz"), "--rate-hz", "200", "--window-s", "0.5"),
         ]
-        with (self.folder / "device.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE)
 
     def shoot(self) -> None:
         """Wait a random while, then `kill -9`."""
-        assert self.process is not None
-        threading.Event().wait(self._rng.uniform(*ALIVE_S))
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        process = self.process
+        assert process is not None
+        assert process.stderr is not None
+        is_early = self._rng.random() < EARLY
+        if not is_early:
+            process.stderr.readline()  # says which model is live
+        threading.Event().wait(self._rng.uniform(*(EARLY_S if is_early else LATE_S)))
+        process.kill()
+        process.communicate()
         self.kills += 1
 
     def release(self, number: int, is_good: bool) -> str:
@@ -79,11 +83,12 @@ class Range:
         self.fleet.roll_out(bundle_id, version=number, limits=LIMITS)
         return bundle_id
 
-    def has_model(self) -> bool:
-        """Whether the dead device's disk holds a model that is known to be good, whole."""
+    def look(self, tally: Tally) -> None:
+        """Count what the dead device's disk holds: a good model, whole, and an update under way."""
         record = Journal(self.home / "journal.jsonl").record
         good = record.last_known_good if record else None
-        return good is None or SlotStore(self.home / "slots").holds(good)
+        tally.no_model += good is not None and not SlotStore(self.home / "slots").holds(good)
+        tally.under_way += record is not None and record.busy
 
     def unverified(self) -> set[str]:
         """What the device said to run although nobody signed it."""
@@ -105,7 +110,7 @@ class Range:
         """End all processes."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
+            self.process.communicate()
         self.fleet.close()
         self.broker.stop()
 
@@ -133,7 +138,7 @@ def _rollout(range_: Range, number: int, shots: int, tally: Tally) -> None:
     for _ in range(shots):
         range_.start()
         range_.shoot()
-        tally.no_model += not range_.has_model()
+        range_.look(tally)
     heard = len(range_.fleet.heard)
     range_.start()
     tally.restarts += shots
@@ -150,21 +155,23 @@ def _rollout(range_: Range, number: int, shots: int, tally: Tally) -> None:
     except AssertionError as error:
         tally.astray += 1
         tally.details.append(f"rollout {number}: {str(error)[:2000]}")
+    said = _end(range_)
+    if tally.details:
+        tally.details.append(said)
     if is_good:
         range_.good = release
-    _end(range_)
 
 
 def _since(range_: Range, count: int) -> list[Any]:
     return [message for _, message in range_.fleet.heard[count:]]
 
 
-def _end(range_: Range) -> None:
-    """End the process in order, as the next rollout begins with a start."""
+def _end(range_: Range) -> str:
+    """End the process in order, as the next rollout begins with a start; what it has said."""
     assert range_.process is not None
     range_.process.terminate()
-    deadline = time.monotonic() + 200
-    while range_.process.poll() is None:
-        if time.monotonic() > deadline:
-            range_.process.kill()
-        threading.Event().wait(0.02)
+    try:
+        return range_.process.communicate(timeout=END_S)[1].decode()
+    except subprocess.TimeoutExpired:
+        range_.process.kill()
+        return range_.process.communicate()[1].decode()

@@ -11,42 +11,33 @@ download, outbox (SQLite) and python-tuf's cache are the real ones; the models a
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import random
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from edgekiln.runtime.protocol import DeviceState as S
-from edgekiln.runtime.protocol import RolloutDocument, ShadowLimits
+from edgekiln.runtime import outbox
+from edgekiln.runtime.ballast import Ballast
 from edgekiln.runtime.state_machine import MAX_STEPS
-from tests.runtime.conftest import World, bundle
+from tests.runtime.conftest import World
 
 from .crash_disk import Disk, Image, Loss, boundaries, image_of, put_on_disk, without_unsaved
+from .crash_scenarios import SCENARIOS, Scenario, Stage
 from .crash_trace import Change, Kind, Watch
+
+outbox.Ballast = functools.partial(Ballast, size_bytes=2048)  # type: ignore[misc,assignment]
 
 LOSSES = (
     *(Loss.KEPT, Loss.LOST, Loss.DATA, Loss.NAMES),
     *(Loss.ORDERED, Loss.ORDERED, Loss.MIXED, Loss.MIXED),
 )
 TAKEN, STAGE = b"taken", b"stage"
-Stage = tuple[RolloutDocument, ...]  # what the broker retains
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """`write` publishes releases and says what the cohort is told, stage by stage; `end` checks."""
-
-    name: str
-    write: Callable[[World], tuple[Stage, ...]]
-    end: Callable[[World, tuple[Stage, ...]], None]
 
 
 @dataclass(slots=True)
@@ -58,11 +49,12 @@ class Tally:
     no_model: int = 0  # started without a working verified model
     unverified: int = 0  # loads of something that nobody signed
     astray: int = 0  # did not come to the scenario's end
+    under_way: int = 0  # cuts that hit an update, where that was looked at
     details: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Count another tally in."""
-        for name in ("points", "restarts", "no_model", "unverified", "astray"):
+        for name in ("points", "restarts", "no_model", "unverified", "astray", "under_way"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.details += other.details
 
@@ -240,99 +232,6 @@ def _stage(life: Life, cut: int) -> int:
     """How many stages had begun."""
     heard = sum(c.kind is Kind.MARK and c.first == STAGE for c in life.changes[:cut])
     return max(life.begun, max(life.begun - 1, 0) + heard)
-
-
-# Scenarios ------------------------------------------------------------------------------------
-
-
-def _add(world: World, counter: int = 1, **behaviour: Any) -> str:
-    return world.repository.add(bundle(**behaviour), counter=counter)
-
-
-def _kinds(world: World) -> set[str]:
-    """Kinds of events, without the warning of a start from a disk that took nothing."""
-    return {e.kind for e in world.events if not e.reason.startswith("messages end with")}
-
-
-def _ended(world: World, state: S, running: str) -> None:
-    assert world.agent.record.state == state, (world.agent.record.state, world.agent.record.reason)
-    assert world.models.running == running
-
-
-def _commit(world: World) -> tuple[Stage, ...]:
-    return ((world.document(_add(world, name="good")),),)
-
-
-def committed(world: World, stages: tuple[Stage, ...]) -> None:
-    """The last release of the last stage runs, and nothing else was told."""
-    _ended(world, S.COMMITTED, stages[-1][0].release)
-    assert _kinds(world) >= {"trial", "committed"}
-    assert not _kinds(world) & {"rejected", "rolled_back", "broken", "restart"}
-
-
-def _bad(**behaviour: Any) -> Callable[[World], tuple[Stage, ...]]:
-    return lambda world: ((world.document(_add(world, **behaviour)),),)
-
-
-def back_at_factory(world: World, stages: tuple[Stage, ...]) -> None:
-    """The release was left again, and the fleet knows."""
-    _ended(world, S.ROLLED_BACK, world.factory)
-    assert "rolled_back" in _kinds(world)
-    assert not _kinds(world) & {"committed", "broken", "restart"}
-
-
-def _two(world: World) -> tuple[Stage, ...]:
-    first = world.document(_add(world, name="one"))
-    second = world.document(_add(world, counter=2, name="two"), rollout_id="r2")
-    return (first,), (second,)
-
-
-def _abort(world: World) -> tuple[Stage, ...]:
-    first, (second,) = _two(world)
-    aborted = world.document(second.release, rollout_id="r2", version=2, aborted=True)
-    return first, (second,), (aborted,)
-
-
-def _aborted(world: World, stages: tuple[Stage, ...]) -> None:
-    record = world.agent.record
-    # A disk that took nothing until the abort has slept through the first rollout.
-    taken = record.outcome_of("r1") == S.COMMITTED
-    assert world.models.running == (stages[0][0].release if taken else world.factory)
-    # Aborted before it had begun or while it was under way, or left again: one end, three ways.
-    assert record.state in (S.ROLLED_BACK, S.SUPERSEDED, S.COMMITTED if taken else S.IDLE)
-    assert record.outcome_of("r2") != S.COMMITTED
-
-
-def _refuse(world: World) -> tuple[Stage, ...]:
-    first = world.document(_add(world, counter=5, name="new"))
-    second = world.document(_add(world, counter=4, name="old"), rollout_id="r2")
-    return (first,), (second,)
-
-
-def _refused(world: World, stages: tuple[Stage, ...]) -> None:
-    _ended(world, S.REJECTED, stages[0][0].release)
-    assert [e.rollout_id for e in world.events if e.kind == "rejected"] == ["r2"]
-
-
-def _shadow(**behaviour: Any) -> Callable[[World], tuple[Stage, ...]]:
-    def write(world: World) -> tuple[Stage, ...]:
-        limits = msgspec.structs.replace(world.limits, shadow=ShadowLimits())
-        return ((world.document(_add(world, **behaviour), limits=limits),),)
-
-    return write
-
-
-SCENARIOS = (
-    Scenario("commit", _commit, committed),
-    Scenario("two releases", _two, committed),
-    Scenario("self-test fails", _bad(lsb=9), back_at_factory),
-    Scenario("cannot be loaded", _bad(unloadable=True), back_at_factory),
-    Scenario("shadow passes", _shadow(name="good"), committed),
-    Scenario("shadow fails", _shadow(shadow_disagreement=0.3), back_at_factory),
-    Scenario("trial fails", _bad(disagreement=0.9), back_at_factory),
-    Scenario("aborted after commit", _abort, _aborted),
-    Scenario("refused", _refuse, _refused),
-)
 
 
 def lives(watch: Watch, folder: Path) -> Iterator[tuple[Scenario, Life]]:

@@ -24,8 +24,9 @@ from tests.runtime import conftest
 from tests.runtime.conftest import World
 from tests.runtime.test_device import WEIGHTS, X, make_release
 
-from .crash_lives import Scenario, Stage, Tally, WatchedWorld, back_at_factory, committed, record
+from .crash_lives import Tally, WatchedWorld, record
 from .crash_lives import sweep as sweep_life
+from .crash_scenarios import Scenario, Stage, back_at_factory, committed
 from .crash_trace import Watch
 
 conftest.BLOCK_BYTES = 4096  # a real bundle in blocks of 64 bytes would be nothing but blocks

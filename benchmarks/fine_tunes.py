@@ -78,7 +78,7 @@ def fit(
     last = list(network.children())[-1]
     moving = list((last if head_only else network).parameters())
     optimizer = torch.optim.Adam(moving, rate)
-    x, y = channels_first(data.x[data.train]), torch.from_numpy(data.y[data.train])
+    x, y = channels_first(data.x[data.train]), torch.from_numpy(data.y[data.train].copy())
     # Statistics of batch normalization belong to the layers that stay.
     network.train(not head_only)
     for _ in range(epochs):
@@ -106,7 +106,7 @@ def channels_first(x: Floats) -> Any:
     """Samples (n, height, width, channels) as torch takes them."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+    return torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
 
 
 def _digits(folder: Path, seed: int) -> Task:

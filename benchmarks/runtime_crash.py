@@ -31,7 +31,9 @@ def run(scale: Scale) -> Iterator[Figure]:
         "cut twice", "benchmarks.crash_lives", "--stride=0", f"--again={again}", seed
     )
     yield from _figures("failing disk", "benchmarks.crash_faults", f"--stride={stride}")
-    yield from _told("kill -9", kill_at_random(kills, scale.seed))
+    shot = kill_at_random(kills, scale.seed)
+    yield from _told("kill -9", shot)
+    yield Figure("kill -9: in the middle of an update", shot.under_way, "", "exact")
 
 
 def _figures(name: str, module: str, *arguments: str) -> Iterator[Figure]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 @click.option(
     "--budget-min",
     type=click.FloatRange(min=0),
-    help="Stop measuring after so many minutes; what a table takes at least is measured anyway.",
+    help="How many minutes to measure: on a host beyond the few seconds that a table takes at "
+    "least, which are usual, elsewhere at most.",
 )
 @click.option(
     "-o",
@@ -46,7 +46,8 @@ def calibrate(
     """Time probe models on this host (T3) or under emulation (T2) and fit the cost tables.
 
     Models are chosen so that they say most about what operators cost; others that the fit does not
-    see give the interval. With -o PROFILE.toml what was measured is kept in PROFILE.jsonl until the
+    see give the interval. On a host a few minutes (--budget-min 5) give far better tables than the
+    usual seconds. With -o PROFILE.toml what was measured is kept in PROFILE.jsonl until the
     profile is written: a calibration that was stopped goes on from there. The profile is used where
     edgekiln.toml names its folder: profiles = ["FOLDER"].
     """
@@ -63,9 +64,10 @@ def calibrate(
     profile = load_target(chosen, profile_folders(project))
     say(f"calibrating {chosen} …")
     journal = None if out is None else out.with_suffix(".jsonl")
-    budget_s = math.inf if budget_min is None else budget_min * 60
+    budget_s = None if budget_min is None else budget_min * 60
     measuring = Measuring(budget_s=budget_s, journal=journal, say=say)
-    target = run(profile, seed=seed, formats=profile.all_formats, measuring=measuring)
+    formats, dtypes = profile.all_formats, ("int8", "float32")
+    target = run(profile, seed=seed, formats=formats, measuring=measuring, dtypes=dtypes)
     if out is not None and journal is not None:
         write_profile(target, out)
         journal.unlink()

@@ -14,6 +14,11 @@ COST_COLUMNS = (
     *("operator", "per call µs", "ns per MAC", "ns per byte", "ns per output"),
     *("ns per im2col byte", "ns per tail MAC"),
 )
+_APART = {
+    "split": "models apart from the fit",
+    "leave-one-out": "models, each left out once",
+    "family-out": "networks apart from the fit, each family left out once",
+}
 LOOP_COLUMNS = ("operator", "loops of its kernels that have a price (--json lists them)")
 LIST_COLUMNS = (
     *("id", "title", "class", "core", "clock", "RAM for a model", "flash for a model"),
@@ -177,7 +182,7 @@ def held_out_text(costs: CostTable) -> str:
     count = len(costs.heldout_ratios)
     if count == 0:
         return f"{costs.samples} models"
-    how = "models apart from the fit" if costs.interval == "split" else "models, each left out once"
+    how = _APART[costs.interval]
     error = costs.heldout_median_ape
     median = "" if error is None else f", median error {error:.1%}"
     return f"fitted to {costs.samples}; interval of n = {count} {how}{median}"

@@ -22,6 +22,7 @@ from .emit_c_call import finish
 from .emit_c_family import Family, family_of_core
 from .emit_c_pack import pair_count
 from .emit_c_plan import planned_chains
+from .engine_workload import engine_tile, engine_workload
 from .graph import DType, Graph, Node
 from .kernel_windows import Gathered, axes, gathered, less, tail_places, tail_within, within
 from .ops import ConvAttrs, Op, PadAttrs, PoolAttrs, ReduceAttrs
@@ -36,7 +37,11 @@ QUAD = 4  # pixels of ek_matrix.h, channels of most kernels
 
 
 def workload_on(graph: Graph, target: Target, engine: str) -> Workload:
-    """What `graph` asks of `target`: with the loops of our own kernels where it runs our C."""
+    """What `graph` asks of `target`: with the loops of our own kernels where it runs our C, and the
+    passes of an engine's where a calibration priced them."""
+    tile = engine_tile(target, engine, graph.input.dtype.value)
+    if tile is not None:
+        return engine_workload(graph, engine, tile)
     family = family_of_core(target.core)
     if engine != "c" or graph.input.dtype is not DType.INT8 or family not in LOOP_FAMILIES:
         return workload(graph)

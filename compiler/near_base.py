@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edgekiln.runtime.bundle import open_bundle
 
 from .encoding import Encoding, QuantizationPlan
 from .errors import CompileError
-from .graph import Array, Graph, QuantParams
+from .graph import Array, Graph, QuantParams, Value
 from .importers.tflite_file import TensorRecord, read_file
 
 
@@ -70,9 +68,8 @@ def freeze(graph: Graph, plan: QuantizationPlan, base: Base) -> QuantizationPlan
 
 def _encoding(graph: Graph, name: str, encoding: Encoding, base: Base) -> Encoding:
     there = base.tensors.get(name)
-    value = graph.values.get(name)
-    shaped = there is not None and (value is None or _elements(value.shape) == there.elements)
-    if there is None or not shaped or there.dtype.lower() != encoding.dtype.value:
+    same = there is not None and there.dtype.lower() == encoding.dtype.value
+    if there is None or not same or not _is_like(there, graph.values.get(name)):
         raise CompileError(
             f"{base.source} has no {encoding.dtype} tensor '{name}' as this model has it; an "
             "update stays near a release of the same architecture: compile without --base"
@@ -83,5 +80,10 @@ def _encoding(graph: Graph, name: str, encoding: Encoding, base: Base) -> Encodi
     return Encoding(encoding.dtype, QuantParams(there.scales, there.zero_points, axis))
 
 
-def _elements(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape))
+def _is_like(there: TensorRecord, value: Value | None) -> bool:
+    """Whether a tensor can stand for a value; operands that conversions make are none yet."""
+    sound = all(0.0 < scale < float("inf") for scale in there.scales)
+    if value is None:
+        return sound
+    constant = value.data is None or there.data is not None
+    return sound and constant and value.elements == there.elements

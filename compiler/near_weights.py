@@ -78,13 +78,14 @@ def _cheapest(now: Float64, before: Float64, step: Float64, price: Float64, limi
     nearer = before + np.sign(moved) * np.maximum(np.abs(moved) - 1.0, 0.0)
     best, least = before, ((now - before) / step) ** 2
     for code in (nearer, nearest):
-        cost = ((now - code) / step) ** 2 + price * _bits(code - before)
+        cost = ((now - code) / step) ** 2 + price * update_bits(code - before)
         best = np.where(cost < least, code, best)
         least = np.minimum(cost, least)
     return best
 
 
-def _bits(moved: Float64) -> Float64:
+def update_bits(moved: Float64) -> Float64:
+    """About what it takes to tell of codes that moved by so many steps each."""
     size = np.abs(moved)
     bits: Float64 = np.where(
         size > 0, CHANGE_BITS + DOUBLING_BITS * np.log2(np.maximum(size, 1.0)), 0.0

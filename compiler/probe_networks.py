@@ -37,6 +37,11 @@ def network(family: str, seed: int | tuple[int, ...]) -> Graph:
     return quantize(graph, samples)
 
 
+def network_float(family: str, seed: int | tuple[int, ...]) -> Graph:
+    """The same network in float32."""
+    return FAMILIES[family](np.random.default_rng(seed))
+
+
 def _weights(rng: Rng, *shape: int) -> npt.NDArray[np.float32]:
     return rng.normal(0, 0.3, shape).astype(np.float32)
 

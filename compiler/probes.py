@@ -1,10 +1,10 @@
 """`calibrate`: cost tables for a target from small models that are run there now.
 
-On `host` whole models are timed (T3) in every engine that its formats name, on one thread as the
-runtime runs them; for a microcontroller their C is emulated and the loops of its kernels are priced
-in instructions, which become time through the profile's cycles per instruction (T2). Each engine
-gets its own table: no engine's times say much about another's. The interval of a table is that of
-whole networks that took no part in the fit.
+On `host` models are timed (T3) in every engine that its formats name, on one thread as the runtime
+runs them, and the parts of the engines' kernels are priced; for a microcontroller their C is
+emulated and the loops of its kernels are priced in instructions, which become time through the
+profile's cycles per instruction (T2). Each engine gets its own table: no engine's times say much
+about another's. The interval of a table is that of whole networks that took no part in the fit.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from edgekiln.runtime.c_library import build_library, c_compiler
+from edgekiln.runtime.c_library import c_compiler
 from edgekiln.targets.calibration_journal import CalibrationJournal, Figures
 from edgekiln.targets.core_costs import timed_table
 from edgekiln.targets.emulate import latency_from_instructions, machine_of
@@ -28,44 +25,21 @@ from edgekiln.targets.errors import MeasurementError
 from edgekiln.targets.evidence import Tier
 from edgekiln.targets.fit import Sample, fit_cost_table
 from edgekiln.targets.fit_loops import fit_loops
-from edgekiln.targets.measure import measure_callable
 from edgekiln.targets.target import CostTable, Evidence, OpCost, Target
 
+from .calibration_measure import Measure, Measuring, time_on_host
 from .calibration_plan import Plan, PlannedModel, host_plan, loops_plan
-from .emit_c import emit_c
 from .emit_c_family import family_of_core
-from .emit_onnx import emit_onnx
-from .emit_tflite import emit_tflite
+from .engine_calibration import ENGINE_FORMATS, Form, engine_table, time_probes
 from .graph import Graph
 from .kernel_loops import LOOP_FAMILIES
-from .layer_counts import counted_model, layer_instructions
+from .layer_counts import counted_model
 from .ops import RECURRENT, Op
-from .oracles import RUNTIME_CALLS, distribution_version, tool_version
+from .oracles import distribution_version, tool_version
 from .probe_models import more_probes, probe_graphs
 from .workload import workload
 
 __all__ = ["Measure", "Measuring", "calibrate", "more_probes", "probe_graphs", "time_on_host"]
-
-HOST_BUDGET_S = 0.06  # timed runs of one probe in one engine
-
-Measure = Callable[[Graph, Target], Figures]
-"""µs of one inference; of generated C the instructions of every layer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measuring:
-    """How a calibration measures.
-
-    `measure` by (class of device, format), by default what this machine can do. It goes on until
-    the plan is done or `budget_s` seconds of `clock` are spent; what a table takes at least is
-    measured anyway. With a `journal` an unfinished calibration goes on where it stopped.
-    """
-
-    measure: Callable[[str, str], Measure | None] = lambda kind, fmt: _MEASURES.get((kind, fmt))
-    budget_s: float = math.inf
-    journal: Path | None = None
-    clock: Callable[[], float] = time.monotonic
-    say: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +59,12 @@ def calibrate(
     ops: Collection[str] = (),
     formats: Sequence[str] = (),
     measuring: Measuring | None = None,
+    dtypes: Sequence[str] = ("int8",),
 ) -> Target:
-    """`target` with a new int8 cost table first for every engine that can run here.
+    """`target` with a new cost table first for every engine that can run here.
 
-    Engines are those of `formats`, by default of the target's own but the optional ones.
+    Engines are those of `formats`, by default of the target's own but the optional ones. Tables
+    are for int8; `dtypes` may ask for LiteRT's in float32 too.
 
     `ops` are operators of a model beyond those of the usual probes: they are probed as well where
     the class of device can run them from here.
@@ -109,14 +85,12 @@ def calibrate(
             f"calibrate `host` on the device itself"
         )
         raise MeasurementError(msg)
-    mcu = target.device_class == "mcu"
-    family = family_of_core(target.core)
-    by_loops = mcu and family in LOOP_FAMILIES
-    plan = loops_plan(family, seed) if by_loops else host_plan(seed, ops)
     sources = {fmt: _source(target, fmt) for fmt in able}
     journal = CalibrationJournal(how.journal, _identity(target, seed, sources.values()))
-    measured = _measured(plan, target, able, journal, how)
-    fits = [_fitted(target, fmt, measured[fmt], sources[fmt], seed) for fmt in able]
+    whole = {fmt: m for fmt, m in able.items() if not _is_engine(target, fmt)}
+    fits = _engine_fits(target, able, dtypes, journal, seed, ops, how)
+    if whole:
+        fits += _whole_fits(target, whole, journal, seed, ops, how)
     renewed = {fit.evidence.id for fit in fits}
     older = (table for table in target.costs if table.evidence_id not in renewed)
     known = (item for item in target.evidence if item.id not in renewed)
@@ -125,6 +99,64 @@ def calibrate(
         costs=(*(fit.table for fit in fits), *older),
         evidence=(*known, *(fit.evidence for fit in fits)),
     )
+
+
+def _is_engine(target: Target, fmt: str) -> bool:
+    """Whether kernels of an engine are priced, rather than whole models or our own loops."""
+    return target.device_class == "host" and fmt in ENGINE_FORMATS
+
+
+def _engine_fits(
+    target: Target,
+    able: Mapping[str, Measure],
+    dtypes: Sequence[str],
+    journal: CalibrationJournal,
+    seed: int,
+    ops: Collection[str],
+    how: Measuring,
+) -> list[_Fitted]:
+    """Tables of engines of this host, with prices of their kernels' parts."""
+    forms = {
+        Form(fmt, dtype): measure
+        for fmt, measure in able.items()
+        for dtype in dtypes
+        if _is_engine(target, fmt) and (dtype == "int8" or fmt == "tflite")
+    }
+    if not forms:
+        return []
+    measured = time_probes(target, forms, journal, seed, ops, how)
+    fits = []
+    for form, models in measured.items():
+        engine = engine_of(target, form.format)
+        held = sum(1 for model in models.values() if model.family)
+        evidence = Evidence(
+            id=f"probes-{engine}{'' if form.dtype == 'int8' else '-' + form.dtype}",
+            tier=Tier.T3,
+            source=(
+                f"{len(models) - held} probes of kernels, held to {held} networks of families that "
+                f"they do not hold, {_source(target, form.format)}; "
+                f"edgekiln targets calibrate {target.id} --seed {seed}"
+            ),
+        )
+        table = engine_table(target, form, list(models.values()), evidence)
+        fits.append(_Fitted(table, evidence))
+    return fits
+
+
+def _whole_fits(
+    target: Target,
+    able: dict[str, Measure],
+    journal: CalibrationJournal,
+    seed: int,
+    ops: Collection[str],
+    how: Measuring,
+) -> list[_Fitted]:
+    """Tables of generated C, from whole models or loops."""
+    family = family_of_core(target.core)
+    by_loops = target.device_class == "mcu" and family in LOOP_FAMILIES
+    plan = loops_plan(family, seed) if by_loops else host_plan(seed, ops)
+    measured = _measured(plan, target, able, journal, how)
+    return [_fitted(target, fmt, measured[fmt], _source(target, fmt), seed) for fmt in able]
 
 
 def _identity(target: Target, seed: int, sources: Iterable[str]) -> str:
@@ -140,7 +172,7 @@ def _measured(
 ) -> dict[str, list[tuple[PlannedModel, Figures]]]:
     """Figures by format; the budget is looked at before each model that is not needed."""
     done: dict[str, list[tuple[PlannedModel, Figures]]] = {fmt: [] for fmt in measures}
-    ends = how.clock() + how.budget_s
+    ends = math.inf if how.budget_s is None else how.clock() + how.budget_s
     total = len(plan.probes) + len(plan.networks)
     needed = {model.key for model in plan.needed}
     for number, model in enumerate((*plan.needed, *plan.wanted), 1):
@@ -224,35 +256,6 @@ def _of_loops(target: Target, fit: Counts, held: Counts, evidence_id: str) -> Co
     ops = {**counted.ops, **_FREE}
     counted = dataclasses.replace(counted, ops=ops, samples=len(probes))
     return timed_table(counted, target.clock_hz, target.cycles_per_instruction)
-
-
-def time_on_host(graph: Graph, fmt: str) -> Figures:
-    """Median microseconds of one inference of an int8 `graph` in an engine of this machine."""
-    sample = np.random.default_rng(0).normal(0, 1, graph.input.shape[1:]).astype(np.float32)
-    call = RUNTIME_CALLS[fmt](_RUNNABLES[fmt](graph), sample)
-    return (measure_callable(call, budget_s=HOST_BUDGET_S).median_us,)
-
-
-def _library(graph: Graph) -> bytes:
-    sample = np.random.default_rng(0).integers(-128, 128, graph.input.shape).astype(np.int8)
-    return build_library(emit_c(graph, sample).files)
-
-
-# format -> what its engine on this machine loads
-_RUNNABLES: Mapping[str, Callable[[Graph], bytes]] = {
-    "tflite": emit_tflite,
-    "onnx": emit_onnx,
-    "c": _library,
-}
-
-
-# (device class, format) -> how a model is measured
-_MEASURES: dict[tuple[str, str], Measure] = {
-    ("host", "tflite"): lambda graph, _: time_on_host(graph, "tflite"),
-    ("host", "onnx"): lambda graph, _: time_on_host(graph, "onnx"),
-    ("host", "c"): lambda graph, _: time_on_host(graph, "c"),
-    ("mcu", "c"): layer_instructions,
-}
 
 
 def _source(target: Target, fmt: str) -> str:

@@ -59,7 +59,8 @@ def near_base(
 
 def near_text(near: Near) -> str:
     """How near the base a model stays, for whoever waits."""
-    return f"a bit of the update costs 2^{math.log2(near.price):.0f} of a layer's output"
+    low, high = (math.log2(price) for price in (min(near.prices), max(near.prices)))
+    return f"a bit of the update is worth 2^{low:.1f} to 2^{high:.1f} of its layer's output"
 
 
 def report_update(base: Base | None, model: CompiledModel, data: bytes) -> UpdateReport | None:

@@ -128,9 +128,13 @@ def _publish(
         raise ReleaseError(f"the parent '{parent[:16]}' is no release of this fleet")
     ram = {a.target: round(a.ram.value) for a in manifest.artifacts}
     flash = {a.target: round(a.flash.value) for a in manifest.artifacts}
-    bases = bases_for(store.releases(), parent, manifest.name)
-    deltas = publish_deltas(folder, bases, data, bundle_id)
-    record = add_target(folder, data, bundle_id, counter, ram, flash, deltas)
+    releases = store.releases()
+    deltas = publish_deltas(folder, bases_for(releases, parent, manifest.name), data, bundle_id)
+    retired = tuple(other for other in releases if other.deltas and not other.aliases)
+    without = tuple(other.bundle_id for other in retired)
+    record = add_target(folder, data, bundle_id, counter, ram, flash, deltas, without)
+    for other in retired:
+        store.put_release(msgspec.structs.replace(other, deltas=()))
     release = Release(
         bundle_id=bundle_id,
         name=manifest.name,

@@ -8,7 +8,7 @@ timestamp last, so that a reader always finds a complete older or newer state.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,12 +98,14 @@ def add_target(
     ram_bytes: Mapping[str, int],
     flash_bytes: Mapping[str, int],
     deltas: tuple[DeltaInfo, ...] = (),
+    without_deltas: Collection[str] = (),
     now: datetime | None = None,
 ) -> TargetRecord:
     """Publish a bundle: file and leaf list, then targets, snapshot, timestamp.
 
     `ram_bytes` and `flash_bytes` have one entry per target that the bundle holds an artifact for.
-    The files of `deltas` are in the repository already.
+    The files of `deltas` are in the repository already. Bundles `without_deltas`, by their ids,
+    lose theirs: every device reads every target, and few still go to those.
     Publishing the same bundle twice writes it again and changes nothing else.
     """
     now = now or now_utc()
@@ -125,6 +127,8 @@ def add_target(
     entry = TargetFile.from_data(path, data)
     entry.unrecognized_fields["custom"] = {CUSTOM_KEY: msgspec.to_builtins(record)}
     targets.targets[path] = entry
+    for other in map(target_path, without_deltas):
+        targets.targets[other].custom[CUSTOM_KEY]["deltas"] = []
     targets.version += 1
     targets.expires = now + LIFETIME["targets"]
     _write(folder, f"{targets.version}.targets.json", targets)

@@ -8,7 +8,6 @@ journal first, then the world hears of it, then the next step acts on it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import random
 import sqlite3
@@ -18,31 +17,22 @@ from dataclasses import replace
 import msgspec
 
 from . import record as moves
-from .agent_checks import next_offer, to_revert, why_superseded
+from .agent_checks import next_offer, to_revert, why_stuck, why_superseded
 from .agent_ports import Desk
 from .agent_steps import STEPS, Next, Tools, give_up
+from .documents import Documents
 from .errors import AgentError, ProtocolError, RuntimeRoomError, TransferError, TrustError
 from .inbox import Down, Inbox, WindowEnd
 from .journal import Journal
-from .protocol import (
-    MAX_DOCUMENT_BYTES,
-    Ack,
-    DeviceState,
-    Event,
-    Report,
-    RolloutDocument,
-    decode,
-)
-from .record import AgentRecord
+from .protocol import MAX_DOCUMENT_BYTES, Ack, DeviceState, Event, Report, decode
+from .record import HEALTHY_S, AgentRecord
 from .recovery import Recovery
-from .signing import verify_document
 from .state_machine import MAX_STEPS
 
 BACKOFF_S = (1.0, 30.0)  # first and longest wait after something that may pass
 PROGRESS_S = 1.0  # between two states that only report blocks
 POLL_S = 0.1
 PASSING = (RuntimeRoomError, OSError, sqlite3.Error)  # what a later try may mend
-MAX_STRANGERS = 64  # forged documents of one boot that are told of
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,11 +50,7 @@ class Agent:
         self._recovery = recovery
         self._desk = desk
         self._rng = rng
-        self._rollout_topics = {
-            desk.topics.cohort(cohort, "rollout"): cohort for cohort in tools.device.cohorts
-        }
-        self._documents: dict[str, RolloutDocument] = {}  # the latest of each cohort
-        self._strangers: set[bytes] = set()
+        self._documents = Documents(desk.topics, tools.device.cohorts, desk.rollout_key)
         self._inbox = Inbox()
         self._stopping = threading.Event()
         self._untold: tuple[Event, ...] = self.record.pending
@@ -76,6 +62,7 @@ class Agent:
         self._progress_at_s = 0.0
         self._running = ""
         self._recovered = False
+        self._began_s = tools.clock.monotonic_s()
 
     # From other threads -----------------------------------------------------------------------
 
@@ -102,6 +89,8 @@ class Agent:
     def start(self) -> None:
         """Bring a model up, whatever the disk says; `run` tries again what could not be written."""
         try:
+            with contextlib.suppress(AgentError):  # a disk that takes nothing counts no starts
+                self._count_start()
             self._recover()
         except PASSING as error:
             self._postpone(error)
@@ -122,12 +111,21 @@ class Agent:
             if self.record.steps > MAX_STEPS:
                 reason = f"gave up after {self.record.steps} transitions and restarts"
                 self._apply(give_up(self._tools, self.record, reason))
-        else:
-            self._tools.downloads.drop_all()
         self._tidy()
         self._recovered = True
         self._tell_events()
         self._tell_state()
+
+    def _count_start(self) -> None:
+        """Leave a committed release under which the process keeps dying; before it is loaded."""
+        record = self.record
+        if record.state != DeviceState.COMMITTED or not record.soaking or not record.document:
+            return
+        if record.starts_left > 0:
+            self._save(moves.started(record))
+            return
+        reason = f"the process died {moves.SOAK_STARTS} times soon after it had begun"
+        self._save(moves.reverted(record, record.document, reason))
 
     def run(self) -> None:
         """Step until `stop`."""
@@ -138,6 +136,8 @@ class Agent:
     def finish(self) -> None:
         """Keep the last windows. Called once, when the inference thread has ended."""
         with contextlib.suppress(*PASSING):
+            if self.record.soaking:
+                self._save(moves.stopped(self.record))
             self._hear()
             self._desk.courier.pump()
 
@@ -150,6 +150,9 @@ class Agent:
                     return False
                 self._recover()
             self._note_versions()
+            hung = "" if self.record.busy else why_stuck(self._tools.models.stuck_s)
+            if hung:
+                self._desk.restart(hung)
             return self._step()
         except PASSING as error:
             self._postpone(error)
@@ -176,7 +179,7 @@ class Agent:
         if record.state == DeviceState.ROLLBACK:
             self._roll_back()
             return True
-        reason = why_superseded(self._documents.values(), record) if record.busy else ""
+        reason = why_superseded(self._documents.latest, record) if record.busy else ""
         if reason:
             self._apply(Next(moves.superseded(record, reason)))
             self._restore()
@@ -192,13 +195,19 @@ class Agent:
         return done is not None
 
     def _rest(self, record: AgentRecord) -> Next | None:
-        documents = [self._documents[c] for c in self._tools.device.cohorts if c in self._documents]
+        document = record.document
+        if record.soaking and document and self._awake_s() >= min(document.soak_s, HEALTHY_S):
+            return Next(moves.soaked(record))
+        documents = self._documents.latest
         aborted = to_revert(documents, record)
         if aborted is not None and record.state != DeviceState.BROKEN:
             return Next(moves.reverted(record, aborted, "the rollout was aborted"))
         device = self._tools.device.device_id
         document = next_offer(documents, record, device, self._tools.clock.now_s())
         return Next(moves.offered(record, document)) if document else None
+
+    def _awake_s(self) -> float:
+        return self._tools.clock.monotonic_s() - self._began_s
 
     def _roll_back(self) -> None:
         found = self._recovery.restore(self.record)
@@ -254,14 +263,15 @@ class Agent:
     def _tidy(self) -> None:
         record = self.record
         good = (record.last_known_good, record.previous_good)
-        self._tools.slots.collect((*good, record.written, record.trial))
-        if not record.busy:
-            self._tools.downloads.drop_all()
+        with contextlib.suppress(OSError):  # what stays is removed another time
+            self._tools.slots.collect((*good, record.written, record.trial))
+            if not record.busy:
+                self._tools.downloads.drop_all()
 
     def _pause(self) -> None:
         """`serve` while a step waits for blocks; ends the wait when its rollout is superseded."""
         self.serve()
-        if why_superseded(self._documents.values(), self.record):
+        if why_superseded(self._documents.latest, self.record):
             raise TransferError("the rollout in hand is superseded")
 
     # Talk -------------------------------------------------------------------------------------
@@ -281,8 +291,8 @@ class Agent:
             self._retry_at_s = self._backoff_s = 0.0
         elif topic == self._desk.topics.down(self._tools.device.device_id, "command"):
             self._take_ack(payload)
-        elif topic in self._rollout_topics:
-            self._take_document(self._rollout_topics[topic], payload)
+        elif self._documents.are_on(topic):
+            self._take_document(topic, payload)
 
     def _take_ack(self, payload: bytes) -> None:
         try:
@@ -291,50 +301,25 @@ class Agent:
             return
         self._desk.courier.acknowledged(ack.boot_id, ack.seq)
 
-    def _take_document(self, cohort: str, payload: bytes) -> None:
+    def _take_document(self, topic: str, payload: bytes) -> None:
         if not payload:
             return  # a cleared retained message: nobody signed that
         try:
-            document = verify_document(payload, self._desk.rollout_key, RolloutDocument)
-            if document.cohort != cohort:
-                raise TrustError(f"cohort '{cohort}' was told of '{document.cohort}'s rollout")
+            self._documents.take(topic, payload, self.record)
         except TrustError as error:
-            self._tell_stranger(payload, str(error))
+            if self._documents.is_new_stranger(payload):
+                now_s = self._tools.clock.now_s()
+                told = self._tools.reporter.event("rejected", "", "", now_s, reason=str(error))
+                self._tools.reporter.send_event(told)
             return
-        if document.version < self._newest(document):
-            return
-        newest = self.record.newest_of(cohort)
-        if document.version < newest:
-            told = f"version {document.version} of cohort '{cohort}' is older than {newest}"
-            self._tell_stranger(payload, told)
-            return
-        self._documents[document.cohort] = document
         if self._recovered:
             self._retry_at_s = 0.0
 
-    def _newest(self, document: RolloutDocument) -> int:
-        """The highest version of this rollout's documents that was seen."""
-        heard = self._documents.get(document.cohort)
-        same = heard is not None and heard.rollout_id == document.rollout_id
-        known = self.record.version_of(document.rollout_id)
-        return max(known, heard.version) if heard and same else known
-
     def _note_versions(self) -> None:
         """Write down which documents were seen; heard on a full disk, one is noted later."""
-        for document in self._documents.values():
+        for document in self._documents.latest:
             if document.version > self.record.version_of(document.rollout_id):
                 self._save(moves.seen(self.record, document))
-
-    def _tell_stranger(self, payload: bytes, reason: str) -> None:
-        """Report a document that is not ours, once."""
-        digest = hashlib.sha256(payload).digest()
-        if digest in self._strangers or len(self._strangers) >= MAX_STRANGERS:
-            return
-        self._strangers.add(digest)
-        event = self._tools.reporter.event(
-            "rejected", "", "", self._tools.clock.now_s(), reason=reason
-        )
-        self._tools.reporter.send_event(event)
 
     def _tell_events(self) -> None:
         while self._untold:

@@ -12,6 +12,7 @@ from .shadow import Verdict
 from .wave import joins
 
 DAY_S = 86400.0
+HANG_S = 30.0  # without an answer to one call
 _HEX_64 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -142,6 +143,11 @@ def why_shadow_failed(
         p95 = evidence.p95_latency_ms
         return f"shadow: p95 latency is {p95:.3g} ms, limit {limits.max_p95_ms:.3g} ms"
     return _why_rss(rss_bytes, limits)
+
+
+def why_stuck(stuck_s: float) -> str:
+    """Whether a new model has to be taken for hung; empty when it may still answer."""
+    return f"the new model has not answered for {stuck_s:.0f} s" if stuck_s > HANG_S else ""
 
 
 def why_trial_failed(evidence: TrialEvidence, limits: SelfTestLimits, rss_bytes: int) -> str:

@@ -29,7 +29,8 @@ class Desk:
     """How the agent talks, and what it keeps for others.
 
     `announce` publishes the birth again; `keep_drift` writes the drift detectors' state, and
-    `keep_captures` what was captured. `warning` is what the fleet has to know of this start; empty:
+    `keep_captures` what was captured. `restart` ends this process, and says why: the next one is
+    rid of a model that hangs. `warning` is what the fleet has to know of this start; empty:
     nothing.
     """
 
@@ -39,6 +40,7 @@ class Desk:
     announce: Callable[[], None]
     keep_drift: Callable[[bytes], None] = lambda state: None
     keep_captures: Callable[[], None] = lambda: None
+    restart: Callable[[str], None] = lambda why: None
     warning: str = ""
 
 
@@ -57,6 +59,14 @@ class Models(Protocol):
     @property
     def rss_bytes(self) -> int:
         """Memory that the process holds now."""
+        ...
+
+    @property
+    def stuck_s(self) -> float:
+        """For how long a call of a new model has not returned, in whatever thread; 0: none hangs.
+
+        What hangs never ends by itself: only a new process is rid of it.
+        """
         ...
 
     def use(self, path: Path) -> None:

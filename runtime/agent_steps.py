@@ -19,6 +19,7 @@ from .agent_checks import (
     why_not_now,
     why_refused,
     why_shadow_failed,
+    why_stuck,
     why_test_failed,
     why_trial_failed,
 )
@@ -178,7 +179,8 @@ def run_trial(tools: Tools, record: AgentRecord) -> Next | None:
         return _start_trial(tools, record)
     limits = _document(record).limits
     evidence = tools.models.evidence()
-    reason = why_trial_failed(evidence, limits, tools.models.rss_bytes)
+    reason = why_stuck(tools.models.stuck_s)
+    reason = reason or why_trial_failed(evidence, limits, tools.models.rss_bytes)
     waited_s = tools.clock.monotonic_s() - tools.trial.since_s
     if not reason and evidence.samples < limits.trial_samples:
         if waited_s < limits.trial_timeout_s:

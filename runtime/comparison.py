@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import numpy.typing as npt
 
@@ -17,6 +19,29 @@ OnDifference = Callable[[npt.ArrayLike, Prediction, Prediction], None]
 
 def ignore(raw: npt.ArrayLike, new: Prediction, old: Prediction) -> None:
     """For whom counting is enough."""
+
+
+class OpenCalls:
+    """Which threads wait for a model on trial, and since when; outlives the trial."""
+
+    def __init__(self) -> None:
+        self._asked: dict[int, float] = {}
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Around each call of a model on trial, so that one that never returns is seen."""
+        thread = threading.get_ident()
+        self._asked[thread] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._asked.pop(thread, None)
+
+    @property
+    def stuck_s(self) -> float:
+        """For how long the oldest open call has not returned; 0 without one."""
+        asked = list(self._asked.values())
+        return time.monotonic() - min(asked) if asked else 0.0
 
 
 class Comparison:

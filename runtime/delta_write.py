@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ _TOKENS = re.compile(rb"[0-9A-Za-z_]+|.", re.DOTALL)
 _MOST_PAIRS = 4_000_000  # of tokens that are compared; longer texts are laid side by side
 _HIT = Edit(hit=True)
 _LITERALS = ((1, 0), (4, 0), (1, 4))  # widths and bytes back that are tried
+_SAMPLE = 16384  # bytes of a segment by which its forms are compared
 _WORTH_COMPARING = 0.2  # of its bytes, that TEXT may take before other methods are tried
 
 
@@ -55,20 +57,29 @@ class _Writer:
 
     def add(self, segment: Segment) -> None:
         """The next bytes of the new file."""
-        before = self.coder
-        best, least = segment, before
-        for form in _forms(segment):
-            coder = before.fork()
-            self._code(coder, form)
-            taken = len(coder.out) - len(before.out)
-            if least is before or len(coder.out) < len(least.out):
-                best, least = form, coder
-            if form.method is Method.TEXT and taken < _WORTH_COMPARING * form.length:
+        forms = tuple(_forms(segment))
+        if len(forms) > 1:
+            segment = self._smallest(forms)
+        self._code(self.coder, segment)
+        self._written += segment.length
+        if segment.follows:
+            self._follows = segment.offset + segment.extent
+
+    def _smallest(self, forms: Sequence[Segment]) -> Segment:
+        """The form that takes the fewest bytes for a sample from the beginning."""
+        best, least = forms[0], math.inf
+        for form in forms:
+            sample = replace(
+                form, length=min(form.length, _SAMPLE), extent=min(form.extent, _SAMPLE)
+            )
+            coder = self.coder.fork()
+            self._code(coder, sample)
+            taken = len(coder.out) - len(self.coder.out)
+            if taken < least:
+                best, least = form, taken
+            if form.method is Method.TEXT and taken < _WORTH_COMPARING * sample.length:
                 break
-        self.coder = least
-        self._written += best.length
-        if best.follows:
-            self._follows = best.offset + best.extent
+        return best
 
     def _code(self, coder: RangeEncoder, segment: Segment) -> None:
         code_head(coder, segment, self._follows)

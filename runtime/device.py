@@ -11,6 +11,7 @@ import os
 import random
 import secrets
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,6 +144,7 @@ class _Process:
             announce=self.link.announce,
             keep_drift=self.drift.keep,
             keep_captures=captures.keep if captures else lambda: None,
+            restart=_restart,
             warning=warning,
         )
         recovery = Recovery(trust, slots, self.models, config.factory)
@@ -176,6 +178,12 @@ class _Process:
     def _up(self) -> None:
         self._transfer.reconnected()
         self.agent.post_up()
+
+
+def _restart(why: str) -> None:
+    """End the process at once: a thread of it never will. The service manager starts it again."""
+    print(f"restarting: {why}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def open_outbox(path: Path) -> tuple[Outbox, str]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import queue
 import resource
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -22,6 +27,9 @@ from .session import LiveSession
 
 _STATM = Path("/proc/self/statm")
 SELF_TEST_BUDGET_S = 0.3
+LIMIT_S = 120.0  # for loading a new model or for its self-test
+
+Result = TypeVar("Result")
 
 
 class LiveModels:
@@ -43,6 +51,7 @@ class LiveModels:
         self._options = options
         self._on_difference = on_difference
         self.session: LiveSession | None = None
+        self._hung_since_s: float | None = None  # monotonic
 
     @property
     def running(self) -> str:
@@ -58,6 +67,13 @@ class LiveModels:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             return peak if sys.platform == "darwin" else peak * 1024
 
+    @property
+    def stuck_s(self) -> float:
+        """For how long a new model has not come back: from its test, or from an answer."""
+        if self._hung_since_s is not None:
+            return time.monotonic() - self._hung_since_s
+        return self.session.stuck_s if self.session else 0.0
+
     def use(self, path: Path) -> None:
         """Make a bundle live; the model that a trial was compared with needs no loading."""
         session = self.session
@@ -71,7 +87,14 @@ class LiveModels:
             session.use(model)
 
     def self_test(self, path: Path) -> SelfTest:
-        """Golden vectors, the latency of one sample at a time, and that it can be watched."""
+        """Golden vectors, the latency of one sample at a time, and that it can be watched.
+
+        Raises:
+            EngineError: the model failed, or has not come back after `LIMIT_S`.
+        """
+        return self._bounded(lambda: self._self_test(path), "the self-test")
+
+    def _self_test(self, path: Path) -> SelfTest:
         from edgekiln.targets.measure import measure_callable
 
         model = self._open(path)
@@ -102,7 +125,8 @@ class LiveModels:
         """
         if self.session is None:
             raise AgentError("no model is live that the new one could be compared with")
-        self.session.start_shadow(self._open(path), rate)
+        model = self._bounded(lambda: self._open(path), "loading")
+        self.session.start_shadow(model, rate)
 
     def end_shadow(self) -> None:
         """Let the model in the shadow go."""
@@ -111,7 +135,7 @@ class LiveModels:
 
     def start_trial(self, path: Path) -> None:
         """Make a bundle live beside the one that was."""
-        model = self._open(path)
+        model = self._bounded(lambda: self._open(path), "loading")
         if self.session is None:  # nothing to compare with: a device that had no model at all
             self.session = LiveSession(model, self._on_difference)
         self.session.start_trial(model)
@@ -131,6 +155,27 @@ class LiveModels:
         """Keep the model on trial and stop comparing."""
         if self.session:
             self.session.end_trial()
+
+    def _bounded(self, call: Callable[[], Result], what: str) -> Result:
+        """What `call` returns or raises, in a thread that is given up when it hangs."""
+        started_s = time.monotonic()
+        done: queue.SimpleQueue[tuple[Result | None, Exception | None]] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                done.put((call(), None))
+            except Exception as error:
+                done.put((None, error))
+
+        threading.Thread(target=run, name="edgekiln-new-model", daemon=True).start()
+        try:
+            result, error = done.get(timeout=LIMIT_S)
+        except queue.Empty:
+            self._hung_since_s = started_s
+            raise EngineError(f"{what} did not end in {LIMIT_S:.0f} s") from None
+        if error is not None:
+            raise error
+        return cast(Result, result)
 
     def _open(self, path: Path) -> Model:
         try:

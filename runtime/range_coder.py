@@ -22,6 +22,7 @@ from .errors import DeltaError
 
 LIMIT = 127
 RATES = tuple(65536 * 2 // (2 * seen + 3) for seen in range(LIMIT + 1))
+LAST_RATE = RATES[LIMIT]
 NUMBER_BITS = 33  # of the largest number: 2^32
 PREFIX_BITS = (
     3  # below the leading one of a number, that are modelled; others are taken as they are
@@ -120,7 +121,7 @@ class RangeDecoder:
 
     def __init__(self, models: Models, read: Callable[[int], bytes]) -> None:
         """Raises DeltaError where there is nothing to read."""
-        self.models = models
+        self._chances, self._seen = models.chances, models.seen
         self._read = read
         self._chunk, self._at = b"", 0
         self._low, self._high, self._code = 0, _MASK, 0
@@ -129,19 +130,18 @@ class RangeDecoder:
 
     def bit(self, model: int, value: int = 0) -> int:
         """One bit by a model. Raises DeltaError where the bytes end."""
-        models = self.models
-        chance, seen = models.chances[model], models.seen[model]
+        chance, rate = self._chances[model], RATES[self._seen[model]]
         low, high = self._low, self._high
         span = high - low
         mid = low + (span >> 16) * chance + ((span & 0xFFFF) * chance >> 16)
         if self._code <= mid:
             value, high = 1, mid
-            models.chances[model] = chance + ((65536 - chance) * RATES[seen] >> 16)
+            self._chances[model] = chance + ((65536 - chance) * rate >> 16)
         else:
             value, low = 0, mid + 1
-            models.chances[model] = chance - (chance * RATES[seen] >> 16)
-        if seen < LIMIT:
-            models.seen[model] = seen + 1
+            self._chances[model] = chance - (chance * rate >> 16)
+        if rate != LAST_RATE:
+            self._seen[model] += 1
         self._low, self._high = low, high
         if not (low ^ high) & 0xFF000000:
             self._shift()

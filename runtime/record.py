@@ -13,6 +13,8 @@ from .protocol import DeviceState, Event, RolloutDocument
 from .state_machine import BUSY, Step, next_state
 
 SCHEMA = 1
+SOAK_STARTS = 8  # of the process in a soak, none of which lived long enough to be healthy
+HEALTHY_S = 120.0  # after which a process is not taken for one that its model kills
 MAX_OUTCOMES = 32  # rollouts whose end is remembered, so that none is applied twice
 MAX_VERSIONS = 32  # rollouts whose newest document is remembered, so that none is played back
 
@@ -80,6 +82,7 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
     state: DeviceState = DeviceState.IDLE
     steps: int = 0  # transitions and restarts that the rollout in hand has cost
     starts_left: int = 0  # loads of the new model that are still allowed
+    soaking: bool = False  # committed, and no process has been healthy since: starts are counted
     progress: int = 0  # blocks on disk at the last restart while fetching
     document: RolloutDocument | None = None  # the rollout in hand, or the last one
     release: ReleaseInfo | None = None
@@ -131,7 +134,9 @@ def seen(record: AgentRecord, document: RolloutDocument) -> AgentRecord:
 
 def offered(record: AgentRecord, document: RolloutDocument) -> AgentRecord:
     """Take a rollout in hand."""
-    fresh = msgspec.structs.replace(record, document=document, release=None, steps=0, progress=0)
+    fresh = msgspec.structs.replace(
+        record, document=document, release=None, steps=0, progress=0, soaking=False
+    )
     return _move(fresh, Step.OFFER)
 
 
@@ -171,16 +176,27 @@ def on_trial(record: AgentRecord, starts: int) -> AgentRecord:
     return msgspec.structs.replace(moved, trial=record.written, starts_left=starts)
 
 
+def stopped(record: AgentRecord) -> AgentRecord:
+    """Give a start of the soak back: the process ends in order."""
+    if not record.soaking:
+        return record
+    left = min(record.starts_left + 1, SOAK_STARTS)
+    return msgspec.structs.replace(record, starts_left=left, pending=())
+
+
 def started(record: AgentRecord) -> AgentRecord:
     """Use up one start. Must be in the journal before the model is loaded."""
     return msgspec.structs.replace(record, starts_left=record.starts_left - 1, pending=())
 
 
 def committed(record: AgentRecord) -> AgentRecord:
-    """The trial passed: its slot becomes the last known good one, and raises the floor."""
+    """The trial passed: its slot becomes the last known good one, and raises the floor.
+
+    Where the rollout asks for a soak, it begins: a model that kills the process then is left.
+    """
     slot = record.trial
     counter = slot.security_counter if slot else 0
-    return _close(
+    done = _close(
         msgspec.structs.replace(
             _move(record, Step.COMMIT),
             last_known_good=slot,
@@ -188,6 +204,13 @@ def committed(record: AgentRecord) -> AgentRecord:
             floor=max(record.floor, counter),
         )
     )
+    soaking = record.document is not None and record.document.soak_s > 0
+    return msgspec.structs.replace(done, soaking=soaking, starts_left=SOAK_STARTS if soaking else 0)
+
+
+def soaked(record: AgentRecord) -> AgentRecord:
+    """A process has lived long enough: starts are not counted any more."""
+    return msgspec.structs.replace(record, soaking=False, starts_left=0, pending=())
 
 
 def failed(record: AgentRecord, reason: str) -> AgentRecord:
@@ -206,6 +229,7 @@ def reverted(record: AgentRecord, document: RolloutDocument, reason: str) -> Age
         document=document,
         last_known_good=record.previous_good,
         previous_good=None,
+        soaking=False,
         steps=1,
     )
 
@@ -237,7 +261,13 @@ def restored(record: AgentRecord, slot: Slot, reason: str) -> AgentRecord:
     previous = None if record.previous_good == slot else record.previous_good
     floor = max(record.floor, slot.security_counter)
     return msgspec.structs.replace(
-        moved, last_known_good=slot, previous_good=previous, floor=floor, reason=reason, pending=()
+        moved,
+        last_known_good=slot,
+        previous_good=previous,
+        floor=floor,
+        soaking=False,
+        reason=reason,
+        pending=(),
     )
 
 

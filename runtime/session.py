@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 
-from .comparison import Comparison, OnDifference, ignore
+from .comparison import Comparison, OnDifference, OpenCalls, ignore
 from .errors import ContractError
 from .model import Model
 from .prediction import Prediction
@@ -28,6 +28,7 @@ class _Paired:
 
     baseline: Model
     trial: Comparison
+    calls: OpenCalls
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class LiveSession:
     def __init__(self, model: Model, on_difference: OnDifference = ignore) -> None:
         """`on_difference` is told of samples that a model on trial answers differently."""
         self._live = _Live(model)
+        self._calls = OpenCalls()
         self._on_difference = on_difference
         self._swap = threading.Lock()  # orders writers; readers take no lock
 
@@ -93,7 +95,8 @@ class LiveSession:
         with self._swap:
             paired = self._live.paired
             baseline = paired.baseline if paired else self._live.model
-            self._live = _Live(model, _Paired(baseline, Comparison(self._on_difference)))
+            compared = Comparison(self._on_difference)
+            self._live = _Live(model, _Paired(baseline, compared, self._calls))
 
     def end_trial(self) -> None:
         """Keep the model on trial and stop comparing; does nothing without a trial."""
@@ -113,6 +116,11 @@ class LiveSession:
         if live.paired is not None:
             return live.paired.trial.evidence()
         return live.shadow.evidence() if live.shadow is not None else None
+
+    @property
+    def stuck_s(self) -> float:
+        """For how long a model on trial has not returned from a call, also after its trial."""
+        return self._calls.stuck_s
 
     def predict(self, raw: npt.ArrayLike) -> Prediction:
         """Answer raw samples as `Model.predict` does; during a trial a failure falls back.
@@ -136,7 +144,8 @@ def _predict_paired(model: Model, paired: _Paired, raw: npt.ArrayLike) -> Predic
     Whatever one of the two does wrong, the caller's answer comes first: hence the wide nets.
     """
     try:
-        new = model.predict(raw)
+        with paired.calls.asking():
+            new = model.predict(raw)
     except Exception as error:
         return _fall_back(paired, raw, error)
     with contextlib.suppress(Exception):  # no comparison: says nothing about the new model

@@ -7,7 +7,8 @@ Learning in a Random World"; the split form: Lei et al. 2018, "Distribution-Free
 Inference for Regression"). Ratios that
 are held out by a split make the statement exact. Those of leaving out one model at a time waste no
 model and come out about right, but carry no proof (Barber et al. 2021, "Predictive inference with
-the jackknife+", shows fits for which they fail): `CostTable.interval` says which of the two it is.
+the jackknife+", shows fits for which they fail). Those of networks under the centre of the other
+families are as those of a family to come: `CostTable.interval` says which it is.
 
 "Exchangeable" is the one assumption: models like those that were held out. What it does not say is
 that the bound holds for every model, or for models of a kind that none of them is.

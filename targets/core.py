@@ -26,7 +26,7 @@ from .profile_schema import (
     core_problem,
     explain,
 )
-from .target import CostTable, OpCost
+from .target import CostTable, OpCost, Tile
 
 CORES_FOLDER = Path(__file__).with_name("cores")
 _DIGITS = 6  # of a cost, as profiles are written
@@ -94,6 +94,7 @@ def cost_table(costs: CostsPart) -> CostTable:
         heldout_median_ape=costs.heldout_median_ape,
         interval=costs.interval,
         heldout_ratios=costs.heldout_ratios,
+        tile=None if costs.tile is None else Tile(**msgspec.structs.asdict(costs.tile)),
     )
 
 

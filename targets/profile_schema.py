@@ -22,7 +22,7 @@ Format = Literal["tflite", "onnx", "c"]
 DTypeName = Literal["int8", "float32"]
 OpDTypeName = Literal["int8", "int16", "float32"]
 TierName = Literal["T0", "T1", "T2", "T3", "T4"]
-IntervalName = Literal["leave-one-out", "split"]
+IntervalName = Literal["leave-one-out", "split", "family-out"]
 CostUnit = Literal["instructions", "cycles"]
 
 ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -40,7 +40,7 @@ _ALLOWED = {
     "ops": "int8, int16, float32",
     "tier": "T0, T1, T2, T3, T4",
     "unit": "instructions, cycles",
-    "interval": "leave-one-out, split",
+    "interval": "leave-one-out, split, family-out",
     "engine": ", ".join(ENGINE_NAMES),
     "runtime.name": ", ".join(ENGINE_NAMES),
     "accelerator": ", ".join(get_args(AcceleratorName)),
@@ -107,6 +107,16 @@ class OpCostPart(Part):
     loops: dict[str, float] = {}
 
 
+class TilePart(Part):
+    """`tile` of a cost table."""
+
+    rows: int
+    columns: int
+    depth: int
+    lanes: int
+    aligned: int = 1
+
+
 class CostsPart(Part):
     """`[[costs]]` of a device, in time."""
 
@@ -122,6 +132,7 @@ class CostsPart(Part):
     heldout_median_ape: float | None = None
     interval: IntervalName = "leave-one-out"
     heldout_ratios: tuple[float, ...] = ()
+    tile: TilePart | None = None
 
 
 class CoreOpCostPart(Part):
@@ -227,6 +238,7 @@ _TABLES: dict[str, type[Part]] = {
     "npu": NpuPart,
     "costs": CostsPart,
     "costs.ops": OpCostPart,
+    "costs.tile": TilePart,
     "budget": BudgetPart,
     "power": PowerPart,
     "evidence": EvidencePart,
@@ -252,8 +264,7 @@ def _field_names(table: type[Part]) -> tuple[str, ...]:
 def device_problem(device: DeviceFile, stem: str) -> str | None:
     """The first rule that the types cannot say and the profile breaks, or None."""
     rules = (*_identity_rules(device, stem), *_memory_rules(device.memory))
-    broken = [text for holds, text in rules if not holds]
-    broken += _npu_problems(device)
+    broken = [*(text for holds, text in rules if not holds), *_npu_problems(device)]
     broken += _shared_problems(device.evidence, device.cycles_per_instruction)
     known = {item.id for item in device.evidence}
     broken += [text for costs in device.costs for text in _cost_problems(costs, known)]
@@ -352,6 +363,8 @@ def _cost_problems(costs: CostsPart, known_evidence: set[str]) -> list[str]:
     ratios = costs.heldout_ratios
     if any(ratio <= 0 for ratio in ratios) or list(ratios) != sorted(ratios):
         problems.append(f"{place}: heldout_ratios must rise and be above 0")
+    if costs.tile and min(msgspec.structs.astuple(costs.tile)) < 1:
+        problems.append(f"{place}: every figure of tile must be 1 or more")
     for name, cost in costs.ops.items():
         *counts, loops = msgspec.structs.astuple(cost)
         figures = (*counts, *loops.values())

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from .errors import ProfileError
 from .evidence import Budget
 from .npu import Npu
-from .target import CostTable, Evidence, Memory, OpCost, Runtime, Target
+from .target import CostTable, Evidence, Memory, OpCost, Runtime, Target, Tile
 
 _DIGITS = 6  # of a cost: far finer than any fit
 
@@ -81,6 +81,8 @@ def _costs(table: CostTable) -> str:
     if table.heldout_ratios:
         head.append(("interval", table.interval))
         head.append(("heldout_ratios", tuple(map(_rounded, table.heldout_ratios))))
+    if table.tile is not None:
+        head.append(("tile", table.tile))
     ops = [f"{op} = {_inline(cost)}" for op, cost in sorted(table.ops.items())]
     return "\n".join((_table("[[costs]]", head), "", "[costs.ops]", *ops))
 
@@ -122,6 +124,9 @@ def _value(value: object) -> str:
             raise ProfileError(f"a profile cannot hold the figure {value}")
         case int() | float():
             return repr(value)
+        case Tile():
+            pairs = (f"{f.name} = {getattr(value, f.name)}" for f in dataclasses.fields(value))
+            return f"{{ {', '.join(pairs)} }}"
         case tuple() | list():
             return f"[{', '.join(_value(item) for item in value)}]"
     raise ProfileError(f"a profile cannot hold a value of type {type(value).__name__}")

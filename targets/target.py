@@ -72,6 +72,22 @@ class OpCost:
 
 
 @dataclass(frozen=True, slots=True)
+class Tile:
+    """What an engine's kernels compute at once on one device, as a calibration found it.
+
+    A matrix product takes blocks of `rows` places by `columns` output channels and reads `depth`
+    input channels a step; windows over single channels take `lanes` channels. Layers whose
+    channels are multiples of `aligned` have a kernel of their own; 1: there is one kernel.
+    """
+
+    rows: int
+    columns: int
+    depth: int
+    lanes: int
+    aligned: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class CostTable:
     """A non-negative linear cost model per operator for one engine, with its held-out error.
 
@@ -79,7 +95,9 @@ class CostTable:
     `per_run_us` is paid once an inference. `low_ratio` and `high_ratio` bound actual/predicted of a
     new model at 10 % and 90 %, from models that the fit did not see: `conformal` says how.
     `interval` is `split` where those models were apart from the fit, `leave-one-out` where each
-    was left out in turn, and `heldout_ratios` are theirs in rising order.
+    was left out in turn, `family-out` where each family of them was; `heldout_ratios` are theirs in
+    rising order. A table with a `tile` prices the parts of an engine's kernels, whose passes follow
+    from it and a layer's shapes.
     """
 
     ops: Mapping[str, OpCost]
@@ -94,6 +112,7 @@ class CostTable:
     heldout_median_ape: float | None = None
     interval: str = "leave-one-out"
     heldout_ratios: tuple[float, ...] = ()
+    tile: Tile | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ class LayerWork:
     """One operator's work: `op` is the graph's operator name, counts are for one inference.
 
     `loops` are the loops of the kernel that computes the layer and how often each is passed, where
-    that kernel is our own; then nothing else decides how many instructions the layer takes.
+    that kernel is our own; then nothing else decides how many instructions the layer takes. Of an
+    engine's kernels they are what its shapes suggest, for tables that were fitted to them.
     """
 
     name: str = field(compare=False)  # of two layers that do the same the names may differ

@@ -114,7 +114,7 @@ def test_model_is_quantized_by_itself_and_said_so_when_nothing_nearer_is_good_en
     assert done.update is not None
     assert not done.update.near
     assert any("quantized by itself" in note for note in done.notes)
-    with pytest.raises(CompileError, match="no int8 tensor '.*' as this model has it"):
+    with pytest.raises(CompileError, match=r"no int8 tensor '.*' as this model has it"):
         compile_model(dataclasses.replace(request, model=teacher_path))
     with pytest.raises(CompileError, match="int4 tensor"):
         compile_model(dataclasses.replace(request, recipe=Recipe(weights=WeightFormat.INT4)))

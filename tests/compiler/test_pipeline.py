@@ -65,6 +65,7 @@ def test_bundle_opens_with_every_member_when_compiled(
         "golden.npz",
         "reference.bin",
         "certificate.json",
+        "tensors.json",
         "card.md",
         "artifacts/host/model.tflite",
         "artifacts/host/model.onnx",

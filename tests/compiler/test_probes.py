@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 from collections import Counter
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler import probes
+from edgekiln.compiler import engine_calibration, engine_plan
 from edgekiln.compiler.calibration_plan import host_plan
 from edgekiln.compiler.emit_c_family import Family
+from edgekiln.compiler.engine_plan import engine_probes
+from edgekiln.compiler.engine_rules import kernel_calls
 from edgekiln.compiler.graph import Graph
+from edgekiln.compiler.kernel_loops import workload_on
 from edgekiln.compiler.layer_counts import layer_instructions, works_by_call
 from edgekiln.compiler.ops import Op
 from edgekiln.compiler.probe_models import more_probes
@@ -25,7 +29,7 @@ from edgekiln.targets.errors import MeasurementError
 from edgekiln.targets.estimate import estimate_latency
 from edgekiln.targets.evidence import Tier
 from edgekiln.targets.profiles import load_target
-from edgekiln.targets.target import Target
+from edgekiln.targets.target import Target, Tile
 
 PRICED = {
     Op.CONV_2D,
@@ -72,35 +76,64 @@ def test_operators_with_windows_have_several_sizes_of_them() -> None:
         assert len({ratio for kind, ratio in reads if kind == op}) >= 3
 
 
-def simulated(engine_factor: float = 1.0) -> Measure:
-    """A device whose engine takes 10 µs and a nanosecond for every MAC."""
-    return lambda graph, _: (engine_factor * (10.0 + workload(graph).macs / 1e3),)
+TILE = Tile(7, 16, 8, 16)
+
+
+def simulated(engine_factor: float = 1.0, engine: str = "litert") -> Measure:
+    """A device that takes 10 µs, and 2 for every kernel that its engine calls."""
+    return lambda graph, _: (engine_factor * (10.0 + 2.0 * len(kernel_calls(graph, engine).calls)),)
 
 
 def on_host(measure: Measure) -> Measuring:
     return Measuring(measure=lambda kind, fmt: measure if kind == "host" else None)
 
 
-def test_host_gets_a_measured_table_of_every_engine_when_calibrated() -> None:
-    target = calibrate(load_target("host"), measuring=on_host(simulated()))
-    assert [table.engine for table in target.costs] == ["litert", "onnxruntime"]
-    largest = max(probe_graphs(1), key=lambda graph: workload(graph).macs)
-    evidence = {item.id: item for item in target.evidence}
-    for table in target.costs:
-        assert (table.tier, table.dtype) == (Tier.T3, "int8")
-        assert set(table.ops) == {op.value for op in (*PRICED, Op.SOFTMAX)}
-        assert "edgekiln targets calibrate host --seed 0" in evidence[table.evidence_id].source
-        assert (table.interval, len(table.heldout_ratios)) == ("split", 14)
-        assert estimate_latency(target, workload(largest), table.engine).value == pytest.approx(
-            (10.0 + workload(largest).macs / 1e3) / 1e3, rel=1e-3
-        )
+def by_engine(factor: float = 1.0) -> Measuring:
+    engines = {"tflite": "litert", "onnx": "onnxruntime"}
+    return Measuring(measure=lambda _, fmt: simulated(factor, engines[fmt]))
+
+
+@pytest.fixture
+def small_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few probes, and a tile that is known."""
+    monkeypatch.setattr(engine_plan, "NEEDED_PROBES", 40)
+    monkeypatch.setattr(engine_plan, "ALL_PROBES", 70)
+    monkeypatch.setattr(engine_plan, "ALL_NETWORKS", 16)
+    monkeypatch.setattr(engine_calibration, "choose_tile", lambda timed, engine: TILE)
 
 
 @pytest.mark.slow
-def test_operators_that_onnx_lacks_are_priced_in_litert_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(probes, "HOST_BUDGET_S", 0.005)
+@pytest.mark.usefixtures("small_plan")
+def test_host_gets_a_measured_table_of_every_engine_when_calibrated() -> None:
+    target = calibrate(load_target("host"), measuring=by_engine())
+    assert [table.engine for table in target.costs] == ["litert", "onnxruntime"]
+    evidence = {item.id: item for item in target.evidence}
+    graphs = [probe.int8 for probe in itertools.islice(engine_probes(0), 150)]
+    simulations = (simulated(), simulated(engine="onnxruntime"))
+    for table, measured in zip(target.costs, simulations, strict=True):
+        assert (table.tier, table.dtype, table.tile) == (Tier.T3, "int8", TILE)
+        assert {op.value for op in (*PRICED, Op.SOFTMAX)} <= set(table.ops)
+        assert "edgekiln targets calibrate host --seed 0" in evidence[table.evidence_id].source
+        assert (table.interval, len(table.heldout_ratios)) == ("family-out", 14)
+        for graph in graphs:
+            work = workload_on(graph, target, table.engine)
+            estimate = estimate_latency(target, work, table.engine).value
+            assert estimate == pytest.approx(measured(graph, target)[0] / 1e3, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_plan")
+def test_float_table_is_litert_s_alone_when_both_formats_are_asked_for() -> None:
+    how = by_engine()
+    target = calibrate(load_target("host"), measuring=how, dtypes=("int8", "float32"))
+    found = [(table.engine, table.dtype) for table in target.costs]
+    assert found == [("litert", "int8"), ("litert", "float32"), ("onnxruntime", "int8")]
+    assert len({table.evidence_id for table in target.costs}) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_plan")
+def test_operators_that_onnx_lacks_are_priced_in_litert_alone() -> None:
     target = calibrate(load_target("host"), ops=("svdf", "lstm"), measuring=Measuring(budget_s=0))
     priced = {table.engine: set(table.ops) for table in target.costs}
     assert {"svdf", "lstm"} <= priced["litert"]
@@ -108,29 +141,30 @@ def test_operators_that_onnx_lacks_are_priced_in_litert_alone(
 
 
 @pytest.mark.slow
-def test_host_is_timed_in_every_engine_when_nothing_is_injected(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(probes, "HOST_BUDGET_S", 0.005)
-    target = calibrate(load_target("host"), measuring=Measuring(budget_s=0))
-    work = workload(next(probe_graphs(1)))
-    assert all(estimate_latency(target, work, t.engine).value > 0 for t in target.costs)
+@pytest.mark.usefixtures("small_plan")
+def test_host_is_timed_in_every_engine_when_nothing_is_injected() -> None:
+    target = calibrate(load_target("host"))
+    for table in target.costs:
+        work = workload_on(next(probe_graphs(1)), target, table.engine)
+        assert estimate_latency(target, work, table.engine).value > 0
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_plan")
 def test_calibration_replaces_the_one_before_when_repeated() -> None:
     target = load_target("host")
-    work = workload(next(probe_graphs(0)))
     found = []
     for factor in (1.0, 3.0):
-        target = calibrate(target, measuring=on_host(simulated(factor)))
+        target = calibrate(target, measuring=by_engine(factor))
         assert len(target.costs) == 2
         assert len({item.id for item in target.evidence}) == len(target.evidence)
+        work = workload_on(next(probe_graphs(0)), target, "litert")
         found.append(estimate_latency(target, work, "litert").value)
     assert found[1] == pytest.approx(3 * found[0], rel=1e-3)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_plan")
 def test_calibration_that_was_stopped_goes_on_from_its_journal(tmp_path: Path) -> None:
     path = tmp_path / "host.jsonl"
     counted = Counter[str]()
@@ -150,26 +184,29 @@ def test_calibration_that_was_stopped_goes_on_from_its_journal(tmp_path: Path) -
     with path.open("ab") as file:
         file.write(b'{"type":"meas')  # a line that was torn
     whole = calibrate(load_target("host"), measuring=on_host(simulated()))
+    needed = 2 * sum(
+        3 if probe.family else 1
+        for probe in itertools.takewhile(lambda probe: probe.needed, engine_probes(0))
+    )
     counted.clear()
     how = dataclasses.replace(on_host(stopping_after(10**6)), journal=path)
     assert calibrate(load_target("host"), measuring=how) == whole
-    plan = host_plan(0, ())
-    assert counted["calls"] == 2 * (len(plan.probes) + len(plan.networks)) - 25
+    assert counted["calls"] == needed - 25
 
 
 @pytest.mark.slow
-def test_measuring_stops_when_the_budget_is_spent_but_not_before_a_table_can_be_made() -> None:
+@pytest.mark.usefixtures("small_plan")
+def test_measuring_goes_on_until_the_budget_is_spent() -> None:
     times = iter(range(10**6))
-    said: list[str] = []
-    how = dataclasses.replace(
-        on_host(simulated()), budget_s=5.0, clock=lambda: float(next(times)), say=said.append
-    )
-    target = calibrate(load_target("host"), measuring=how)
-    plan = host_plan(0, ())
-    assert "the budget is spent" in said[-1]
-    for table in target.costs:
-        assert plan.fewest <= table.samples < len(plan.probes)
-        assert len(table.heldout_ratios) >= 9
+    samples, held = [], []
+    for budget_s in (None, 20.0, 10_000.0):
+        how = dataclasses.replace(by_engine(), budget_s=budget_s, clock=lambda: float(next(times)))
+        table = calibrate(load_target("host"), measuring=how).costs[0]
+        samples.append(table.samples)
+        held.append(len(table.heldout_ratios))
+    needed = [p for p in itertools.takewhile(lambda p: p.needed, engine_probes(0)) if not p.family]
+    assert len(needed) == samples[0] < samples[1] < samples[2] == len(needed) + 30
+    assert (held[0], held[2]) == (14, 16)
 
 
 def test_plan_has_every_operator_twice_when_the_budget_is_nothing() -> None:
@@ -192,7 +229,7 @@ def test_libraries_stay_quiet_when_the_host_is_calibrated() -> None:
     """LiteRT's line about its delegate comes from C++, once a process: so in one of its own."""
     code = (
         "from edgekiln.compiler import probes; graph = next(probes.probe_graphs(0));"
-        "probes.HOST_BUDGET_S = 0.01; probes.time_on_host(graph, 'tflite')"
+        "probes.time_on_host(graph, 'tflite')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""

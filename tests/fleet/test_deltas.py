@@ -77,6 +77,29 @@ def test_release_has_signed_deltas_that_a_device_can_apply(
     assert out.getvalue() == second.read_bytes()
 
 
+def test_deltas_of_releases_without_an_alias_leave_the_metadata(
+    copied_fleet: FleetFolder, make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    made = [
+        register_release(copied_fleet, make_bundle(name), alias=alias)
+        for name, alias in (("one", "prod"), ("two", "prod"), ("three", "prod"), ("four", None))
+    ]
+    assert [len(release.deltas) for release in made] == [0, 1, 1, 1]
+    known = {release.name: len(release.deltas) for release in list_releases(copied_fleet)}
+    assert known == {"one": 0, "two": 0, "three": 1, "four": 1}
+    root = (copied_fleet.repository / "metadata" / "1.root.json").read_bytes()
+
+    def fetch(path: str, max_bytes: int) -> bytes:
+        file = copied_fleet.repository / path
+        if not file.is_file():
+            raise AbsentFileError(path)
+        return file.read_bytes()
+
+    for number, release in enumerate(made):
+        found = Trust(tmp_path / str(number), root).find(release.target_path, fetch)
+        assert len(found.deltas) == known[release.name]
+
+
 def test_base_is_left_out_when_its_file_is_gone_or_it_was_stopped(
     copied_fleet: FleetFolder, make_bundle: MakeBundle
 ) -> None:

@@ -146,6 +146,7 @@ class FakeModels:
         self.running = ""
         self.rss_bytes = 1000
         self.samples = 1000
+        self.stuck_s = 0.0
         self.loads: list[str] = []
         self.read: list[str] = []  # hash of every file that was handed to the engine
         self._live: dict[str, Any] = {}
@@ -224,6 +225,7 @@ class World:
         self.now_s = 1_000_000.0  # since when, nobody knows: what `monotonic_s` gives
         self.wrong_s = 0.0  # by which the wall clock is off
         self.hold = ""
+        self.restarts: list[str] = []  # for which the agent has asked
         self.online = True
         self.acking = True
         self.lose: Callable[[GetRequest, int], bool] = lambda request, index: False
@@ -279,6 +281,7 @@ class World:
             rollout_key=self.key.public_key(),
             courier=Courier(self._outbox, self._take_up, clock.monotonic_s),
             announce=self._announce,
+            restart=self.restarts.append,
             warning=warning,
         )
         recovery = Recovery(trust, slots, self.models, self.folder / "factory")

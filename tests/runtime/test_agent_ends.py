@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from edgekiln.runtime.device import open_outbox
 from edgekiln.runtime.journal import Journal, JournalLine, encode_line
 from edgekiln.runtime.outbox import Outbox
 from edgekiln.runtime.protocol import DeviceState as S
 from edgekiln.runtime.protocol import ShadowLimits, State, encode
-from edgekiln.runtime.record import AgentRecord
+from edgekiln.runtime.record import HEALTHY_S, SOAK_STARTS, AgentRecord
 from edgekiln.runtime.slots import SlotStore
 
 from .conftest import bundle
@@ -267,6 +269,28 @@ def test_document_that_came_on_a_full_disk_is_taken_up_later(
     assert world.agent.record.state == S.COMMITTED
 
 
+def test_document_of_an_older_rollout_is_refused_while_the_newest_waits_for_the_disk(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekiln.runtime.errors import JournalError
+
+    def full(journal: Journal, record: AgentRecord) -> None:
+        raise JournalError("the journal cannot be written: No space left on device")
+
+    old, new = (world.repository.add(json.dumps({"name": n}).encode()) for n in ("old", "new"))
+    world.boot()
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", full)
+        world.tell(world.document(new, rollout_id="r2", version=9))
+        world.settle(5)
+        world.tell(world.document(old, rollout_id="r1", version=4))  # played back
+        world.settle(5)
+    world.now_s += 100
+    world.settle()
+    assert world.models.running == new
+    assert world.agent.record.outcome_of("r1") is None
+
+
 # What the device says no to -------------------------------------------------------------------
 
 
@@ -434,3 +458,104 @@ def test_model_runs_and_nothing_is_written_when_the_journal_is_of_a_newer_versio
     assert path.read_bytes() == before
     assert sorted((world.folder / "slots").iterdir()) == files
     assert "newer version of this software: install that version again" in world.states[-1].error
+
+
+# A release that kills the process after its commit ----------------------------------------------
+
+
+def committed_with_soak(world: Any) -> str:
+    world.boot()
+    release = world.repository.add(json.dumps({"name": "deadly"}).encode())
+    world.tell(world.document(release, soak_s=600.0))
+    for _ in range(60):
+        world.agent.tick()
+    assert world.agent.record.state == S.COMMITTED
+    assert world.agent.record.soaking
+    return str(release)
+
+
+def test_committed_release_is_left_when_the_process_keeps_dying_in_its_soak(world: Any) -> None:
+    release = committed_with_soak(world)
+    for _ in range(SOAK_STARTS):
+        world.now_s += 30.0
+        world.boot()
+        assert world.models.running == release
+    world.boot()
+    assert world.models.loads == [world.factory]  # the start was counted before the load
+    world.tell(world.document(release, soak_s=600.0))
+    world.settle()
+    assert world.agent.record.state == S.ROLLED_BACK
+    assert world.models.running == world.factory
+    assert world.agent.record.outcome_of("r1") == S.ROLLED_BACK
+    assert kinds(world)[-1] == ("rolled_back", False)
+    assert "died 8 times soon after it had begun" in world.events[-1].reason
+
+
+def test_starts_are_not_counted_when_the_process_ends_in_order(world: Any) -> None:
+    release = committed_with_soak(world)
+    for _ in range(3 * SOAK_STARTS):
+        world.agent.finish()
+        world.boot()
+    assert world.models.running == release
+    assert world.agent.record.starts_left == SOAK_STARTS - 1
+
+
+def test_starts_are_not_counted_when_one_process_was_healthy(world: Any) -> None:
+    release = committed_with_soak(world)
+    world.now_s += HEALTHY_S
+    world.settle()
+    assert not world.agent.record.soaking
+    for _ in range(SOAK_STARTS + 3):
+        world.boot()
+    world.settle()
+    assert world.models.running == release
+    assert world.agent.record.state == S.COMMITTED
+
+
+def test_release_without_a_soak_counts_no_starts(world: Any) -> None:
+    world.boot()
+    release = world.roll_out(name="good")
+    world.settle()
+    for _ in range(SOAK_STARTS + 3):
+        world.boot()
+    assert world.models.running == release
+
+
+def test_release_is_left_and_the_process_ended_when_the_model_on_trial_hangs(world: Any) -> None:
+    world.boot()
+    world.models.samples = 3
+    world.roll_out(name="good")
+    ticks(world, S.TRIAL)
+    world.agent.tick()
+    world.models.stuck_s = 20.0
+    world.agent.tick()
+    assert world.agent.record.state == S.TRIAL
+    world.models.stuck_s = 31.0
+    world.settle()
+    assert world.agent.record.state == S.ROLLED_BACK
+    assert world.models.running == world.factory
+    assert "has not answered for 31 s" in world.events[0].reason
+    assert set(world.restarts) == {"the new model has not answered for 31 s"}
+
+
+def test_process_goes_on_when_nothing_hangs(world: Any) -> None:
+    world.boot()
+    world.roll_out(disagreement=0.9)
+    world.settle()
+    assert world.restarts == []
+
+
+def test_outbox_lasts_as_long_as_the_process_when_the_disk_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"")
+    box, warning = open_outbox(tmp_path / "file" / "outbox.sqlite3")
+    box.put("event", "boot", 1, b"payload")
+    assert [message.payload for message in box.pending(0, 9)] == [b"payload"]
+    box.close()
+    assert "messages end with this process" in warning
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    box, warning = open_outbox(tmp_path / "outbox.sqlite3")
+    box.close()
+    assert warning == ""

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.crash_disk import Disk, Image, Loss, boundaries
+from benchmarks.crash_kills import kill_at_random
 from benchmarks.crash_lives import Tally
 from benchmarks.crash_trace import Change, Kind, run_watched
 
@@ -68,6 +69,14 @@ def test_device_runs_and_recovers_when_the_disk_is_full_read_only_or_fails_at_an
     watched: Callable[..., Tally],
 ) -> None:
     assert_survived(watched("benchmarks.crash_faults", "--stride=17"), at_least=60)
+
+
+@pytest.mark.slow
+def test_real_process_comes_to_the_right_end_when_it_is_killed(
+    require_tool: Callable[[str], str],
+) -> None:
+    require_tool("mosquitto")
+    assert_survived(kill_at_random(6, seed=5), at_least=6)
 
 
 # The model of the disk -----------------------------------------------------------------------

@@ -86,7 +86,7 @@ def test_every_method_rebuilds_the_file_exactly() -> None:
     assert len(delta) < 0.25 * len(new)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.binary(min_size=4, max_size=600),
     st.binary(min_size=4, max_size=600),
@@ -103,7 +103,7 @@ def test_any_two_files_round_trip_by_any_method(old: bytes, new: bytes, width: i
     assert applied(old, write_delta(old, new, alone), len(new)) == new
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.text("ab1,\n", max_size=200), st.text("ab1,\n", max_size=200))
 def test_edits_give_the_new_text(old: str, new: str) -> None:
     """Oracle: the definition of an edit, played back."""
@@ -132,12 +132,12 @@ def test_differences_wrap_around_when_elements_overflow() -> None:
 
 def test_tensor_costs_what_its_differences_tell_when_they_are_gaussian() -> None:
     """Oracle: the entropy of a rounded normal distribution."""
-    differences = np.rint(np.random.default_rng(3).normal(0, 2.0, 40_000)).astype(int)
-    base = np.random.default_rng(4).integers(-100, 100, 40_000)
+    differences = np.rint(np.random.default_rng(3).normal(0, 2.0, 15_000)).astype(int)
+    base = np.random.default_rng(4).integers(-100, 100, 15_000)
     old, new = (a.astype(np.int8).tobytes() for a in (base, base + differences))
-    shares = np.unique(differences, return_counts=True)[1] / 40_000
-    entropy = -(shares * np.log2(shares)).sum() * 40_000 / 8
-    assert len(write_delta(old, new, [tensor(40_000)])) < 1.02 * entropy + 20
+    shares = np.unique(differences, return_counts=True)[1] / 15_000
+    entropy = -(shares * np.log2(shares)).sum() * 15_000 / 8
+    assert len(write_delta(old, new, [tensor(15_000)])) < 1.02 * entropy + 20
 
 
 def test_unchanged_tensor_costs_next_to_nothing() -> None:
@@ -153,7 +153,7 @@ def test_memory_is_what_is_declared_however_large_the_tensor() -> None:
     echo = RING + 2 * HEADS
     segment = max(2 * integers + 2 * CHUNK, 3 * LARGEST_TURN, echo + CHUNK)
     assert Models(MODELS).nbytes + _CHUNK_BYTES + segment <= WORKING_BYTES
-    size = 12_000
+    size = 6_000
     old = np.random.default_rng(5).integers(0, 50, size).astype(np.int8)
     new = old.copy()
     new[::7] += 1
@@ -256,5 +256,8 @@ def test_known_delta_gives_the_same_file_for_ever() -> None:
     """Devices in the field read what this version wrote."""
     base, new, delta = small_sample()
     assert delta[:4] == MAGIC
-    assert hashlib.sha256(delta).hexdigest() == "PIN2"
+    assert (
+        hashlib.sha256(delta).hexdigest()
+        == "54f6ef6cbf609abe0e5070c867dbabe4679a1e3a753b4475c53033150f582d59"
+    )
     assert applied(base, delta, len(new)) == new

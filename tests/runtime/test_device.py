@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -48,6 +50,7 @@ from edgekiln.runtime.protocol import (
     Report,
     RolloutDocument,
     SelfTestLimits,
+    ShadowLimits,
     State,
     Topics,
     decode,
@@ -589,3 +592,117 @@ def test_live_models_refuse_in_one_line_when_the_artifact_is_hostile(
         with pytest.raises(EngineError, match="cannot be opened: boom"):
             load(tmp_path / "x.ekb")
     assert models.running == before
+
+
+@pytest.mark.slow
+def test_device_asks_a_release_in_the_shadow_before_it_answers(
+    broker: Broker, fleet: Fleet, home: Path, tmp_path: Path, start: Callable[[], Running]
+) -> None:
+    factory = enrol(fleet, broker.port, home)
+    start()
+    fleet.wait("birth", lambda b: b.online and b.running == factory)
+    limits = SelfTestLimits(
+        trial_samples=30, trial_timeout_s=20.0, shadow=ShadowLimits(rate=1.0, timeout_s=60.0)
+    )
+    for name, weights, passes in (("good", WEIGHTS * 1.01, True), ("bad", -WEIGHTS, False)):
+        data, release = make_release(tmp_path, name, weights)
+        fleet.repository.add(data, bundle_id=release)
+        fleet.roll_out(release, limits=limits)
+        shadow = fleet.wait(
+            "event", lambda e, r=release: e.kind in ("shadow", "rejected") and e.bundle_id == r
+        )
+        assert (shadow.kind, shadow.passed) == ("shadow", passes), shadow.reason
+        assert shadow.trial.failures == 0
+        ended = DeviceState.COMMITTED if passes else DeviceState.ROLLED_BACK
+        fleet.wait("state", lambda s, e=ended: s.state == e)
+        if not passes:
+            assert "answers differ, limit 10%" in shadow.reason
+            assert release not in {s.running for k, s in fleet.heard if k == "state"}
+
+
+def test_self_test_that_hangs_is_given_up(
+    models: LiveModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekiln.runtime import live
+
+    release = threading.Event()
+    monkeypatch.setattr(live, "LIMIT_S", 0.05)
+    monkeypatch.setattr(models, "_open", lambda path: release.wait(DEADLINE_S))
+    assert models.stuck_s == 0.0
+    for call in (models.self_test, models.start_trial, lambda path: models.start_shadow(path, 1)):
+        with pytest.raises(EngineError, match="did not end in 0 s"):
+            call(tmp_path / "x.ekb")
+    assert models.stuck_s > 0.05
+    release.set()
+
+
+CRASHING = """
+import os, sys
+from edgekiln.runtime import live
+live.LiveModels.{place} = lambda *args: os.abort()
+from edgekiln.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["self_test", "start_shadow", "start_trial"])
+def test_device_goes_back_when_the_new_model_kills_the_process_at_every_start(
+    broker: Broker, fleet: Fleet, home: Path, tmp_path: Path, source: Path, place: str
+) -> None:
+    factory = enrol(fleet, broker.port, home)
+    data, release = make_release(tmp_path, "deadly", WEIGHTS * 1.01)
+    fleet.repository.add(data, bundle_id=release)
+    limits = SelfTestLimits(trial_starts=2, shadow=ShadowLimits(rate=1.0))
+    if place == "start_trial":
+        limits = msgspec.structs.replace(limits, shadow=None)
+    fleet.roll_out(release, limits=limits)
+    command = [sys.executable, "-c", CRASHING.format(place=place), "device", "run", str(home)]
+    for _ in range(2):  # as a service manager does
+        died = subprocess.run(
+            [*command, "--source", str(source)], stderr=subprocess.DEVNULL, check=False
+        )
+        assert died.returncode == -signal.SIGABRT
+    with subprocess.Popen([*command, "--source", str(source)], stderr=subprocess.DEVNULL) as last:
+        back = fleet.wait("state", lambda s: s.state == DeviceState.ROLLED_BACK)
+        last.terminate()
+    assert back.running == back.last_known_good == factory
+    assert "did not come to its end in the starts it is allowed" in back.error
+
+
+HANGING = """
+import sys, time
+from edgekiln.runtime import agent_checks, live
+agent_checks.HANG_S = 1.0
+begin, answer, on_trial = live.LiveModels.start_trial, live.Model.predict, []
+def start_trial(models, path):
+    on_trial.append(path.stem)
+    begin(models, path)
+def predict(model, raw):
+    if model.bundle_id in on_trial:
+        time.sleep(1000)
+    return answer(model, raw)
+live.LiveModels.start_trial, live.Model.predict = start_trial, predict
+from edgekiln.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+def test_device_goes_back_and_answers_again_when_the_new_model_hangs(
+    broker: Broker, fleet: Fleet, home: Path, tmp_path: Path, source: Path
+) -> None:
+    factory = enrol(fleet, broker.port, home)
+    data, release = make_release(tmp_path, "hanging", WEIGHTS * 1.01)
+    fleet.repository.add(data, bundle_id=release)
+    fleet.roll_out(release)
+    arguments = ["device", "run", str(home), "--source", str(source), "--window-s", "0.5"]
+    command = [sys.executable, "-c", HANGING, *arguments]
+    died = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert died.returncode == 1
+    assert "restarting: the new model has not answered" in died.stderr
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as again:
+        back = fleet.wait("state", lambda s: s.state == DeviceState.ROLLED_BACK)
+        fleet.wait("report", lambda r: r.boot_id != back.boot_id and r.samples > 0)
+        again.terminate()
+    assert back.running == factory

@@ -195,3 +195,25 @@ def test_every_call_is_answered_when_models_are_swapped_under_load() -> None:
     for caller in callers:
         caller.join(10)
     assert (lost, mixed) == ([], [])
+
+
+def test_model_on_trial_is_seen_to_hang_until_it_answers() -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    class Hanging(FakeModel):
+        def predict(self, raw: object) -> Prediction:
+            entered.set()
+            release.wait(20.0)
+            return super().predict(raw)
+
+    session = _trial(Hanging("new"), FakeModel("old"))
+    assert session.stuck_s == 0.0
+    asking = threading.Thread(target=session.predict, args=(RAW,))
+    asking.start()
+    assert entered.wait(20.0)
+    assert session.stuck_s > 0.0
+    session.roll_back()
+    assert session.stuck_s > 0.0  # its thread still waits
+    release.set()
+    asking.join(20.0)
+    assert session.stuck_s == 0.0

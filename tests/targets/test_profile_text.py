@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from edgekiln.targets import (
     Budget,
+    CostTable,
     Evidence,
+    OpCost,
     ProfileError,
     Target,
     Tier,
@@ -20,6 +22,7 @@ from edgekiln.targets import (
     profile_text,
     read_profile,
 )
+from edgekiln.targets.target import Tile
 
 CORTEX_M4 = load_target("cortex-m4")
 PRINTABLE = st.characters(exclude_categories=("Cs",))
@@ -72,3 +75,17 @@ def test_profile_is_refused_when_a_figure_is_not_finite() -> None:
     target = dataclasses.replace(load_target("host"), budget=Budget(latency_ms=float("inf")))
     with pytest.raises(ProfileError, match="cannot hold the figure inf"):
         profile_text(target, "host")
+
+
+def test_tile_is_read_back_when_a_profile_is_written(tmp_path: Path) -> None:
+    tile = Tile(rows=7, columns=16, depth=8, lanes=16, aligned=4)
+    cost = OpCost(0.0, 0.0, 0.0, loops={"add_call": 40.0, "add_line": 7.5})
+    table = CostTable({"add": cost}, "litert", "int8", Tier.T3, "here", 0.9, 1.1, tile=tile)
+    evidence = Evidence("here", Tier.T3, "timed")
+    target = dataclasses.replace(load_target("host"), costs=(table,), evidence=(evidence,))
+    path = tmp_path / "host.toml"
+    path.write_text(profile_text(target, "host"), "utf-8")
+    assert read_profile(path).costs == (table,)
+    path.write_text(path.read_text("utf-8").replace("rows = 7", "rows = 0"), "utf-8")
+    with pytest.raises(ProfileError, match="every figure of tile must be 1 or more"):
+        read_profile(path)
