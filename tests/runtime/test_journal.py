@@ -123,3 +123,23 @@ def test_journal_refuses_in_one_line_when_it_cannot_be_read(tmp_path: Path) -> N
     (tmp_path / "journal.jsonl").mkdir()
     with pytest.raises(JournalError, match=r"journal\.jsonl cannot be read"):
         Journal(tmp_path / "journal.jsonl")
+
+
+def test_journal_of_the_first_version_is_read_for_ever(tmp_path: Path) -> None:
+    """A device in the middle of an update goes on when its runtime is replaced."""
+    lines = (Path(__file__).parent / "vectors" / "journal-1.jsonl").read_bytes().splitlines(True)
+    for line, state in zip(lines, ("FETCHING", "SELF_TEST", "TRIAL", "COMMITTED"), strict=True):
+        path = tmp_path / f"{state}.jsonl"
+        path.write_bytes(line)
+        journal = Journal(path)
+        record = journal.record
+        assert record is not None
+        assert record.state == DeviceState(state)
+        assert (journal.damaged, journal.newer, record.soaking) == (False, False, False)
+        assert record.last_known_good is not None
+        assert record.last_known_good.bundle_id == ("a" if state == "COMMITTED" else "f") * 64
+        assert record.release is not None
+        assert (record.release.mirrors, record.release.deltas) == ((), ())
+        assert (record.floor, record.version_of("r1")) == (2 if state == "COMMITTED" else 1, 3)
+        journal.append(record)
+        assert Journal(path).record == record
