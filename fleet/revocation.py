@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from . import schema
 from .authority import authority_file, now_utc, write_revoked
-from .broker import remove_passwords, set_access
+from .broker import reload_broker, remove_passwords, set_access
 from .database import Database
 from .errors import UnknownDeviceError
 from .folder import ENROL_PREFIX, FleetFolder
@@ -78,6 +78,7 @@ def withdraw_certificates(folder: FleetFolder, store: Database, device: str) -> 
         with store.reading() as connection:
             rows = connection.execute(select(table.c.serial).where(table.c.revoked)).scalars().all()
         write_revoked(folder, (int(serial, 16) for serial in rows), now)
+    reload_broker(folder)
 
 
 def _withdraw_tokens(store: Database, device: str) -> list[str]:

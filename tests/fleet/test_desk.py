@@ -11,7 +11,7 @@ from cryptography import x509
 
 from edgekiln.fleet.authority import ensure_authority, now_utc, revoked_file
 from edgekiln.fleet.desk import Desk
-from edgekiln.fleet.enrol import Place, make_place
+from edgekiln.fleet.enrol import Place, enrol_device, make_place
 from edgekiln.fleet.errors import EnrolmentError, FleetFolderError
 from edgekiln.fleet.folder import FleetFolder
 from edgekiln.fleet.model import Release
@@ -172,6 +172,19 @@ def test_token_of_a_revoked_device_lets_nobody_back_in(room: Room, used: bool) -
     assert revoked(room.store) == ("cam-1",)
     assert token.user not in room.logins()
     assert other.user in room.logins()
+
+
+def test_old_folder_stops_working_when_its_device_is_enrolled_in_the_workshop(
+    room: Room, tmp_path: Path
+) -> None:
+    answer = room.ask(room.token().user, "enrol", request_for(new_key(), "x"))
+    enrol_device(room.folder, "cam-1", "host", ("all",), tmp_path / "cam-1", room.release)
+    if room.folder.settings.broker.public:
+        serial = x509.load_pem_x509_certificate(answer.certificate).serial_number
+        entries = x509.load_pem_x509_crl(revoked_file(room.folder).read_bytes())
+        assert {entry.serial_number for entry in entries} == {serial}
+    else:
+        assert not verify_password(answer.password, room.logins()["cam-1"])
 
 
 def test_renewal_gives_a_certificate_and_never_a_new_password(room: Room) -> None:
