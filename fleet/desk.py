@@ -137,7 +137,11 @@ class Desk:
             # The broker knows one password a user: were the answer lost, the device would be, too.
             msg = "this broker gives passwords, which are renewed by enrolling with a new token"
             raise EnrolmentError(msg)
-        return self._identity(device, request)
+        given = self._identity(device, request)
+        if device not in self._store.enrolments():  # revoked meanwhile, by a command
+            withdraw_certificates(self._folder, self._store, device)
+            raise EnrolmentError(f"device '{device}' is not enrolled any more")
+        return given
 
     def _identity(self, device: str, request: IdentityRequest) -> IdentityAnswer:
         """A certificate where the broker speaks TLS, else a password that replaces the old one."""

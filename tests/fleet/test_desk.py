@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from cryptography import x509
 
-from edgekiln.fleet.authority import ensure_authority, now_utc, revoked_file
+from edgekiln.fleet import desk as desk_module
+from edgekiln.fleet.authority import ensure_authority, issue, now_utc, revoked_file
 from edgekiln.fleet.desk import Desk
 from edgekiln.fleet.enrol import Place, enrol_device, make_place
 from edgekiln.fleet.errors import EnrolmentError, FleetFolderError
@@ -172,6 +174,27 @@ def test_token_of_a_revoked_device_lets_nobody_back_in(room: Room, used: bool) -
     assert revoked(room.store) == ("cam-1",)
     assert token.user not in room.logins()
     assert other.user in room.logins()
+
+
+def test_renewal_gives_nothing_when_the_device_is_revoked_meanwhile(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not room.folder.settings.broker.public:
+        return
+    first = room.ask(room.token().user, "enrol", request_for(new_key(), "x"))
+
+    def slow(*of: Any) -> x509.Certificate:
+        revoke(room.folder, room.store, "cam-1", "stolen", room.now_s)
+        return issue(*of)
+
+    monkeypatch.setattr(desk_module, "issue", slow)
+    answer = room.ask("cam-1", "renew", request_for(new_key(), "x"))
+    assert answer.certificate == b""
+    assert "not enrolled any more" in answer.error
+    entries = list(x509.load_pem_x509_crl(revoked_file(room.folder).read_bytes()))
+    serial = x509.load_pem_x509_certificate(first.certificate).serial_number
+    assert len(entries) == 2
+    assert serial in {entry.serial_number for entry in entries}
 
 
 def test_old_folder_stops_working_when_its_device_is_enrolled_in_the_workshop(
