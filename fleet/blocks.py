@@ -72,7 +72,7 @@ class BlockServer:
                 self.step(IDLE_S)
 
     def step(self, wait_s: float = 0.0) -> int:
-        """Hear every request that waits, then send one block; returns the blocks sent."""
+        """Hear what waits, a queue of it at most, then send one block; returns the blocks sent."""
         self._hear(0.0 if len(self._lanes) else wait_s)
         turn = self._lanes.turn()
         if turn is None:
@@ -86,7 +86,7 @@ class BlockServer:
     def _hear(self, wait_s: float) -> None:
         try:
             self._sort(*self._waiting.get(wait_s > 0, wait_s or None))
-            while True:
+            for _ in range(QUEUE_REQUESTS):  # who asks without end holds up nobody else
                 self._sort(*self._waiting.get_nowait())
         except queue.Empty:
             return

@@ -143,11 +143,13 @@ def set_access(folder: FleetFolder, revoked: Iterable[str]) -> None:
 def remove_passwords(folder: FleetFolder, names: Iterable[str]) -> None:
     """Take users out of the password file and tell a running broker of this folder."""
     file = folder.broker / "passwords"
-    users = parse_password_file(file.read_text(encoding="utf-8"))
-    gone = users.keys() & set(names)
-    if gone:
+    with folder.changing_credentials():
+        users = parse_password_file(file.read_text(encoding="utf-8"))
+        gone = users.keys() & set(names)
         left = {user: field for user, field in users.items() if user not in gone}
-        write_atomic(file, format_password_file(left).encode(), 0o600)
+        if gone:
+            write_atomic(file, format_password_file(left).encode(), 0o600)
+    if gone:
         reload_broker(folder)
 
 
@@ -159,10 +161,13 @@ def server_password_file(folder: FleetFolder) -> Path:
 def set_passwords(folder: FleetFolder, passwords: Mapping[str, str]) -> None:
     """Add or replace users in the password file and tell a running broker of this folder."""
     file = folder.broker / "passwords"
-    users = parse_password_file(file.read_text(encoding="utf-8"))
-    for user, password in passwords.items():
-        users[user] = hash_password(password, os.urandom(SALT_BYTES))
-    write_atomic(file, format_password_file(users).encode(), 0o600)
+    hashed = {
+        user: hash_password(password, os.urandom(SALT_BYTES))
+        for user, password in passwords.items()
+    }
+    with folder.changing_credentials():
+        users = parse_password_file(file.read_text(encoding="utf-8")) | hashed
+        write_atomic(file, format_password_file(users).encode(), 0o600)
     reload_broker(folder)
 
 

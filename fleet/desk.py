@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from edgekiln.runtime.errors import ProtocolError
 from edgekiln.runtime.protocol import IdentityAnswer, IdentityRequest, Topics, decode, encode
@@ -136,7 +137,11 @@ class Desk:
             # The broker knows one password a user: were the answer lost, the device would be, too.
             msg = "this broker gives passwords, which are renewed by enrolling with a new token"
             raise EnrolmentError(msg)
-        return self._identity(device, request)
+        given = self._identity(device, request)
+        if device not in self._store.enrolments():  # revoked meanwhile, by a command
+            withdraw_certificates(self._folder, self._store, device)
+            raise EnrolmentError(f"device '{device}' is not enrolled any more")
+        return given
 
     def _identity(self, device: str, request: IdentityRequest) -> IdentityAnswer:
         """A certificate where the broker speaks TLS, else a password that replaces the old one."""
@@ -160,7 +165,7 @@ def _key_of(request: IdentityRequest) -> str:
     """Digest of the request's public key."""
     try:
         key = x509.load_pem_x509_csr(request.request).public_key()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise EnrolmentError("the certificate request cannot be read") from error
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 

@@ -22,7 +22,7 @@ from .folder import ENROL_PREFIX, LOOPBACK, FleetFolder, check_name
 from .model import Release
 from .passwords import new_password
 from .repository import copy_factory
-from .revocation import readmit
+from .revocation import readmit, withdraw_certificates
 from .store import Enrolment, Store, open_store
 
 
@@ -143,6 +143,8 @@ def record_enrolment(folder: FleetFolder, place: Place, now_s: float) -> None:
     """Remember the device; one that was revoked is welcome again."""
     store = open_store(folder.database)
     try:
+        if place.device in store.enrolments():
+            withdraw_certificates(folder, store, place.device)
         keep_enrolment(folder, store, place, now_s)
     finally:
         store.close()

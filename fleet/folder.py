@@ -134,6 +134,16 @@ class FleetFolder:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    @contextmanager
+    def changing_credentials(self) -> Iterator[None]:
+        """Hold the lock over the broker's files, which server and commands read and write anew.
+
+        Inside `publishing` where both are held; not within itself.
+        """
+        with (self.broker / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
 
 def check_name(what: str, name: str) -> str:
     """Names become topics and file names: letters, digits, `_ . -`, at most 64.

@@ -12,10 +12,10 @@ from sqlalchemy.dialects.sqlite import insert
 
 from . import schema
 from .authority import authority_file, now_utc, write_revoked
-from .broker import remove_passwords, set_access
+from .broker import reload_broker, remove_passwords, set_access
 from .database import Database
 from .errors import UnknownDeviceError
-from .folder import FleetFolder
+from .folder import ENROL_PREFIX, FleetFolder
 from .kick import kick
 from .store import Store
 
@@ -34,8 +34,8 @@ def revoke(folder: FleetFolder, store: Store, device: str, reason: str, now_s: f
         connection.execute(statement.on_conflict_do_update(index_elements=["device"], set_=row))
         connection.execute(delete(schema.enrolment).where(schema.enrolment.c.device == device))
     withdraw_certificates(folder, store, device)
-    remove_passwords(folder, (device,))
-    set_access(folder, revoked(store))
+    remove_passwords(folder, (device, *_withdraw_tokens(store, device)))
+    _write_access(folder, store)
     kick(folder, device)
     store.set_offline(device)  # its last will is not heard any more
 
@@ -46,7 +46,7 @@ def readmit(folder: FleetFolder, store: Database, device: str) -> None:
         return
     with store.writing() as connection:
         connection.execute(delete(schema.revocation).where(schema.revocation.c.device == device))
-    set_access(folder, revoked(store))
+    _write_access(folder, store)
 
 
 def revoked(store: Database) -> tuple[str, ...]:
@@ -74,6 +74,22 @@ def withdraw_certificates(folder: FleetFolder, store: Database, device: str) -> 
     with store.writing() as connection:
         connection.execute(update(table).where(table.c.device == device).values(revoked=True))
         connection.execute(delete(table).where(table.c.expires_s < now.timestamp()))
-    with store.reading() as connection:
-        rows = connection.execute(select(table.c.serial).where(table.c.revoked)).scalars().all()
-    write_revoked(folder, (int(serial, 16) for serial in rows), now)
+    with folder.changing_credentials():
+        with store.reading() as connection:
+            rows = connection.execute(select(table.c.serial).where(table.c.revoked)).scalars().all()
+        write_revoked(folder, (int(serial, 16) for serial in rows), now)
+    reload_broker(folder)
+
+
+def _withdraw_tokens(store: Database, device: str) -> list[str]:
+    """Forget a device's one-time tokens, which would let it in again; their logins."""
+    table = schema.enrol_token
+    with store.writing() as connection:
+        gone = delete(table).where(table.c.device == device).returning(table.c.id)
+        ids = connection.execute(gone).scalars().all()
+    return [f"{ENROL_PREFIX}{token_id}" for token_id in ids]
+
+
+def _write_access(folder: FleetFolder, store: Database) -> None:
+    with folder.changing_credentials():
+        set_access(folder, revoked(store))

@@ -8,24 +8,23 @@ journal first, then the world hears of it, then the next step acts on it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import sqlite3
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from . import record as moves
 from .agent_checks import next_offer, to_revert, why_stuck, why_superseded
+from .agent_ports import Desk
 from .agent_steps import STEPS, Next, Tools, give_up
-from .courier import Courier
 from .documents import Documents
 from .errors import AgentError, ProtocolError, RuntimeRoomError, TransferError, TrustError
 from .inbox import Down, Inbox, WindowEnd
 from .journal import Journal
-from .protocol import MAX_DOCUMENT_BYTES, Ack, DeviceState, Event, Report, Topics, decode
+from .protocol import MAX_DOCUMENT_BYTES, Ack, DeviceState, Event, Report, decode
 from .record import HEALTHY_S, AgentRecord
 from .recovery import Recovery
 from .state_machine import MAX_STEPS
@@ -35,25 +34,7 @@ PROGRESS_S = 1.0  # between two states that only report blocks
 POLL_S = 0.1
 PASSING = (RuntimeRoomError, OSError, sqlite3.Error)  # what a later try may mend
 
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """How the agent talks, and what it keeps for others.
-
-    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state, and
-    `keep_captures` what was captured. `restart` ends this process, and says why: the next one is
-    rid of a model that hangs. `warning` is what the fleet has to know of this start; empty:
-    nothing.
-    """
-
-    topics: Topics
-    rollout_key: Ed25519PublicKey
-    courier: Courier
-    announce: Callable[[], None]
-    keep_drift: Callable[[bytes], None] = lambda state: None
-    keep_captures: Callable[[], None] = lambda: None
-    restart: Callable[[str], None] = lambda why: None
-    warning: str = ""
+_LOG = logging.getLogger(__name__)
 
 
 class Agent:
@@ -113,6 +94,8 @@ class Agent:
             self._recover()
         except PASSING as error:
             self._postpone(error)
+        except Exception as error:
+            self._outlive(error)
 
     def _recover(self) -> None:
         """Make a model live and take up what a power cut stopped."""
@@ -173,7 +156,9 @@ class Agent:
             return self._step()
         except PASSING as error:
             self._postpone(error)
-            return False
+        except Exception as error:
+            self._outlive(error)
+        return False
 
     def serve(self) -> None:
         """Everything but the state machine: also runs while a step waits for blocks.
@@ -363,6 +348,22 @@ class Agent:
         return self._tools.reporter.event(
             kind, record.rollout_id, bundle_id, self._tools.clock.now_s(), reason=reason
         )
+
+    def _outlive(self, error: Exception) -> None:
+        """Go on after what nobody foresaw: no update would ever mend a device without this thread.
+
+        It counts as a restart, so that a rollout which always ends here is given up.
+        """
+        fault = AgentError(" ".join(f"a fault: {type(error).__name__}: {error}".split()))
+        if str(fault) != self._error:
+            _LOG.error("the update agent goes on after a fault", exc_info=error)
+        self._postpone(fault)
+        if not (self._recovered and self.record.busy):
+            return
+        with contextlib.suppress(*PASSING):
+            self._save(moves.resumed(self.record, self.record.progress))
+            if self.record.steps > MAX_STEPS:
+                self._apply(give_up(self._tools, self.record, f"gave up after {self._error}"))
 
     def _postpone(self, error: Exception) -> None:
         """Wait longer each time, and say why once."""

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     from .agent_checks import SelfTest
-    from .protocol import TrialEvidence
+    from .courier import Courier
+    from .protocol import Topics, TrialEvidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,26 @@ class Clock:
 
     now_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """How the agent talks, and what it keeps for others.
+
+    `announce` publishes the birth again; `keep_drift` writes the drift detectors' state, and
+    `keep_captures` what was captured. `restart` ends this process, and says why: the next one is
+    rid of a model that hangs. `warning` is what the fleet has to know of this start; empty:
+    nothing.
+    """
+
+    topics: Topics
+    rollout_key: Ed25519PublicKey
+    courier: Courier
+    announce: Callable[[], None]
+    keep_drift: Callable[[bytes], None] = lambda state: None
+    keep_captures: Callable[[], None] = lambda: None
+    restart: Callable[[str], None] = lambda why: None
+    warning: str = ""
 
 
 class Models(Protocol):

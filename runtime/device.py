@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .agent import Agent, Desk
+from .agent import Agent
 from .agent_checks import Device
-from .agent_ports import Clock
+from .agent_ports import Clock, Desk
 from .agent_steps import Tools
 from .capture import CaptureTap
 from .capture_desk import CaptureDesk, load_hook
@@ -37,6 +37,7 @@ from .live import LiveModels
 from .outbox import IN_MEMORY, Outbox
 from .protocol import Birth, Block, Topics, decode, encode
 from .recovery import Recovery
+from .renewal import start_renewal
 from .reporter import Reporter
 from .slots import SlotStore
 from .source import SampleSource
@@ -97,6 +98,7 @@ def run_device(
             on_answer,
             config.drift_tolerance,
         )
+        start_renewal(link_config(config), stop, clock.now_s)
         on_ready(process.models.running)
         inference.run(stop)
 

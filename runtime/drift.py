@@ -155,7 +155,7 @@ class DriftDetector:
         """
         try:
             state = msgspec.msgpack.decode(data, type=_State)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DriftStateError(f"the saved drift state cannot be read: {error}") from error
         if state.key != self._key:
             raise DriftStateError("the saved drift state belongs to another model or tolerance")

@@ -70,7 +70,7 @@ def read_token(path: Path) -> EnrolToken:
         return msgspec.json.decode(path.read_bytes(), type=EnrolToken)
     except OSError as error:
         raise EnrolError(f"{path} cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = f"{path} is no token ({error}); make one with: edgekiln fleet token"
         raise EnrolError(msg) from error
 

@@ -118,6 +118,8 @@ class HttpClient:
             if connection.sock is None:
                 connection.connect()
             self._socket = connection.sock
+            if self._aborted:  # while the name was looked up, when there was no socket to shut
+                raise TimeoutError("took too long")
             connection.request("GET", path, headers=headers)
             self._answer = connection.getresponse()
             return self._answer

@@ -9,6 +9,7 @@ models only, and never written.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import zlib
 from pathlib import Path
@@ -49,13 +50,13 @@ class Journal:
         """Read what is there.
 
         Raises:
-            JournalError: the file cannot be read.
+            JournalError: the file may not be read.
         """
         self._path = path
         self._compact_bytes = compact_bytes
         data = _read(path)
-        self.record, self._end = last_record(data)
-        self.damaged = self.record is None and b"\n" in data
+        self.record, self._end = last_record(data or b"")
+        self.damaged = data is None or (self.record is None and b"\n" in data)
         self.newer = self.record is not None and self.record.schema > SCHEMA
         with contextlib.suppress(OSError):  # a disk that takes nothing keeps no model from running
             remove_parts(path)
@@ -125,7 +126,7 @@ def _decode(line: bytes) -> AgentRecord | None:
         models = msgspec.json.decode(raw, type=_Models)
         if models.schema <= SCHEMA:
             return msgspec.json.decode(raw, type=AgentRecord)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return AgentRecord(
         last_known_good=models.last_known_good,
@@ -135,10 +136,13 @@ def _decode(line: bytes) -> AgentRecord | None:
     )
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> bytes | None:
+    """Its bytes; None where the disk has lost them, so that the factory release runs at least."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         return b""
     except OSError as error:
+        if error.errno == errno.EIO:
+            return None
         raise JournalError(f"{path} cannot be read: {error.strerror}") from error

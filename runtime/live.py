@@ -12,11 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
+import numpy as np
+
 from .agent_checks import SelfTest
 from .bundle import open_bundle
 from .comparison import OnDifference, ignore
+from .contract import FloatArray
 from .errors import AgentError, EngineError, RuntimeRoomError
 from .model import Model
+from .monitor import Monitor
 from .options import DEFAULT_OPTIONS, EngineOptions
 from .protocol import TrialEvidence
 from .session import LiveSession
@@ -83,7 +87,7 @@ class LiveModels:
             session.use(model)
 
     def self_test(self, path: Path) -> SelfTest:
-        """Golden vectors, and the latency of one sample at a time.
+        """Golden vectors, the latency of one sample at a time, and that it can be watched.
 
         Raises:
             EngineError: the model failed, or has not come back after `LIMIT_S`.
@@ -97,6 +101,7 @@ class LiveModels:
         sample = open_bundle(path).golden().inputs[:1]
         try:
             golden = model.run_golden()
+            _watch(model, sample)
             timed = measure_callable(lambda: model.predict(sample), budget_s=SELF_TEST_BUDGET_S)
         except RuntimeRoomError:
             raise
@@ -180,3 +185,10 @@ class LiveModels:
         # Engines are foreign code: what they raise on a hostile artifact is not documented.
         except Exception as error:
             raise EngineError(f"{path.name} cannot be opened: {error}") from error
+
+
+def _watch(model: Model, sample: FloatArray) -> None:
+    """Count one answer as the inference loop will: a reference that does not suit ends here."""
+    monitor = Monitor(model, np.random.default_rng(), 0.0)
+    monitor.observe(sample, model.predict(sample))
+    monitor.close(0.0)

@@ -54,7 +54,9 @@ def open_file(path: Path) -> sqlite3.Connection:
         for name, kind in _ADDED.items():
             if name not in there:
                 db.execute(f"ALTER TABLE message ADD COLUMN {name} {kind}")
-        db.execute("SELECT COUNT(*) FROM message").fetchone()
+        # Met later, a rotten page would fail every step of the agent, and every update with it.
+        if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(found)
     except sqlite3.DatabaseError:
         with contextlib.suppress(sqlite3.Error):
             db.close()

@@ -129,7 +129,19 @@ def seen(record: AgentRecord, document: RolloutDocument) -> AgentRecord:
     """Remember the document's version."""
     others = [entry for entry in record.versions if entry.rollout_id != document.rollout_id]
     newest = Version(document.rollout_id, document.version, document.cohort)
-    return msgspec.structs.replace(record, versions=(*others, newest)[-MAX_VERSIONS:], pending=())
+    kept = _bounded((*others, newest))
+    return msgspec.structs.replace(record, versions=kept, pending=())
+
+
+def _bounded(versions: tuple[Version, ...]) -> tuple[Version, ...]:
+    """At most MAX_VERSIONS, the oldest gone; the highest of each cohort stays in any case."""
+    highest = {entry.cohort: entry for entry in sorted(versions, key=lambda entry: entry.version)}
+    first = len(versions) - MAX_VERSIONS
+    return tuple(
+        entry
+        for place, entry in enumerate(versions)
+        if place >= first or highest[entry.cohort] is entry
+    )
 
 
 def offered(record: AgentRecord, document: RolloutDocument) -> AgentRecord:

@@ -49,5 +49,7 @@ class ReportFolder:
             self._dropped += 1
             return
         self._dropped = 0
-        for old in sorted(self._folder.glob("report-*.json"))[: -self._kept]:
+        # Names from the future are of a clock that was set back since: the oldest of all.
+        files = self._folder.glob("report-*.json")
+        for old in sorted(files, key=lambda f: (f.name <= path.name, f.name))[: -self._kept]:
             old.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -63,8 +64,8 @@ class SystemProbe:
             kind = _text(cooler / "type").strip().lower()
             if kind.startswith(_SLOWING):
                 signs += [value > 0 for value in _numbers(cooler, "cur_state")]
-        if word := _text(self._sys / _RASPBERRY).strip():
-            signs.append(bool(int(word, 16) & _NOW))
+        with contextlib.suppress(ValueError):
+            signs.append(bool(int(_text(self._sys / _RASPBERRY), 16) & _NOW))
         return any(signs) if signs else None
 
     def _throttle_count(self) -> int | None:
@@ -78,8 +79,10 @@ class SystemProbe:
             return None
 
     def _uptime_s(self) -> float | None:
-        words = _text(self._proc / "uptime").split()
-        return float(words[0]) if words else None
+        try:
+            return float(_text(self._proc / "uptime").split()[0])
+        except (IndexError, ValueError):
+            return None
 
 
 def _load() -> float | None:
@@ -93,7 +96,7 @@ def _numbers(root: Path, pattern: str) -> Iterator[int]:
     """Whole numbers in the files that match."""
     for path in root.glob(pattern):
         text = _text(path).strip()
-        if text.removeprefix("-").isdigit():
+        if text.isascii() and text.removeprefix("-").isdigit():
             yield int(text)
 
 

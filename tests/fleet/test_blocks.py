@@ -3,10 +3,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekiln.fleet import blocks as blocks_module
 from edgekiln.fleet.block_files import resolve
 from edgekiln.fleet.blocks import BlockServer
 from edgekiln.fleet.pacing import TokenBucket
@@ -254,3 +256,24 @@ def test_server_sends_nothing_while_the_network_has_no_room(repository: Path) ->
     server.receive("a", encode(ask("targets/bundles/a.ekb", 0, 8)))
     server.run(stop)
     assert sent.messages == []
+
+
+def test_blocks_come_when_another_device_asks_faster_than_it_is_answered(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks_module, "QUEUE_REQUESTS", 20)
+    fence = encode(msgspec.structs.replace(ask("targets/bundles/a.ekb"), count=0))
+
+    class Flooded(Offered):
+        def offer(self, topic: str, payload: bytes) -> None:
+            super().offer(topic, payload)
+            assert len(self.messages) < 1000
+            server.receive("flood", fence)
+
+    sent = Flooded()
+    server = BlockServer(repository, Topics("default"), sent)
+    server.receive("flood", fence)
+    server.receive("a", encode(ask("targets/bundles/a.ekb", count=2)))
+    for _ in range(2):
+        server.step()
+    assert [block.index for topic, block in sent.messages if "/d/a/" in topic] == [0, 1]

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgekiln.fleet.broker import (
     Broker,
     mosquitto_path,
+    remove_passwords,
     server_password_file,
     set_passwords,
     start_amqtt,
@@ -29,6 +31,7 @@ from edgekiln.fleet.broker import (
 )
 from edgekiln.fleet.errors import BrokerError
 from edgekiln.fleet.folder import FleetFolder, init_fleet
+from edgekiln.fleet.passwords import parse_password_file
 from edgekiln.runtime.protocol import Topics
 
 TOPICS = Topics("default")
@@ -262,3 +265,22 @@ def test_broker_dies_when_its_parent_is_killed(
         parent.kill()
     psutil.wait_procs([child], timeout=DEADLINE_S)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_no_login_is_lost_when_server_and_commands_change_them_at_once(
+    copied_fleet: FleetFolder,
+) -> None:
+    names, begin = [f"cam-{number}" for number in range(8)], threading.Barrier(8)
+
+    def give(name: str) -> None:
+        begin.wait()
+        set_passwords(copied_fleet, {name: name})
+        remove_passwords(copied_fleet, ("nobody",))
+
+    threads = [threading.Thread(target=give, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    users = parse_password_file((copied_fleet.broker / "passwords").read_text())
+    assert set(names) <= users.keys()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from cryptography import x509
 
-from edgekiln.fleet.authority import ensure_authority, now_utc, revoked_file
+from edgekiln.fleet import desk as desk_module
+from edgekiln.fleet.authority import ensure_authority, issue, now_utc, revoked_file
 from edgekiln.fleet.desk import Desk
-from edgekiln.fleet.enrol import Place, make_place
+from edgekiln.fleet.enrol import Place, enrol_device, make_place
 from edgekiln.fleet.errors import EnrolmentError, FleetFolderError
 from edgekiln.fleet.folder import FleetFolder
 from edgekiln.fleet.model import Release
@@ -144,6 +146,68 @@ def test_request_that_cannot_be_read_is_refused_in_one_line(room: Room, payload:
         answer = decode(room.said.last[user], IdentityAnswer)
         assert answer.error
         assert "\n" not in answer.error
+
+
+def test_request_with_a_key_of_an_unknown_curve_is_refused(room: Room) -> None:
+    import base64
+
+    pem = request_for(new_key(), "x")
+    raw = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    curve, unknown = (bytes.fromhex(f"06082a8648ce3d0301{last}") for last in ("07", "19"))
+    body = base64.encodebytes(raw.replace(curve, unknown))
+    strange = pem.splitlines()[0] + b"\n" + body + pem.splitlines()[-1] + b"\n"
+    token = room.token()
+    assert "cannot be read" in room.ask(token.user, "enrol", strange).error
+    assert room.ask(token.user, "enrol", pem).error == ""
+    assert room.ask("cam-1", "renew", strange).error
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_token_of_a_revoked_device_lets_nobody_back_in(room: Room, used: bool) -> None:
+    token, key = room.token(), new_key()
+    other = room.token("cam-2")
+    room.ask(room.token().user, "enrol", request_for(new_key(), "x"))
+    if used:  # and its device never said that it needs the token no more
+        room.ask(token.user, "enrol", request_for(key, "x"))
+    revoke(room.folder, room.store, "cam-1", "stolen", room.now_s)
+    assert "not known" in room.ask(token.user, "enrol", request_for(key, "x")).error
+    assert revoked(room.store) == ("cam-1",)
+    assert token.user not in room.logins()
+    assert other.user in room.logins()
+
+
+def test_renewal_gives_nothing_when_the_device_is_revoked_meanwhile(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not room.folder.settings.broker.public:
+        return
+    first = room.ask(room.token().user, "enrol", request_for(new_key(), "x"))
+
+    def slow(*of: Any) -> x509.Certificate:
+        revoke(room.folder, room.store, "cam-1", "stolen", room.now_s)
+        return issue(*of)
+
+    monkeypatch.setattr(desk_module, "issue", slow)
+    answer = room.ask("cam-1", "renew", request_for(new_key(), "x"))
+    assert answer.certificate == b""
+    assert "not enrolled any more" in answer.error
+    entries = list(x509.load_pem_x509_crl(revoked_file(room.folder).read_bytes()))
+    serial = x509.load_pem_x509_certificate(first.certificate).serial_number
+    assert len(entries) == 2
+    assert serial in {entry.serial_number for entry in entries}
+
+
+def test_old_folder_stops_working_when_its_device_is_enrolled_in_the_workshop(
+    room: Room, tmp_path: Path
+) -> None:
+    answer = room.ask(room.token().user, "enrol", request_for(new_key(), "x"))
+    enrol_device(room.folder, "cam-1", "host", ("all",), tmp_path / "cam-1", room.release)
+    if room.folder.settings.broker.public:
+        serial = x509.load_pem_x509_certificate(answer.certificate).serial_number
+        entries = x509.load_pem_x509_crl(revoked_file(room.folder).read_bytes())
+        assert {entry.serial_number for entry in entries} == {serial}
+    else:
+        assert not verify_password(answer.password, room.logins()["cam-1"])
 
 
 def test_renewal_gives_a_certificate_and_never_a_new_password(room: Room) -> None:

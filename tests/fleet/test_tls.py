@@ -27,6 +27,7 @@ from edgekiln.runtime.enrol_link import EnrolLink, renew_identity
 from edgekiln.runtime.errors import EnrolError
 from edgekiln.runtime.link import Link
 from edgekiln.runtime.protocol import Birth, Topics
+from edgekiln.runtime.renewal import renew_if_due
 
 MakeBundle = Callable[..., Path]
 pytestmark = pytest.mark.slow
@@ -118,6 +119,12 @@ def test_device_enrols_renews_and_is_locked_out_when_it_is_revoked(
     before = config.tls.identity.read_bytes()
     renew_identity(link_config(config), config.tls.identity)
     assert config.tls.identity.read_bytes() != before
+
+    renewed, now_s = config.tls.identity.read_bytes(), time.time()
+    assert not renew_if_due(link_config(config), now_s)
+    assert config.tls.identity.read_bytes() == renewed
+    assert renew_if_due(link_config(config), now_s + 300 * 86400.0)
+    assert config.tls.identity.read_bytes() != renewed
 
     device = Up(link_config(config))
     device.link.start()

@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from edgekiln.runtime.agent import Agent, Desk
+from edgekiln.runtime.agent import Agent
 from edgekiln.runtime.agent_checks import Device, SelfTest
-from edgekiln.runtime.agent_ports import Clock
+from edgekiln.runtime.agent_ports import Clock, Desk
 from edgekiln.runtime.agent_steps import Tools
 from edgekiln.runtime.courier import Courier
 from edgekiln.runtime.device import open_outbox

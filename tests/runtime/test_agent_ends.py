@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ import pytest
 
 from edgekiln.runtime.device import open_outbox
 from edgekiln.runtime.journal import Journal, JournalLine, encode_line
+from edgekiln.runtime.outbox import Outbox
 from edgekiln.runtime.protocol import DeviceState as S
-from edgekiln.runtime.protocol import ShadowLimits
+from edgekiln.runtime.protocol import ShadowLimits, State, encode
 from edgekiln.runtime.record import HEALTHY_S, SOAK_STARTS, AgentRecord
+from edgekiln.runtime.slots import SlotStore
+
+from .conftest import bundle
 
 DAY_S = 86400.0
 Y2100_S = 4102444800.0
@@ -301,6 +306,77 @@ def test_tests_begin_in_the_window_only(world: Any) -> None:
     world.now_s += 100
     world.settle()
     assert world.agent.record.state == S.COMMITTED
+
+
+@pytest.mark.parametrize("page", range(1, 12))
+def test_update_is_taken_when_a_page_of_the_outbox_rots(world: Any, page: int) -> None:
+    path = world.folder / "outbox.sqlite3"
+    box = Outbox(path)
+    for seq in range(30):
+        state = State(boot_id="old", seq=seq, at_s=0.0, state=S.IDLE, error="x" * 900)
+        box.put("state", "old", seq, encode(state))
+    box.close()
+    data = bytearray(path.read_bytes())
+    assert len(data) >= 12 * 4096
+    data[page * 4096 : page * 4096 + 512] = random.Random(page).randbytes(512)
+    path.write_bytes(data)
+    world.boot()
+    release = world.roll_out(name="good")
+    world.settle()
+    assert world.models.running == release
+
+
+def test_update_is_taken_when_cached_metadata_rots(world: Any) -> None:
+    world.boot()
+    world.roll_out(name="first")
+    world.settle()
+    files = [path for path in (world.folder / "tuf").rglob("*") if path.is_file()]
+    assert len(files) > 3
+    for number, path in enumerate(files):
+        path.write_bytes(random.Random(number).randbytes(200))
+        world.boot()
+        release = world.repository.add(bundle(name=f"next{number}"))
+        world.tell(world.document(release, rollout_id=f"r{number + 2}", version=number + 2))
+        world.settle()
+        assert world.models.running == release, path
+
+
+class _Fault:
+    """A hook of the device's own that does what no hook should."""
+
+    def __bool__(self) -> bool:
+        raise KeyError("battery")
+
+
+def test_agent_goes_on_when_a_step_meets_what_nobody_foresaw(world: Any) -> None:
+    world.hold = _Fault()
+    world.boot()
+    world.roll_out(name="good")
+    world.settle(ticks=1000)
+    assert not world.agent.record.busy
+    assert "KeyError: 'battery'" in world.agent.record.reason
+    assert world.models.running == world.factory
+    world.hold = ""
+    release = world.repository.add(bundle(name="next"))
+    world.tell(world.document(release, rollout_id="r2", version=2))
+    world.settle()
+    assert world.models.running == release
+
+
+def test_model_runs_when_its_start_meets_what_nobody_foresaw(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SlotStore, "collect", fault)
+        world.boot()
+        assert world.models.running == world.factory
+    world.now_s += 60.0
+    release = world.roll_out(name="good")
+    world.settle()
+    assert world.models.running == release
 
 
 def test_tests_wait_while_the_device_holds(world: Any) -> None:

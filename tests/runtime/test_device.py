@@ -28,11 +28,11 @@ from edgekiln.compiler.passes import optimize
 from edgekiln.compiler.quantize import quantize
 from edgekiln.compiler.reference import quantize_input, run_int8
 from edgekiln.runtime.agent_ports import Clock
-from edgekiln.runtime.bundle import write_bundle
+from edgekiln.runtime.bundle import open_bundle, write_bundle
 from edgekiln.runtime.config import load_device
 from edgekiln.runtime.contract import Contract, TensorSpec
 from edgekiln.runtime.device import run_device
-from edgekiln.runtime.errors import DeviceConfigError, EngineError
+from edgekiln.runtime.errors import DeviceConfigError, EngineError, MemberError
 from edgekiln.runtime.golden import Golden, pack_golden
 from edgekiln.runtime.inference import Inference, unheard
 from edgekiln.runtime.kll_bytes import decode_sketch
@@ -553,6 +553,22 @@ def test_self_test_measures_a_real_bundle(models: LiveModels, tmp_path: Path) ->
     assert found.golden_max_lsb <= 1
     assert 0 < found.p95_ms < 1000
     assert found.rss_bytes > 1 << 20
+
+
+def test_self_test_refuses_a_bundle_that_nobody_could_watch(
+    models: LiveModels, tmp_path: Path
+) -> None:
+    """It would be found in the inference loop, by the first sample of the trial."""
+    make_release(tmp_path, "two", WEIGHTS)
+    bundle = open_bundle(tmp_path / "two.ekb")
+    few = Contract(CONTRACT.input, CONTRACT.classes[:2])
+    reference = build_reference(few, X, np.ones(len(X), np.float32), np.zeros(len(X), np.int64))
+    members = {name: data for name, data in bundle.members.items() if name != "manifest.json"}
+    members["reference.bin"] = reference.to_bytes()
+    draft = msgspec.structs.replace(bundle.manifest, members=())
+    write_bundle(tmp_path / "unfit.ekb", draft, members)
+    with pytest.raises(MemberError, match="shares of other classes than the contract"):
+        models.self_test(tmp_path / "unfit.ekb")
 
 
 def test_roll_back_needs_no_file(models: LiveModels, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -268,6 +269,19 @@ def _damaged(state: bytes) -> list[bytes]:
         changed[place : place + len(data)] = data
         wrong.append(bytes(changed))
     return wrong
+
+
+def test_restore_says_so_when_any_byte_of_the_frame_is_another() -> None:
+    good = DriftDetector(_reference()).to_bytes()
+    places = [i for i in range(len(good)) if i < 60 or 0x20 <= good[i] < 0x7F]
+    for place in places:
+        for byte in (0x00, 0x7F, 0x81, 0xC1, 0xC4, 0xDB, 0xE0, 0xFF):
+            detector = DriftDetector(_reference())
+            state = good[:place] + bytes([byte]) + good[place + 1 :]
+            with contextlib.suppress(DriftStateError):
+                detector.restore(state)
+    with pytest.raises(DriftStateError):
+        detector.restore(b"\x91" * 100_000)
 
 
 def test_restore_changes_nothing_when_the_state_is_damaged_or_foreign() -> None:

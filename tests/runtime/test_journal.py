@@ -72,6 +72,23 @@ def test_journal_puts_the_file_aside_when_no_line_checks(tmp_path: Path) -> None
     assert Journal(path).record == AgentRecord(steps=1)
 
 
+def test_journal_begins_anew_when_the_disk_has_lost_its_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).append(AgentRecord(steps=1))
+
+    def lost(_: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lost)
+        journal = Journal(path)
+    assert (journal.record, journal.damaged) == (None, True)
+    journal.append(AgentRecord(steps=2))
+    assert Journal(path).record == AgentRecord(steps=2)
+
+
 def test_journal_stays_small_when_it_grows(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path, compact_bytes=4000)
@@ -106,3 +123,23 @@ def test_journal_refuses_in_one_line_when_it_cannot_be_read(tmp_path: Path) -> N
     (tmp_path / "journal.jsonl").mkdir()
     with pytest.raises(JournalError, match=r"journal\.jsonl cannot be read"):
         Journal(tmp_path / "journal.jsonl")
+
+
+def test_journal_of_the_first_version_is_read_for_ever(tmp_path: Path) -> None:
+    """A device in the middle of an update goes on when its runtime is replaced."""
+    lines = (Path(__file__).parent / "vectors" / "journal-1.jsonl").read_bytes().splitlines(True)
+    for line, state in zip(lines, ("FETCHING", "SELF_TEST", "TRIAL", "COMMITTED"), strict=True):
+        path = tmp_path / f"{state}.jsonl"
+        path.write_bytes(line)
+        journal = Journal(path)
+        record = journal.record
+        assert record is not None
+        assert record.state == DeviceState(state)
+        assert (journal.damaged, journal.newer, record.soaking) == (False, False, False)
+        assert record.last_known_good is not None
+        assert record.last_known_good.bundle_id == ("a" if state == "COMMITTED" else "f") * 64
+        assert record.release is not None
+        assert (record.release.mirrors, record.release.deltas) == ((), ())
+        assert (record.floor, record.version_of("r1")) == (2 if state == "COMMITTED" else 1, 3)
+        journal.append(record)
+        assert Journal(path).record == record

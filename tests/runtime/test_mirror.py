@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import random
 import re
+import socket
 import ssl
 import threading
 import time
@@ -315,6 +316,21 @@ def test_agent_can_end_the_transfer_while_the_server_is_slow(
 
     with pytest.raises(TransferError, match="superseded"):
         list(Mirror(server.url, superseded).fetch_part(PATH, part))
+
+
+def test_nothing_is_asked_for_when_the_end_came_during_the_look_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, look_up = HttpClient(), socket.getaddrinfo
+
+    def slow(*of: Any, **how: Any) -> Any:
+        client.abort()
+        return look_up(*of, **how)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with pytest.raises(MirrorError, match="took too long"):
+        client.get(f"{server.url}/bundle")
+    assert server.asked == []
 
 
 def test_wrong_block_from_a_mirror_is_not_written(server: Server, part: PartFile) -> None:

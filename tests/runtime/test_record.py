@@ -169,3 +169,15 @@ def test_outcome_is_replaced_when_a_rollout_ends_twice() -> None:
     record = r.rolled_back(r.reverted(record, BASE, "aborted"))
     assert record.outcome_of("r0") == DeviceState.ROLLED_BACK
     assert len(record.outcomes) == 1
+
+
+def test_newest_of_a_cohort_is_known_when_another_had_many_rollouts() -> None:
+    def document(rollout: str, version: int, cohort: str) -> RolloutDocument:
+        return msgspec.structs.replace(BASE, rollout_id=rollout, version=version, cohort=cohort)
+
+    record = r.seen(r.AgentRecord(), document("old", 3, "a"))
+    record = r.seen(record, document("new", 9, "a"))
+    for number in range(200):
+        record = r.seen(record, document(f"r{number}", number, "b"))
+    assert (record.newest_of("a"), record.newest_of("b")) == (9, 199)
+    assert len(record.versions) <= r.MAX_VERSIONS + 1

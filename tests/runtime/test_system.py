@@ -72,3 +72,11 @@ def test_time_of_the_processor_is_told_since_the_last_call() -> None:
     figures = probe()
     assert 0 < figures.cpu_s <= figures.wall_s * 64
     assert probe().cpu_s < figures.cpu_s
+
+
+@pytest.mark.parametrize("text", ["", "0x", "n/a\n", "²\n", "--1"])
+def test_figures_are_none_when_the_kernel_says_what_is_no_number(tmp_path: Path, text: str) -> None:
+    names = ("class/thermal/thermal_zone0/temp", "devices/platform/soc/soc:firmware/get_throttled")
+    kernel = write(tmp_path, dict.fromkeys((*names, "uptime"), text))
+    figures = SystemProbe(tmp_path, kernel, kernel)()
+    assert (figures.temperature_c, figures.throttled, figures.uptime_s) == (None, None, None)

@@ -360,3 +360,15 @@ def test_tolerance_is_the_detectors_when_the_owner_sets_one() -> None:
     DriftDetector(Signs().reference, tolerance=0.1).restore(states[0])
     with pytest.raises(DriftStateError, match="tolerance"):
         DriftDetector(Signs().reference).restore(states[0])
+
+
+def test_report_folder_keeps_what_comes_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    posted = Posted()
+    posted.watch.predict(RAW[0])
+    posted.watch.close()
+    (report,) = posted.reports
+    folder = ReportFolder(tmp_path, kept=3)
+    for end_s in (4e9, 4e9 + 1, 4e9 + 2, 1e9, 1e9 + 1):
+        folder.post(msgspec.structs.replace(report, end_s=end_s), b"")
+    ends_s = [json.loads(path.read_text())["end_s"] for path in tmp_path.glob("report-*.json")]
+    assert sorted(ends_s) == [1e9, 1e9 + 1, 4e9 + 2]

@@ -5,7 +5,7 @@
 #include "ek_bytes.h"
 #include "ek_image.h"
 
-#define FAILURES 8u /* of one part or one write, in a row, before the update is given up */
+#define FAILURES 8u /* without progress, before the update is given up: each wears flash */
 
 typedef enum { OFFER, ARRIVED, TRY, PASSED, FAILED, CONFIRMED, LOST } event;
 
@@ -192,6 +192,7 @@ static void follow(ek_update *update, uint32_t part) {
     update->testing = 0;
     update->failures = 0;
     update->part = part;
+    update->reached = part;
 }
 
 /* An update that is not the one in hand. */
@@ -260,8 +261,11 @@ static ek_progress fetch_part(ek_update *update) {
         return EK_WAIT;
     }
     if (reason == EK_FINE) {
-        update->failures = 0;
         update->part++;
+        if (update->part > update->reached) { /* what was there before is no progress */
+            update->reached = update->part;
+            update->failures = 0;
+        }
         return EK_MORE;
     }
     update->failures++;

@@ -35,7 +35,8 @@ typedef struct {
     uint32_t part;     /* the next to be fetched */
     uint32_t vector;   /* the next of the self-test's, once it has begun */
     int testing;
-    uint32_t failures; /* in a row */
+    uint32_t reached;  /* the furthest that `part` was */
+    uint32_t failures; /* since then */
     const uint8_t *image;
     uint8_t buffer[EK_BLOCK_BYTES];
 } ek_update;
@@ -46,7 +47,8 @@ void ek_update_boot(ek_update *update, const ek_port *port, const ek_device *dev
 /* The image that runs; null for the firmware's own. Valid until the next ek_update_boot. */
 const uint8_t *ek_update_image(const ek_update *update);
 
-/* Reads the head of what can be fetched now. EK_FINE: it is in hand, or goes on where it was cut. */
+/* Reads the head of what can be fetched now. EK_FINE: it is in hand, or goes on where it was cut. What
+ * is refused leaves the update in hand as it is. */
 ek_reason ek_update_offer(ek_update *update);
 
 ek_progress ek_update_step(ek_update *update);

@@ -151,6 +151,7 @@ class Board:
     cut_at: int | None = None  # the flash operation at which power goes
     cut_kind: str = "torn"  # none | torn | all of it
     broken: bool = False  # flash can be read and does nothing else
+    dead_cell: tuple[int, int] | None = None  # area and place of a byte that is always 0xFF
     garbled: int = 0  # so many blocks come with a bit flipped, then no more
     weak: int = 0  # the operation that leaves a byte as it was and says that all is well
     hang: bool = False  # the model does not come back: the watchdog resets
@@ -278,6 +279,8 @@ class Board:
             for i, byte in enumerate(data):
                 if self.operations != self.weak or i != 7:
                     cells[offset + i] = byte if erasing else cells[offset + i] & byte
+            if self.dead_cell is not None:
+                self.flash[self.dead_cell[0]][self.dead_cell[1]] = 0xFF
             return
         self.written[area] |= units
         end = self.rng.randrange(len(data) + 1)

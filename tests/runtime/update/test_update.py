@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from edgekiln.runtime.envelope import HEAD_BYTES, Addressee, open_update
 from edgekiln.runtime.errors import TrustError
 
+from .conftest import make_image
+
 if TYPE_CHECKING:
     from .conftest import Board
 
@@ -150,6 +152,66 @@ def test_update_is_given_up_when_a_byte_after_the_head_is_wrong(
     board.boot()
     assert board.image is None
     assert board.install(sealed(1)) == 0  # the server was mended
+
+
+@pytest.mark.parametrize("wrong", ["first part of the hashes", "last part of the hashes"])
+def test_flash_wears_a_bounded_number_of_times_when_hashes_come_in_parts_and_are_wrong(
+    new_board: NewBoard, sealed: Sealed, wrong: str
+) -> None:
+    image = make_image(random.Random(1).randbytes(16000))
+    update = bytearray(sealed(1, image=image))  # 2 kB of hashes for a buffer of 1 kB
+    first = HEAD_BYTES if wrong.startswith("first") else len(update) - len(image) - 1
+    update[first] ^= 0x10
+    board = new_board(slot_bytes=32768)
+    board.boot()
+    assert board.offer(bytes(update)) == 0
+    progress = MORE
+    for _ in range(200):
+        progress = board.step() if progress == MORE else progress
+    assert progress == ENDED
+    assert board.record.reason == DAMAGED
+
+
+def test_flash_wears_a_bounded_number_of_times_when_a_cell_of_the_slot_is_dead(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    board = new_board(page_bytes=1024)
+    board.boot()
+    assert board.offer(sealed(1)) == 0
+    board.dead_cell = (2, 1024 + 800)  # in the last of the four blocks of a page
+    progress = MORE
+    for _ in range(200):
+        progress = board.step() if progress == MORE else progress
+    assert progress == ENDED
+    assert board.record.reason == FLASH
+
+
+@pytest.mark.parametrize("offered", ["the same", "noise", "nothing"])
+def test_self_test_goes_on_when_something_is_offered_meanwhile(
+    new_board: NewBoard, sealed: Sealed, offered: str
+) -> None:
+    board, update = new_board(), sealed(1, image=make_image(bytes(3000), vectors=6))
+    board.boot()
+    assert board.offer(update) == 0
+    while board.record.state != STAGED:
+        assert board.step() == MORE
+    message = {"the same": update, "noise": bytes(HEAD_BYTES), "nothing": b""}[offered]
+    for _ in range(6):
+        board.offer(message)
+        assert board.step() == MORE
+    assert board.run() == READY
+
+
+def test_download_goes_on_when_noise_is_offered_meanwhile(
+    new_board: NewBoard, sealed: Sealed
+) -> None:
+    board, update = new_board(), sealed(1)
+    board.boot()
+    assert board.offer(update) == 0
+    assert board.step() == MORE
+    assert board.offer(bytes(HEAD_BYTES)) == NO_ENVELOPE
+    board.server = update
+    assert board.run() == READY
 
 
 def test_block_is_fetched_again_and_never_written_when_it_comes_garbled(
