@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .crash_disk import image_of, put_on_disk
-from .crash_lives import Tally, WatchedWorld, signed_files
+from .crash_lives import Tally, WatchedWorld, signed_files, with_little_ballast
 from .crash_scenarios import SCENARIOS, Scenario, Stage
 from .crash_trace import FOREVER, Watch
 
@@ -97,6 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.crash_faults")
     parser.add_argument("--stride", type=int, default=1)
     options = parser.parse_args()
+    with_little_ballast()
     tallies: dict[str, Tally] = {}
     with tempfile.TemporaryDirectory() as folder:
         for number, scenario in enumerate(s for s in SCENARIOS if s.name in NAMES):

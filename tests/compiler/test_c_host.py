@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekiln.compiler import probes
 from edgekiln.compiler.data import Dataset
 from edgekiln.compiler.errors import CompileError
 from edgekiln.compiler.ops import Op
@@ -126,10 +125,9 @@ def test_bundles_are_equal_when_c_for_this_machine_is_compiled_twice(
 
 @pytest.mark.slow
 def test_host_gets_a_measured_table_of_c_when_it_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, require_tool: Callable[[str], str]
+    require_tool: Callable[[str], str],
 ) -> None:
     require_tool("gcc")
-    monkeypatch.setattr(probes, "HOST_BUDGET_S", 0.01)
     target = calibrate(load_target("host"), formats=("c",), measuring=Measuring(budget_s=0))
     (table,) = target.costs
     assert (table.engine, table.tier, table.dtype) == ("c", Tier.T3, "int8")

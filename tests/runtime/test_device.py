@@ -62,6 +62,8 @@ from edgekiln.runtime.signing import sign_document
 from edgekiln.runtime.source import NpzSource
 
 DEADLINE_S = 30.0
+# The process is that of all the tests before: what it holds says nothing about a device.
+LIMITS = SelfTestLimits(trial_samples=30, trial_timeout_s=20.0, max_rss_bytes=1 << 40)
 TOPICS = Topics("default")
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(200, 8)).astype(np.float32)
@@ -130,7 +132,7 @@ class Fleet:
         document = RolloutDocument(
             rollout_id=f"r-{bundle_id[:6]}", version=version, cohort="all", release=bundle_id,
             target_path=f"bundles/{bundle_id}.ekb", sha256=hashlib.sha256(data).hexdigest(),
-            salt="s", permille=1000, limits=SelfTestLimits(trial_samples=30, trial_timeout_s=20.0),
+            salt="s", permille=1000, limits=LIMITS,
         )  # fmt: skip
         document = msgspec.structs.replace(document, **changes)
         payload = sign_document(document, self.key)
