@@ -249,7 +249,7 @@ def lives(watch: Watch, folder: Path) -> Iterator[tuple[Scenario, Life]]:
 
 
 def with_little_ballast() -> None:
-    """Thousands of disks are written, by a process that is for them alone: ballast is small there."""
+    """Thousands of disks are written, by a process that is for them alone: ballast is small."""
     outbox.Ballast = functools.partial(Ballast, size_bytes=2048)  # type: ignore[misc,assignment]
 
 
