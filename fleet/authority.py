@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgekiln.runtime.files import write_atomic
+from edgekiln.runtime.signing import private_pem
 
 from .errors import EnrolmentError, FleetFolderError
 from .folder import FleetFolder
@@ -116,7 +117,7 @@ def _make_authority(folder: FleetFolder, now: datetime) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    write_atomic(folder.key_file("authority"), _private(key), 0o600)
+    write_atomic(folder.key_file("authority"), private_pem(key), 0o600)
     write_atomic(authority_file(folder), pem(certificate))
 
 
@@ -129,7 +130,7 @@ def _make_broker(folder: FleetFolder, now: datetime) -> None:
     )
     made = _signed(folder, _name(host), key.public_key(), now, BROKER_DAYS, extensions)
     certificate, key_file = broker_files(folder)
-    write_atomic(key_file, _private(key), 0o600)
+    write_atomic(key_file, private_pem(key), 0o600)
     write_atomic(certificate, pem(made))
 
 
@@ -212,14 +213,6 @@ def _host(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
 
 
 def now_utc() -> datetime:

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgekiln.runtime.files import write_atomic
+from edgekiln.runtime.signing import private_pem
 
 from .errors import FleetFolderError
 
@@ -262,9 +263,4 @@ def _write_keys(folder: FleetFolder) -> None:
         file = folder.key_file(role)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.parent.chmod(0o700)
-        pem = Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        write_atomic(file, pem, 0o600)
+        write_atomic(file, private_pem(Ed25519PrivateKey.generate()), 0o600)

@@ -8,26 +8,15 @@ from __future__ import annotations
 
 import threading
 
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-
-from .acl import SERVER_USER
-from .broker import server_password_file
 from .folder import LOOPBACK, FleetFolder
+from .link import server_client
 
 TIMEOUT_S = 5.0
 
 
 def kick(folder: FleetFolder, device: str) -> bool:
     """End a device's connection, if it has one; whether a broker runs that could."""
-    client = mqtt.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=device,
-        clean_session=True,
-        protocol=MQTTProtocolVersion.MQTTv311,
-    )
-    password = server_password_file(folder).read_text(encoding="utf-8").strip()
-    client.username_pw_set(SERVER_USER, password)
+    client = server_client(folder, device)
     taken = threading.Event()
     client.on_connect = lambda *_: taken.set()
     try:

@@ -41,6 +41,19 @@ class Publisher(Protocol):
         """Wait until the network has taken most of what was offered; whether it has."""
 
 
+def server_client(folder: FleetFolder, client_id: str) -> mqtt.Client:
+    """A client with the server's own login, not connected yet."""
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=True,
+        protocol=MQTTProtocolVersion.MQTTv311,
+    )
+    password = server_password_file(folder).read_text(encoding="utf-8").strip()
+    client.username_pw_set(SERVER_USER, password)
+    return client
+
+
 class FleetLink:
     """Connection of the server to its broker."""
 
@@ -52,14 +65,7 @@ class FleetLink:
         self._all_up = Topics(folder.tenant).all_up
         self._on_message = on_message
         self._on_up = on_up
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=SERVER_USER,
-            clean_session=True,
-            protocol=MQTTProtocolVersion.MQTTv311,
-        )
-        password = server_password_file(folder).read_text(encoding="utf-8").strip()
-        client.username_pw_set(SERVER_USER, password)
+        client = server_client(folder, SERVER_USER)
         client.max_inflight_messages_set(1000)
         client.reconnect_delay_set(1, 10)
         client.on_connect = self._connected

@@ -24,6 +24,7 @@ from .errors import EnrolError
 from .files import write_atomic
 from .identity import new_key, request_for, write_identity
 from .protocol import IdentityAnswer, IdentityRequest
+from .signing import private_pem
 from .trust import MAX_FACTORY_BYTES, Trust
 
 KEY_NAME = "enrol-key.pem"  # kept until the device is enrolled, so that a lost answer costs nothing
@@ -122,12 +123,7 @@ def _kept_key(path: Path) -> ec.EllipticCurvePrivateKey:
     except (OSError, ValueError):
         pass  # none, or one that a power cut tore
     made = new_key()
-    data = made.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    write_atomic(path, data, 0o600)
+    write_atomic(path, private_pem(made), 0o600)
     return made
 
 

@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from .errors import EnrolError
 from .files import write_atomic
+from .signing import private_pem
 
 RENEW_AT = 1 / 3  # of a certificate's life that is left
 
@@ -44,12 +45,7 @@ def write_identity(path: Path, key: ec.EllipticCurvePrivateKey, certificate: byt
         raise EnrolError("the fleet answered with a damaged certificate") from error
     if given != key.public_key():
         raise EnrolError("the fleet answered with a certificate over another key")
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    write_atomic(path, private + certificate, 0o600)
+    write_atomic(path, private_pem(key) + certificate, 0o600)
 
 
 def due_for_renewal(path: Path, now: datetime) -> bool:

@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from .errors import TrustError
 from .protocol import SignedDocument
@@ -24,6 +26,15 @@ PUBLIC_KEY_BYTES = 32
 def key_id(key: Ed25519PublicKey) -> str:
     """Hex sha256 of the raw public key."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()
+
+
+def private_pem(key: PrivateKeyTypes) -> bytes:
+    """A private key as PEM (PKCS #8), not encrypted: for files that their owner alone can read."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
 
 
 def public_key_from_hex(text: str) -> Ed25519PublicKey:
